@@ -1,0 +1,1 @@
+"""Everything that is not a framework op; imports neither TensorFlow nor torch."""

@@ -1,0 +1,82 @@
+"""InceptionI3D, the inflated Inception-v1 of "Quo Vadis, Action Recognition?".
+
+Carreira and Zisserman, CVPR 2017, https://arxiv.org/abs/1705.07750. Names, widths, padding and
+batch norm are those of DeepMind's release (google-deepmind/kinetics-i3d), but for one slip of
+the release: `Mixed_5b/Branch_2` calls its second unit `Conv3d_0a_3x3`; here it is
+`Conv3d_0b_3x3` as in every other block, and the dialects that repeat the slip say so.
+"""
+
+from common.arch.nodes import Branches, Conv, Head, Network, Norm, Pool, Triple
+
+NAME = "inception_i3d"
+
+ONE = (1, 1, 1)
+
+
+def inception_i3d(num_classes: int = 400, in_channels: int = 3, scale: bool = False) -> Network:
+    """Describes InceptionI3D: clips [T, H, W, C] of at least 9 x 193 x 193 to class scores.
+
+    Args:
+        num_classes: classes of the head; 400 for Kinetics-400.
+        in_channels: 3 for RGB in [-1, 1], 2 for TV-L1 flow (x, y) / 20 px in [-1, 1].
+        scale: whether batch norm has a trainable scale. The release has none; checkpoints that
+            were fine-tuned in PyTorch do.
+    """
+    # Sonnet 1's defaults, with which the release was trained: eps 1e-3, decay 0.999.
+    norm = Norm(eps=1e-3, momentum=1e-3, scale=scale)
+
+    def unit(name: str, out_channels: int, kernel: Triple, stride: Triple = ONE) -> Conv:
+        return Conv(name, out_channels, kernel, stride, norm=norm)
+
+    def max_pool(name: str, kernel: Triple, stride: Triple) -> Pool:
+        return Pool(name, "max", kernel, stride)
+
+    def mixed(name: str, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3: int) -> Branches:
+        reduce_1 = unit("Conv3d_0a_1x1", b1a, (1, 1, 1))
+        reduce_2 = unit("Conv3d_0a_1x1", b2a, (1, 1, 1))
+        return Branches(
+            name,
+            (
+                ("Branch_0", (unit("Conv3d_0a_1x1", b0, (1, 1, 1)),)),
+                ("Branch_1", (reduce_1, unit("Conv3d_0b_3x3", b1b, (3, 3, 3)))),
+                ("Branch_2", (reduce_2, unit("Conv3d_0b_3x3", b2b, (3, 3, 3)))),
+                (
+                    "Branch_3",
+                    (
+                        max_pool("MaxPool3d_0a_3x3", (3, 3, 3), ONE),
+                        unit("Conv3d_0b_1x1", b3, (1, 1, 1)),
+                    ),
+                ),
+            ),
+        )
+
+    # fmt: off
+    nodes = (
+        unit("Conv3d_1a_7x7", 64, (7, 7, 7), (2, 2, 2)),
+        max_pool("MaxPool3d_2a_3x3", (1, 3, 3), (1, 2, 2)),
+        unit("Conv3d_2b_1x1", 64, (1, 1, 1)),
+        unit("Conv3d_2c_3x3", 192, (3, 3, 3)),
+        max_pool("MaxPool3d_3a_3x3", (1, 3, 3), (1, 2, 2)),
+        #                  b0  b1a  b1b b2a  b2b   b3
+        mixed("Mixed_3b",  64,  96, 128, 16,  32,  32),
+        mixed("Mixed_3c", 128, 128, 192, 32,  96,  64),
+        max_pool("MaxPool3d_4a_3x3", (3, 3, 3), (2, 2, 2)),
+        mixed("Mixed_4b", 192,  96, 208, 16,  48,  64),
+        mixed("Mixed_4c", 160, 112, 224, 24,  64,  64),
+        mixed("Mixed_4d", 128, 128, 256, 24,  64,  64),
+        mixed("Mixed_4e", 112, 144, 288, 32,  64,  64),
+        mixed("Mixed_4f", 256, 160, 320, 32, 128, 128),
+        max_pool("MaxPool3d_5a_2x2", (2, 2, 2), (2, 2, 2)),
+        mixed("Mixed_5b", 256, 160, 320, 32, 128, 128),
+        mixed("Mixed_5c", 384, 192, 384, 48, 128, 128),
+        Head(
+            "Logits",
+            features="Features",
+            pool=Pool("AvgPool3d_0a_7x7", "average", (2, 7, 7), ONE, padding=(0, 0, 0)),
+            dropout=0.5,
+            conv=Conv("Conv3d_0c_1x1", num_classes, (1, 1, 1), bias=True, relu=False),
+            predictions="Predictions",
+        ),
+    )
+    # fmt: on
+    return Network(NAME, in_channels, nodes)

@@ -1,0 +1,123 @@
+"""The nodes a network is described with: plain frozen data, no framework, no behaviour.
+
+A `Network` is a tuple of named nodes in the order they run. Triples are (T, H, W). A backend
+has one layer class a node kind; everything else that needs to know a network (parameter names,
+shapes, conversion, documentation) reads the same description.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Triple = tuple[int, int, int]
+"""Sizes along (T, H, W)."""
+
+Padding = Literal["same"] | Triple
+"""TensorFlow's "same", computed from the input size of each axis, or cells on both sides."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Batch normalisation over all axes but the channels.
+
+    Attributes:
+        eps: added to the variance.
+        momentum: the share of the batch in an update of the running statistics, torch's sense:
+            running = (1 - momentum) * running + momentum * batch, with the biased variance.
+        scale: whether there is a trainable scale (gamma) beside the offset (beta).
+    """
+
+    eps: float
+    momentum: float
+    scale: bool
+
+
+@dataclass(frozen=True)
+class Conv:
+    """3-D convolution, then batch norm and ReLU where given."""
+
+    name: str
+    out_channels: int
+    kernel: Triple
+    stride: Triple = (1, 1, 1)
+    padding: Padding = "same"
+    bias: bool = False
+    norm: Norm | None = None
+    relu: bool = True
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max or average pooling; padded cells never count."""
+
+    name: str
+    kind: Literal["max", "average"]
+    kernel: Triple
+    stride: Triple
+    padding: Padding = "same"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Named branches that read the same input; their outputs are concatenated on channels."""
+
+    name: str
+    branches: tuple[tuple[str, tuple[Conv | Pool, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Average pool, dropout, a 1x1x1 convolution to classes, mean over what positions are left.
+
+    Attributes:
+        name: also the name of the endpoint that holds the logits.
+        features: name of the endpoint that holds the pooled features [T, H, W, C].
+        pool: the window of the average pool; an input smaller than it is an error.
+        dropout: probability that a feature is dropped in training.
+        conv: the classifier; its out_channels is the number of classes.
+        predictions: name of the endpoint that holds the softmax of the logits.
+    """
+
+    name: str
+    features: str
+    pool: Pool
+    dropout: float
+    conv: Conv
+    predictions: str
+
+
+Node = Conv | Pool | Branches | Head
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network: `nodes` in the order they run, ending with the head.
+
+    Attributes:
+        name: the architecture's name, as in `common.arch.ARCHITECTURES`.
+        in_channels: channels of a clip: 3 for RGB, 2 for flow.
+        nodes: named nodes; the name of each is the name of its endpoint.
+    """
+
+    name: str
+    in_channels: int
+    nodes: tuple[Node, ...]
+
+    @property
+    def head(self) -> Head:
+        """The last node."""
+        head = self.nodes[-1]
+        if not isinstance(head, Head):
+            raise ValueError(f"network {self.name!r} must end with a Head. Received: {head!r}")
+        return head
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the head tells apart."""
+        return self.head.conv.out_channels
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Names of all endpoints in the order they are computed."""
+        head = self.head
+        names = [node.name for node in self.nodes[:-1]]
+        return (*names, head.features, head.name, head.predictions)

@@ -1,0 +1,122 @@
+"""Names and shapes of everything a network learns: the only source of names."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from common.arch.nodes import Branches, Conv, Head, Network, Node
+from common.errors import CheckpointError, listing
+
+Field = Literal[
+    "conv.weight", "conv.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"
+]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter or running statistic.
+
+    Attributes:
+        unit: where it belongs, from the outermost: ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1").
+        field: what it is in its unit.
+        shape: in the canonical layout: [out, in, T, H, W] for kernels, [C] for all else.
+    """
+
+    unit: tuple[str, ...]
+    field: Field
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The canonical name, which is the key in the state dict of the torch backend."""
+        return ".".join((*self.unit, self.field))
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the optimiser changes it; running statistics are only averaged."""
+        return not self.field.startswith("norm.running")
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+
+def parameters(net: Network) -> tuple[Parameter, ...]:
+    """All parameters and running statistics of a network, in the order the nodes run."""
+    found: list[Parameter] = []
+    channels = net.in_channels
+    for node in net.nodes:
+        inner, channels = _walk(node, (), channels)
+        found += inner
+    return tuple(found)
+
+
+def count(net: Network, trainable_only: bool = True) -> int:
+    """How many numbers a network learns, or holds with its running statistics."""
+    return sum(p.size for p in parameters(net) if p.trainable or not trainable_only)
+
+
+def check_arrays(net: Network, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses arrays that are not exactly the network's parameters and statistics.
+
+    Args:
+        net: the network.
+        arrays: by canonical name, in the canonical layout.
+
+    Raises:
+        CheckpointError: names are missing or left over, or a shape differs; all are listed.
+    """
+    expected = {parameter.name: parameter.shape for parameter in parameters(net)}
+    wrong = []
+    if missing := expected.keys() - arrays.keys():
+        wrong.append(f"missing: {listing(missing)}")
+    if unknown := arrays.keys() - expected.keys():
+        wrong.append(f"not in the network: {listing(unknown)}")
+    shapes = [
+        f"{name} expected {list(shape)}, received {list(arrays[name].shape)}"
+        for name, shape in expected.items()
+        if name in arrays and arrays[name].shape != shape
+    ]
+    if shapes:
+        wrong.append(f"wrong shapes: {listing(shapes)}")
+    if wrong:
+        raise CheckpointError(f"{net.name}: the arrays do not fit the network; {'; '.join(wrong)}.")
+
+
+def _walk(node: Node, path: tuple[str, ...], channels: int) -> tuple[list[Parameter], int]:
+    """Parameters of a node that reads `channels` channels, and how many it returns."""
+    path = (*path, node.name)
+    match node:
+        case Conv():
+            return list(_of_conv(node, path, channels)), node.out_channels
+        case Head():
+            return list(_of_conv(node.conv, (*path, node.conv.name), channels)), 0
+        case Branches():
+            found: list[Parameter] = []
+            total = 0
+            for name, branch in node.branches:
+                inner_channels = channels
+                for part in branch:
+                    inner, inner_channels = _walk(part, (*path, name), inner_channels)
+                    found += inner
+                total += inner_channels
+            return found, total
+        case _:
+            return [], channels
+
+
+def _of_conv(conv: Conv, unit: tuple[str, ...], channels: int) -> Iterator[Parameter]:
+    yield Parameter(unit, "conv.weight", (conv.out_channels, channels, *conv.kernel))
+    vector = (conv.out_channels,)
+    if conv.bias:
+        yield Parameter(unit, "conv.bias", vector)
+    if conv.norm:
+        if conv.norm.scale:
+            yield Parameter(unit, "norm.weight", vector)
+        yield Parameter(unit, "norm.bias", vector)
+        yield Parameter(unit, "norm.running_mean", vector)
+        yield Parameter(unit, "norm.running_var", vector)

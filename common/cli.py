@@ -1,0 +1,71 @@
+"""The console command: `i3d COMMAND ...`, a thin way to the modules that do the work.
+
+i3d evaluate-sample --backend=torch --eval_type=rgb --imagenet_pretrained=false
+i3d convert --input=rgb_scratch --output=rgb_scratch.pt
+i3d inspect rgb_scratch
+"""
+
+import importlib
+import importlib.util
+import sys
+
+from common.errors import listing
+
+# Command: what it does, and its module; {backend} stands for i3d_tf or i3d_torch.
+COMMANDS = {
+    "evaluate-sample": ("classify a sample or a video", "{backend}.evaluate_sample"),
+    "multi-evaluate": ("all published evaluations of the sample", "{backend}.multi_evaluate"),
+    "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
+    "inspect": ("print what a checkpoint holds", "convert.inspect"),
+}
+
+BACKENDS = {"tf": ("i3d_tf", "tensorflow"), "torch": ("i3d_torch", "torch")}
+
+
+def usage() -> str:
+    """The text of `i3d --help`."""
+    width = max(map(len, COMMANDS))
+    lines = ["usage: i3d COMMAND [--backend=tf|torch] [flags]", "", "commands:"]
+    lines += [f"  {name:{width}}  {about}" for name, (about, _) in COMMANDS.items()]
+    lines += ["", "`i3d COMMAND --help` lists the flags of a command."]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command that the arguments name."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        sys.exit(0 if arguments else 2)
+    name, *rest = arguments
+    if name not in COMMANDS:
+        sys.exit(f"i3d: no such command. Expected one of {listing(COMMANDS)}. Received: {name!r}.")
+    module_name = COMMANDS[name][1]
+    if "{backend}" in module_name:
+        backend, rest = _backend(rest)
+        module_name = module_name.format(backend=backend)
+    from common import command  # absl takes a moment; --help does without
+
+    module = importlib.import_module(module_name)
+    command.run(module.main, argv=[f"i3d {name}", *rest], module=module)
+
+
+def _backend(arguments: list[str]) -> tuple[str, list[str]]:
+    """The package of --backend (by default one that is installed), and the other arguments."""
+    chosen, rest, given = None, [], iter(arguments)
+    for argument in given:
+        flag, _, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and flag == "backend":
+            chosen = value or next(given, "")
+        else:
+            rest.append(argument)
+    if chosen is None:
+        installed = [
+            name for name, (_, needs) in BACKENDS.items() if importlib.util.find_spec(needs)
+        ]
+        if not installed:
+            sys.exit('i3d: no backend is installed: pip install "i3d[torch]" or "i3d[tf]".')
+        chosen = installed[0]
+    if chosen not in BACKENDS:
+        sys.exit(f"i3d: --backend must be one of {', '.join(BACKENDS)}. Received: {chosen!r}.")
+    return BACKENDS[chosen][0], rest

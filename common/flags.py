@@ -1,0 +1,10 @@
+"""Flags that several commands share; a flag may be defined only once in a process."""
+
+from absl import flags
+
+INPUT = flags.DEFINE_string("input", None, "What to read: see the command's description.")
+OUTPUT = flags.DEFINE_string("output", None, "What to write: see the command's description.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is already there.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Weights: the name of a published checkpoint, or a path in any format."
+)

@@ -1,0 +1,1 @@
+"""Moves checkpoints between formats and dialects; imports neither TensorFlow nor torch."""

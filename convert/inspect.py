@@ -1,0 +1,54 @@
+"""Prints what a checkpoint holds: format, dialect, architecture, and every array.
+
+    python -m convert.inspect rgb_scratch
+    python -m convert.inspect some/model.pt
+
+A file that fits no known network is listed too, and the command then ends with the reason and
+status 1.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app
+
+from common import checkpoints, command
+from convert import formats, hub
+
+
+def table(path: Path) -> str:
+    """Native names, shapes and types of a file, a line each."""
+    arrays = formats.detect(path).read(path)
+    width = max(len(name) for name in arrays)
+    return "\n".join(
+        f"{name:{width}}  {array.dtype.name}  {list(array.shape)}" for name, array in arrays.items()
+    )
+
+
+def summary(path: Path) -> str:
+    """What hub.read finds out about a file."""
+    weights = hub.read(path)
+    rows = {
+        "format": weights.format,
+        "dialect": weights.dialect,
+        "architecture": weights.net.name,
+        "classes": weights.net.num_classes,
+        "stream": weights.stream,
+        "parameters": f"{hub.arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
+    }
+    if weights.ignored:
+        rows["passed over"] = f"{len(weights.ignored)} arrays: optimiser slots, counters"
+    return "\n".join(f"{name + ':':14}{value}" for name, value in rows.items())
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("give the name or path of one checkpoint.")
+    path, _ = checkpoints.resolve(argv[1])
+    print(table(path))
+    print()
+    print(summary(path))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,22 @@
+"""I3D video models in TensorFlow 2 and Sonnet 2; the twin of `i3d_torch`.
+
+import i3d_tf
+model = i3d_tf.load("rgb_scratch")      # or inception_i3d(num_classes=101)
+logits, endpoints = model(clips)        # clips [B, T, H, W, C]
+"""
+
+import os as _os
+
+# TensorFlow's start-up notes are not about this program; its warnings and errors stay.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+try:
+    import sonnet as _snt  # noqa: F401
+    import tensorflow as _tf  # noqa: F401
+except ImportError as error:
+    raise ImportError('i3d_tf needs TensorFlow 2 and Sonnet 2: pip install "i3d[tf]"') from error
+
+from i3d_tf.model import VideoModel, inception_i3d
+from i3d_tf.weights import arrays, assign, load
+
+__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load"]

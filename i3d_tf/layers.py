@@ -1,0 +1,160 @@
+"""One layer class a node kind; the twin of `i3d_torch/layers.py`.
+
+Tensors are [B, T, H, W, C]. Layers make their variables when they are built, not at the first
+call as Sonnet's do, so that weights can be loaded before anything runs.
+"""
+
+import math
+
+import sonnet as snt
+import tensorflow as tf
+
+from common import arch
+
+
+class BatchNorm(snt.Module):
+    """Batch norm with the release's rule: running = (1 - momentum) * running + momentum * batch.
+
+    Not Sonnet's own: that one forgets loaded statistics at the first training step, because its
+    averages keep a second, hidden copy.
+    """
+
+    def __init__(self, norm: arch.Norm, channels: int):
+        super().__init__(name="norm")
+        self.norm = norm
+        self.weight = tf.Variable(tf.ones([channels]), name="weight") if norm.scale else None
+        self.bias = tf.Variable(tf.zeros([channels]), name="bias")
+        self.running_mean = tf.Variable(tf.zeros([channels]), trainable=False, name="running_mean")
+        self.running_var = tf.Variable(tf.ones([channels]), trainable=False, name="running_var")
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if is_training:
+            mean = _mean(x)
+            var = _mean(tf.math.squared_difference(x, mean))
+            self._average(self.running_mean, mean)
+            self._average(self.running_var, var)
+        eps = self.norm.eps
+        return tf.nn.batch_normalization(x, mean, var, self.bias, self.weight, eps)
+
+    def _average(self, running: tf.Variable, batch: tf.Tensor) -> None:
+        running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
+
+
+class Conv(snt.Module):
+    """Convolution, then batch norm and ReLU where the node has them."""
+
+    def __init__(self, node: arch.Conv, in_channels: int):
+        super().__init__(name=node.name)
+        self.node = node
+        self.out_channels = node.out_channels
+        # Sonnet's initial values are the release's: truncated normal, 1 / sqrt(fan-in).
+        self.conv = snt.Conv3D(
+            node.out_channels,
+            node.kernel,
+            node.stride,
+            padding="SAME" if node.padding == "same" else "VALID",
+            with_bias=node.bias,
+            name="conv",
+        )
+        self.conv(tf.zeros([1, *node.kernel, in_channels]))
+        self.norm = BatchNorm(node.norm, node.out_channels) if node.norm else None
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        x = self.conv(_pad(x, self.node, value=0.0))
+        if self.norm:
+            x = self.norm(x, is_training)
+        return tf.nn.relu(x) if self.node.relu else x
+
+
+class Pool(snt.Module):
+    """Max or average pool; padded cells never count."""
+
+    def __init__(self, node: arch.Pool, in_channels: int):
+        super().__init__(name=node.name)
+        self.node = node
+        self.out_channels = in_channels
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        del is_training  # The same either way.
+        padding = "SAME" if self.node.padding == "same" else "VALID"
+        window = {"ksize": self.node.kernel, "strides": self.node.stride, "padding": padding}
+        if self.node.kind == "max":
+            return tf.nn.max_pool3d(_pad(x, self.node, value=-math.inf), **window)
+        padded = tf.nn.avg_pool3d(_pad(x, self.node, value=0.0), **window)
+        if self.node.padding in ("same", (0, 0, 0)):
+            return padded  # Here the op itself leaves padded cells out.
+        filled = _pad(tf.ones_like(x[:1, ..., :1]), self.node, value=0.0)
+        return padded / tf.nn.avg_pool3d(filled, **window)
+
+
+class Branches(snt.Module):
+    """Runs all branches on the same input and concatenates their channels."""
+
+    def __init__(self, node: arch.Branches, in_channels: int):
+        super().__init__(name=node.name)
+        self.node = node
+        self.out_channels = 0
+        self.branches = {}
+        for name, branch in node.branches:
+            channels = in_channels
+            parts = {}
+            for part in branch:
+                parts[part.name] = build(part, channels)
+                channels = parts[part.name].out_channels
+            self.branches[name] = parts
+            self.out_channels += channels
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        outputs = []
+        for name, _ in self.node.branches:
+            y = x
+            for part in self.branches[name].values():
+                y = part(y, is_training)
+            outputs.append(y)
+        return tf.concat(outputs, axis=-1)
+
+
+class Head(snt.Module):
+    """Pooled features, and from them logits averaged over all positions."""
+
+    def __init__(self, node: arch.Head, in_channels: int):
+        super().__init__(name=node.name)
+        self.node = node
+        self.pool = Pool(node.pool, in_channels)
+        self.conv = Conv(node.conv, in_channels)
+
+    def features(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        """Pools [B, T, H, W, C]: one vector for each position of the window."""
+        return self.pool(x, is_training)
+
+    def __call__(self, features: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        """Turns features [B, T, H, W, C] into logits [B, num_classes]."""
+        x = tf.nn.dropout(features, self.node.dropout) if is_training else features
+        return tf.reduce_mean(self.conv(x, is_training), axis=[1, 2, 3])
+
+
+LAYERS = {arch.Conv: Conv, arch.Pool: Pool, arch.Branches: Branches, arch.Head: Head}
+
+
+def build(node: arch.Node, in_channels: int) -> Conv | Pool | Branches | Head:
+    """Makes the layer of a node that reads `in_channels` channels."""
+    return LAYERS[type(node)](node, in_channels)
+
+
+def _mean(x: tf.Tensor) -> tf.Tensor:
+    """Mean over all axes but the channels, one axis at a time.
+
+    A single float32 sum over a million values loses a digit that torch keeps.
+    """
+    for _ in range(4):
+        x = tf.reduce_mean(x, axis=-2)
+    return x
+
+
+def _pad(x: tf.Tensor, node: arch.Conv | arch.Pool, value: float) -> tf.Tensor:
+    """Pads where the node says how much; "same" is the op's own."""
+    if node.padding in ("same", (0, 0, 0)):
+        return x
+    around = [(cells, cells) for cells in node.padding]
+    return tf.pad(x, [(0, 0), *around, (0, 0)], constant_values=value)

@@ -1,0 +1,69 @@
+"""A network built from its description; the twin of `i3d_torch/model.py`."""
+
+from collections.abc import Callable
+
+import sonnet as snt
+import tensorflow as tf
+
+from common import arch
+from i3d_tf import layers
+
+
+class VideoModel(snt.Module):
+    """A video network in TensorFlow, with the nodes of `net` as submodules of the same names."""
+
+    def __init__(self, net: arch.Network):
+        super().__init__(name=net.name)
+        self.net = net
+        self.layers = {}
+        channels = net.in_channels
+        for node in net.nodes[:-1]:
+            layer = layers.build(node, channels)
+            self.layers[node.name] = layer
+            channels = layer.out_channels
+        self.layers[net.head.name] = layers.build(net.head, channels)
+
+    def __call__(
+        self, clips: tf.Tensor, is_training: bool = False, final_endpoint: str | None = None
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Runs a batch of clips.
+
+        Args:
+            clips: [B, T, H, W, C] float32, in the value range of the weights' input contract.
+            is_training: normalises with the batch's statistics and updates the running ones,
+                and drops features before the classifier.
+            final_endpoint: where to stop; None runs to the end.
+
+        Returns:
+            The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
+            `final_endpoint`), and every endpoint on the way by name: [B, T, H, W, C], and
+            [B, num_classes] for logits and predictions.
+
+        Raises:
+            ValueError: the clips do not fit the network, or there is no such endpoint.
+        """
+        net = self.net
+        arch.check_clips(net, clips.shape, "BTHWC")
+        arch.check_endpoint(net, final_endpoint)
+        endpoints: dict[str, tf.Tensor] = {}
+        x = clips
+        for name, step in self._steps():
+            x = endpoints[name] = step(x, is_training)
+            if name == final_endpoint:
+                break
+        return endpoints.get(net.head.name, x), endpoints
+
+    def _steps(self) -> list[tuple[str, Callable[[tf.Tensor, bool], tf.Tensor]]]:
+        """Endpoints in order, each with what computes it from the one before."""
+        head = self.layers[self.net.head.name]
+        return [
+            *((node.name, self.layers[node.name]) for node in self.net.nodes[:-1]),
+            (self.net.head.features, head.features),
+            (self.net.head.name, head),
+            (self.net.head.predictions, lambda logits, is_training: tf.nn.softmax(logits)),
+        ]
+
+
+def inception_i3d(num_classes: int = 400, in_channels: int = 3) -> VideoModel:
+    """Makes InceptionI3D with initial values, ready for inference."""
+    return VideoModel(arch.inception_i3d(num_classes, in_channels))

@@ -1,0 +1,81 @@
+"""Weights in and out of a model; the twin of `i3d_torch/weights.py`."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from common import arch
+from convert import hub, layouts
+from i3d_tf import layers
+from i3d_tf.model import VideoModel
+
+
+def load(checkpoint: str | os.PathLike[str]) -> VideoModel:
+    """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
+
+    Args:
+        checkpoint: the name of a published checkpoint (see `common.checkpoints`) or the path of
+            one in any format and dialect that `convert` reads.
+
+    Raises:
+        CheckpointError: the file is damaged or not of a known kind.
+        FileNotFoundError: there is no such file, or no source of it answers.
+    """
+    weights = hub.load(checkpoint)
+    model = VideoModel(weights.net)
+    assign(model, weights.arrays)
+    return model
+
+
+def assign(model: VideoModel, arrays: Mapping[str, np.ndarray]) -> None:
+    """Sets every parameter and running statistic from canonical arrays.
+
+    Args:
+        model: the model.
+        arrays: by canonical name, in the canonical layout, exactly the model's.
+
+    Raises:
+        CheckpointError: names or shapes differ; nothing is changed then.
+    """
+    arch.check_arrays(model.net, arrays)
+    own = variables(model)
+    for parameter in arch.parameters(model.net):
+        native = layouts.from_canonical(arrays[parameter.name], layout(parameter))
+        own[parameter.name].assign(native)
+
+
+def arrays(model: VideoModel) -> dict[str, np.ndarray]:
+    """Copies of every parameter and running statistic, by canonical name and layout."""
+    own = variables(model)
+    return {
+        parameter.name: np.ascontiguousarray(
+            layouts.to_canonical(own[parameter.name].numpy(), layout(parameter))
+        )
+        for parameter in arch.parameters(model.net)
+    }
+
+
+def variables(model: VideoModel) -> dict[str, tf.Variable]:
+    """The model's own variables by canonical name, in TensorFlow's layout (see `layout`)."""
+    return {
+        parameter.name: _variable(model, parameter) for parameter in arch.parameters(model.net)
+    }
+
+
+def layout(parameter: arch.Parameter) -> str:
+    """How TensorFlow lays out a parameter; a name of `convert.layouts`."""
+    return "THWIO" if parameter.field == "conv.weight" else "C"
+
+
+def _variable(model: VideoModel, parameter: arch.Parameter) -> tf.Variable:
+    layer = model.layers[parameter.unit[0]]
+    if isinstance(layer, layers.Branches):
+        layer = layer.branches[parameter.unit[1]][parameter.unit[2]]
+    elif isinstance(layer, layers.Head):
+        layer = layer.conv
+    part, name = parameter.field.split(".")
+    if part == "norm":
+        return getattr(layer.norm, name)
+    return layer.conv.w if name == "weight" else layer.conv.b

@@ -1,0 +1,143 @@
+"""One layer class a node kind; the twin of `i3d_tf/layers.py`.
+
+Tensors are [B, C, T, H, W]. Names of submodules are those of the description, so that the state
+dict's keys are the canonical parameter names.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import arch
+
+
+class BatchNorm(nn.Module):
+    """Batch norm whose running variance is averaged as TensorFlow does: from the biased one."""
+
+    def __init__(self, norm: arch.Norm, channels: int):
+        super().__init__()
+        self.norm = norm
+        self.weight = nn.Parameter(torch.ones(channels)) if norm.scale else None
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self._normalise(x, self.running_mean, self.running_var)
+        # With momentum 1 the op hands out the batch's own statistics.
+        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        y = self._normalise(x, mean, var, training=True)
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.norm.momentum)
+            # The op reports the unbiased variance, n / (n - 1) of the biased one.
+            self.running_var.lerp_(var * ((count - 1) / count), self.norm.momentum)
+        return y
+
+    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor, training: bool = False) -> Tensor:
+        eps = self.norm.eps
+        return F.batch_norm(x, mean, var, self.weight, self.bias, training, momentum=1.0, eps=eps)
+
+
+class Conv(nn.Module):
+    """Convolution, then batch norm and ReLU where the node has them."""
+
+    def __init__(self, node: arch.Conv, in_channels: int):
+        super().__init__()
+        self.node = node
+        self.out_channels = node.out_channels
+        self.conv = nn.Conv3d(
+            in_channels, node.out_channels, node.kernel, node.stride, bias=node.bias
+        )
+        self.norm = BatchNorm(node.norm, node.out_channels) if node.norm else None
+        # The release's initial values, which are Sonnet's: truncated normal, 1 / sqrt(fan-in).
+        std = 1 / math.sqrt(in_channels * math.prod(node.kernel))
+        nn.init.trunc_normal_(self.conv.weight, std=std, a=-2 * std, b=2 * std)
+        if node.bias:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(_pad(x, self.node, value=0.0))
+        if self.norm:
+            x = self.norm(x)
+        return F.relu(x) if self.node.relu else x
+
+
+class Pool(nn.Module):
+    """Max or average pool; padded cells never count."""
+
+    def __init__(self, node: arch.Pool, in_channels: int):
+        super().__init__()
+        self.node = node
+        self.out_channels = in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        window = {"kernel_size": self.node.kernel, "stride": self.node.stride}
+        if self.node.kind == "max":
+            return F.max_pool3d(_pad(x, self.node, value=-math.inf), **window)
+        padded = F.avg_pool3d(_pad(x, self.node, value=0.0), **window)
+        filled = _pad(torch.ones_like(x[:1, :1]), self.node, value=0.0)
+        return (
+            padded if filled.shape[2:] == x.shape[2:] else padded / F.avg_pool3d(filled, **window)
+        )
+
+
+class Branches(nn.Module):
+    """Runs all branches on the same input and concatenates their channels."""
+
+    def __init__(self, node: arch.Branches, in_channels: int):
+        super().__init__()
+        self.node = node
+        self.out_channels = 0
+        for name, branch in node.branches:
+            channels = in_channels
+            parts: OrderedDict[str, nn.Module] = OrderedDict()
+            for part in branch:
+                parts[part.name] = build(part, channels)
+                channels = parts[part.name].out_channels
+            self.add_module(name, nn.Sequential(parts))
+            self.out_channels += channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.get_submodule(name)(x) for name, _ in self.node.branches], dim=1)
+
+
+class Head(nn.Module):
+    """Pooled features, and from them logits averaged over all positions."""
+
+    def __init__(self, node: arch.Head, in_channels: int):
+        super().__init__()
+        self.node = node
+        self.pool = Pool(node.pool, in_channels)
+        self.add_module(node.conv.name, Conv(node.conv, in_channels))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Pools [B, C, T, H, W]: one vector for each position of the window."""
+        return self.pool(x)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Turns features [B, C, T, H, W] into logits [B, num_classes]."""
+        x = F.dropout(features, self.node.dropout, self.training)
+        return self.get_submodule(self.node.conv.name)(x).mean(dim=(2, 3, 4))
+
+
+LAYERS = {arch.Conv: Conv, arch.Pool: Pool, arch.Branches: Branches, arch.Head: Head}
+
+
+def build(node: arch.Node, in_channels: int) -> Conv | Pool | Branches | Head:
+    """Makes the layer of a node that reads `in_channels` channels."""
+    return LAYERS[type(node)](node, in_channels)
+
+
+def _pad(x: Tensor, node: arch.Conv | arch.Pool, value: float) -> Tensor:
+    pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
+    return F.pad(x, _last_axis_first(pads), value=value) if any(map(any, pads)) else x
+
+
+def _last_axis_first(pads: Sequence[tuple[int, int]]) -> list[int]:
+    return [cells for pair in reversed(pads) for cells in pair]

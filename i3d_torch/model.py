@@ -1,0 +1,67 @@
+"""A network built from its description; the twin of `i3d_tf/model.py`."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from common import arch
+from i3d_torch import layers
+
+
+class VideoModel(nn.Module):
+    """A video network in PyTorch, with the nodes of `net` as submodules of the same names."""
+
+    def __init__(self, net: arch.Network):
+        super().__init__()
+        self.net = net
+        channels = net.in_channels
+        for node in net.nodes[:-1]:
+            layer = layers.build(node, channels)
+            self.add_module(node.name, layer)
+            channels = layer.out_channels
+        self.add_module(net.head.name, layers.build(net.head, channels))
+
+    def forward(
+        self, clips: Tensor, final_endpoint: str | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Runs a batch of clips.
+
+        Args:
+            clips: [B, C, T, H, W] float32, in the value range of the weights' input contract.
+            final_endpoint: where to stop; None runs to the end.
+
+        Returns:
+            The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
+            `final_endpoint`), and every endpoint on the way by name: [B, C, T, H, W], and
+            [B, num_classes] for logits and predictions.
+
+        Raises:
+            ValueError: the clips do not fit the network, or there is no such endpoint.
+        """
+        net = self.net
+        arch.check_clips(net, clips.shape, "BCTHW")
+        arch.check_endpoint(net, final_endpoint)
+        endpoints: dict[str, Tensor] = {}
+        x = clips
+        for name, step in self._steps():
+            x = endpoints[name] = step(x)
+            if name == final_endpoint:
+                break
+        return endpoints.get(net.head.name, x), endpoints
+
+    def _steps(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+        """Endpoints in order, each with what computes it from the one before."""
+        head = self.get_submodule(self.net.head.name)
+        return [
+            *((node.name, self.get_submodule(node.name)) for node in self.net.nodes[:-1]),
+            (self.net.head.features, head.features),
+            (self.net.head.name, head),
+            (self.net.head.predictions, functools.partial(torch.softmax, dim=-1)),
+        ]
+
+
+def inception_i3d(num_classes: int = 400, in_channels: int = 3) -> VideoModel:
+    """Makes InceptionI3D with initial values, ready for inference."""
+    return VideoModel(arch.inception_i3d(num_classes, in_channels)).eval()

@@ -1,0 +1,55 @@
+"""Weights in and out of a model; the twin of `i3d_tf/weights.py`."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from common import arch
+from convert import hub
+from i3d_torch.model import VideoModel
+
+
+def load(checkpoint: str | os.PathLike[str]) -> VideoModel:
+    """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
+
+    Args:
+        checkpoint: the name of a published checkpoint (see `common.checkpoints`) or the path of
+            one in any format and dialect that `convert` reads.
+
+    Raises:
+        CheckpointError: the file is damaged or not of a known kind.
+        FileNotFoundError: there is no such file, or no source of it answers.
+    """
+    weights = hub.load(checkpoint)
+    model = VideoModel(weights.net).eval()
+    assign(model, weights.arrays)
+    return model
+
+
+def assign(model: VideoModel, arrays: Mapping[str, np.ndarray]) -> None:
+    """Sets every parameter and running statistic from canonical arrays.
+
+    Args:
+        model: the model.
+        arrays: by canonical name, in the canonical layout, exactly the model's.
+
+    Raises:
+        CheckpointError: names or shapes differ; nothing is changed then.
+    """
+    arch.check_arrays(model.net, arrays)
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, array in arrays.items():
+            # torch wants memory of its own: arrays may be read-only views of a file.
+            own[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32)))
+
+
+def arrays(model: VideoModel) -> dict[str, np.ndarray]:
+    """Copies of every parameter and running statistic, by canonical name and layout."""
+    state = model.state_dict()
+    return {
+        parameter.name: state[parameter.name].detach().cpu().numpy().copy()
+        for parameter in arch.parameters(model.net)
+    }

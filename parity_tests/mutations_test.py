@@ -1,0 +1,142 @@
+"""The parity tests can fail: each mistake that a port is known for is caught.
+
+One mistake a time is made in the torch backend; TensorFlow stays as it is. The comparison that
+passes for the honest twins has to fail. The mistakes are those of people's ports of this network:
+every one but the last two is invisible on freshly initialised weights.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common import arch
+from parity_tests import randomise
+from parity_tests.compare import TOLERANCE, assert_close, relative_error
+
+NET = arch.narrow(arch.inception_i3d(21, scale=True), 8)
+CLIPS_SHAPE = (1, 17, 195, 201, 3)
+
+
+def _eps(net, eps):
+    """The network with another eps in every batch norm."""
+
+    def change(node):
+        if isinstance(node, arch.Conv) and node.norm:
+            return replace(node, norm=replace(node.norm, eps=eps))
+        if isinstance(node, arch.Branches):
+            branches = tuple((name, tuple(map(change, parts))) for name, parts in node.branches)
+            return replace(node, branches=branches)
+        return node
+
+    return replace(net, nodes=tuple(map(change, net.nodes)))
+
+
+def _renamed(arrays, one, other):
+    """The arrays with two fields of every unit exchanged."""
+    exchange = {one: other, other: one}
+    result = {}
+    for name, array in arrays.items():
+        for field, replacement in exchange.items():
+            if name.endswith(field):
+                name = name.removesuffix(field) + replacement
+                break
+        result[name] = array
+    return result
+
+
+def _kernels(arrays, change):
+    """The arrays with every kernel changed."""
+    return {
+        name: np.ascontiguousarray(change(array)) if array.ndim == 5 else array
+        for name, array in arrays.items()
+    }
+
+
+def _ones_for(arrays, field):
+    return {
+        name: np.ones_like(array) if name.endswith(field) else array
+        for name, array in arrays.items()
+    }
+
+
+MISTAKES = {
+    "eps 1e-5 for 1e-3": lambda net, a: (_eps(net, 1e-5), a),
+    "mean and offset swapped": lambda net, a: (net, _renamed(a, "norm.bias", "norm.running_mean")),
+    "variance and scale swapped": lambda net, a: (
+        net,
+        _renamed(a, "norm.weight", "norm.running_var"),
+    ),
+    "scale dropped": lambda net, a: (net, _ones_for(a, "norm.weight")),
+    "kernels turned in space": lambda net, a: (net, _kernels(a, lambda k: k.swapaxes(3, 4))),
+    "kernels flipped in time": lambda net, a: (net, _kernels(a, lambda k: k[:, :, ::-1])),
+}
+
+
+def _logits(backend, net, arrays):
+    return backend.inference(net, arrays, randomise.clips(CLIPS_SHAPE))[0]
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """The TensorFlow backend's logits, without a mistake."""
+    pytest.importorskip("sonnet", reason="needs the extra 'tf'")
+    from parity_tests import on_tf
+
+    return _logits(on_tf, NET, randomise.arrays(NET))
+
+
+def _caught(actual, truth):
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_close(actual, truth, "logits")
+    # By a wide margin, so that a tolerance loosened tenfold would still catch it.
+    assert relative_error(actual, truth) > 100 * TOLERANCE
+
+
+def test_without_a_mistake_the_twins_agree(on_torch, truth):
+    assert_close(_logits(on_torch, NET, randomise.arrays(NET)), truth, "logits")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_arrays_or_the_network_is_caught(on_torch, truth, mistake):
+    net, arrays = MISTAKES[mistake](NET, randomise.arrays(NET))
+    _caught(_logits(on_torch, net, arrays), truth)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(lambda before, after: (after, before), id="on the wrong side"),
+        pytest.param(lambda before, after: (-(-(before + after) // 2),) * 2, id="symmetric"),
+    ],
+)
+def test_a_mistake_in_the_padding_is_caught(on_torch, truth, monkeypatch, rule):
+    honest = arch.pads
+
+    def wrong(*args):
+        return [rule(*cells) for cells in honest(*args)]
+
+    monkeypatch.setattr(arch, "pads", wrong)
+    _caught(_logits(on_torch, NET, randomise.arrays(NET)), truth)
+
+
+def test_zero_padding_in_a_max_pool_is_caught(on_tf, on_torch, monkeypatch):
+    """Only below zero: after a ReLU nothing shows, so that the layer's own test must see it."""
+    import i3d_torch.layers as layers
+
+    honest = layers._pad
+    node = arch.Pool("pool", "max", (3, 3, 3), (2, 2, 2))
+    x = -1 - randomise.clips((1, 5, 6, 7, 2))
+    expected = on_tf.layer(node, {}, x)
+    np.testing.assert_array_equal(on_torch.layer(node, {}, x), expected)
+    monkeypatch.setattr(layers, "_pad", lambda x, node, value: honest(x, node, value=0.0))
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_close(on_torch.layer(node, {}, x), expected, "max pool")
+
+
+def test_not_a_number_is_never_equal():
+    x = np.ones(3, np.float32)
+    assert relative_error(np.array([1, np.nan, 1], np.float32), x) == np.inf
+    assert relative_error(x, np.array([1, np.nan, 1], np.float32)) == np.inf
+    with pytest.raises(AssertionError, match="all zero"):
+        relative_error(x, np.zeros(3, np.float32))

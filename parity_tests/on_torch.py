@@ -1,0 +1,59 @@
+"""Runs the torch backend on NumPy arrays; the twin of `parity_tests/on_tf.py`.
+
+All arrays are channels last, [B, T, H, W, C], going in and coming out.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import i3d_torch
+from common import arch
+from i3d_torch import layers
+
+NAME = "torch"
+
+
+def layer(
+    node: arch.Conv | arch.Pool, arrays: Mapping[str, np.ndarray], x: np.ndarray
+) -> np.ndarray:
+    """Runs one layer in inference with `arrays` by field."""
+    module = layers.build(node, x.shape[-1]).eval()
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    module.load_state_dict(state, strict=True)
+    with torch.inference_mode():
+        return _channels_last(module(_channels_first(x)))
+
+
+def inference(
+    net: arch.Network,
+    arrays: Mapping[str, np.ndarray],
+    clips: np.ndarray,
+    final_endpoint: str | None = None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the model returns for a batch of clips."""
+    model = i3d_torch.VideoModel(net).eval()
+    i3d_torch.assign(model, arrays)
+    with torch.inference_mode():
+        output, endpoints = model(_channels_first(clips), final_endpoint=final_endpoint)
+    return _channels_last(output), {name: _channels_last(x) for name, x in endpoints.items()}
+
+
+def training(
+    net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Endpoints of a pass in training mode, and all arrays after it."""
+    model = i3d_torch.VideoModel(net).train()
+    i3d_torch.assign(model, arrays)
+    _, endpoints = model(_channels_first(clips))
+    return {name: _channels_last(x) for name, x in endpoints.items()}, i3d_torch.arrays(model)
+
+
+def _channels_first(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+
+
+def _channels_last(x: Tensor) -> np.ndarray:
+    return np.moveaxis(x.detach().numpy(), 1, -1)

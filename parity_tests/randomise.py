@@ -1,0 +1,38 @@
+"""Random parameters and clips that leave a mistake nowhere to hide.
+
+Fresh initial values hide nearly every bug: with a mean of 0, a variance of 1 and an offset of 0,
+swapping two of them changes nothing. Here every array is random and well scaled, and depends on
+its name alone, so that both backends can be given the same.
+"""
+
+import zlib
+
+import numpy as np
+
+from common import arch
+
+
+def arrays(net: arch.Network, seed: int = 0) -> dict[str, np.ndarray]:
+    """Every parameter and running statistic of `net` by canonical name, float32.
+
+    Kernels have variance 2 / fan-in, so that ReLUs keep the scale of the input; scales and
+    variances lie in 0.5..1.5; all else is 0.1 x normal.
+    """
+    return {parameter.name: _array(parameter, seed) for parameter in arch.parameters(net)}
+
+
+def clips(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Clips [B, T, H, W, C] float32, uniform in [-1, 1] as pixels are."""
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _array(parameter: arch.Parameter, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode())])
+    if parameter.field == "conv.weight":
+        fan_in = np.prod(parameter.shape[1:])
+        values = rng.normal(scale=np.sqrt(2 / fan_in), size=parameter.shape)
+    elif parameter.field in ("norm.weight", "norm.running_var"):
+        values = rng.uniform(0.5, 1.5, parameter.shape)
+    else:
+        values = rng.normal(scale=0.1, size=parameter.shape)
+    return values.astype(np.float32)

@@ -1,0 +1,67 @@
+"""The operations written out in NumPy, float64: what both backends are held against.
+
+Arrays are [B, T, H, W, C] and kernels [out, in, T, H, W]. Slow and plain on purpose, and with a
+padding rule of its own, so that a mistake in `common.arch.pads` cannot hide behind itself.
+"""
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from common import arch
+
+
+def conv(x: np.ndarray, kernel: np.ndarray, node: arch.Conv) -> np.ndarray:
+    """Convolution (as networks mean it: cross-correlation), without bias."""
+    windows = _windows(x, node, value=0.0)
+    return np.einsum("bthwcijk,ocijk->bthwo", windows, kernel.astype(np.float64), optimize=True)
+
+
+def max_pool(x: np.ndarray, node: arch.Pool) -> np.ndarray:
+    """Largest value of each window; padded cells never win."""
+    return _windows(x, node, value=-np.inf).max(axis=(-3, -2, -1))
+
+
+def average_pool(x: np.ndarray, node: arch.Pool) -> np.ndarray:
+    """Mean of each window; padded cells do not count."""
+    return np.nanmean(_windows(x, node, value=np.nan), axis=(-3, -2, -1))
+
+
+def batch_norm(
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    offset: np.ndarray,
+    eps: float,
+    scale: np.ndarray | float = 1.0,
+) -> np.ndarray:
+    """Normalises each channel with the statistics given."""
+    return (x.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + eps) * scale + offset
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis."""
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _windows(x: np.ndarray, node: arch.Conv | arch.Pool, value: float) -> np.ndarray:
+    """[B, T, H, W, C] to [B, T', H', W', C, t, h, w]."""
+    around = [(0, 0), *_around(x.shape[1:4], node), (0, 0)]
+    padded = np.pad(x.astype(np.float64), around, constant_values=value)
+    windows = sliding_window_view(padded, node.kernel, axis=(1, 2, 3))
+    t, h, w = node.stride
+    return windows[:, ::t, ::h, ::w]
+
+
+def _around(size: tuple[int, ...], node: arch.Conv | arch.Pool) -> list[tuple[int, int]]:
+    """Padding (before, after): for "same" just enough for ceil(n / stride) windows."""
+    if node.padding != "same":
+        return [(cells, cells) for cells in node.padding]
+    around = []
+    for n, kernel, stride in zip(size, node.kernel, node.stride, strict=True):
+        needed = (math.ceil(n / stride) - 1) * stride + kernel
+        total = max(needed - n, 0)
+        around.append((total // 2, math.ceil(total / 2)))
+    return around

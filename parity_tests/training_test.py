@@ -1,0 +1,83 @@
+"""A pass in training mode is the same in both: activations and running statistics."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common import arch
+from parity_tests import randomise, reference
+from parity_tests.compare import assert_all_close, assert_close
+
+# Normalising with a batch's own statistics divides by its deviation 57 times over and magnifies
+# rounding: in float32 torch differs from itself in float64 by up to 5e-5 here, TensorFlow by as
+# much; they differ from each other by 2e-5.
+TRAINING_TOLERANCE = 1e-4
+
+
+def _without_dropout(net):
+    # Each framework draws its own random numbers; all else is deterministic.
+    return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=0.0)))
+
+
+NET = _without_dropout(arch.narrow(arch.inception_i3d(11, scale=True), 8))
+STATISTICS = [p.name for p in arch.parameters(NET) if not p.trainable]
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return randomise.arrays(NET)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return randomise.clips((4, 17, 193, 197, 3))
+
+
+def test_a_pass_in_training_agrees(on_tf, on_torch, arrays, clips):
+    actual, after_torch = on_torch.training(NET, arrays, clips)
+    expected, after_tf = on_tf.training(NET, arrays, clips)
+    assert_all_close(actual, expected, TRAINING_TOLERANCE)
+    assert_all_close(after_torch, after_tf)
+
+
+def test_loaded_statistics_survive_a_training_step(backend, arrays, clips):
+    far = dict(arrays)
+    for name in STATISTICS:
+        far[name] = np.full_like(arrays[name], 100.0)
+    _, after = backend.training(NET, far, clips)
+    for name in STATISTICS:
+        # The batch's share is a thousandth, so that 100 stays close to 100, but not 100.
+        assert np.all((after[name] > 99.5) & (after[name] < 101.5) & (after[name] != 100.0)), name
+
+
+def test_parameters_stay_as_they_are(backend, arrays, clips):
+    _, after = backend.training(NET, arrays, clips)
+    for name in arrays.keys() - set(STATISTICS):
+        np.testing.assert_array_equal(after[name], arrays[name])
+
+
+def test_statistics_follow_the_rule_of_the_release(backend, arrays, clips):
+    """Running = 0.999 running + 0.001 batch; from zero, the batch's thousandth is left alone."""
+    unit = "Conv3d_1a_7x7"
+    fields = [f"{unit}.norm.running_mean", f"{unit}.norm.running_var"]
+    _, after = backend.training(NET, arrays | {name: arrays[name] * 0 for name in fields}, clips)
+    x = reference.conv(clips, arrays[f"{unit}.conv.weight"], NET.nodes[0])
+    for name, batch in zip(
+        fields, [x.mean(axis=(0, 1, 2, 3)), x.var(axis=(0, 1, 2, 3))], strict=True
+    ):
+        assert_close(after[name], 0.001 * batch, name)
+
+
+def test_the_variance_is_the_biased_one(backend):
+    """In a batch of few values the two rules differ by far more than rounding."""
+    pool = arch.Pool("pool", "average", (1, 1, 1), (1, 1, 1), (0, 0, 0))
+    norm = arch.Norm(eps=1e-3, momentum=0.5, scale=False)
+    conv = arch.Conv("Conv", 1, (1, 1, 1), norm=norm, relu=False)
+    net = arch.Network("one_layer", 1, (conv, replace(NET.head, pool=pool)))
+    arrays = randomise.arrays(net)
+    arrays["Conv.conv.weight"] = np.ones_like(arrays["Conv.conv.weight"])
+    clips = np.array([1, 2, 3, 6], np.float32).reshape(1, 1, 2, 2, 1)
+    _, after = backend.training(net, arrays, clips)
+    expected = 0.5 * arrays["Conv.norm.running_var"] + 0.5 * 3.5  # 14 / 4; unbiased: 14 / 3
+    np.testing.assert_allclose(after["Conv.norm.running_var"], expected, rtol=1e-6)

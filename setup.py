@@ -1,0 +1,37 @@
+"""Packages, extras and the console command; exact versions are in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2"]
+TORCH = ["torch>=2.4"]
+DEV = ["mypy", "pytest", "ruff"]
+
+setup(
+    name="i3d",
+    version="0.1.0",
+    description="I3D video models in TensorFlow and PyTorch with the same numbers",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["common*", "convert*", "i3d_tf*", "i3d_torch*"]),
+        "common.data",
+    ],
+    # Label maps travel with the package; in the tree they stay in data/.
+    package_dir={"common.data": "data"},
+    package_data={"common.data": ["*.txt"]},
+    install_requires=[
+        "absl-py",
+        "av",  # decodes videos; its wheels bring FFmpeg
+        "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
+        "numpy",
+        "opencv-contrib-python",
+        "safetensors",
+        "tqdm",
+    ],
+    extras_require={"tf": TF, "torch": TORCH, "all": TF + TORCH, "dev": DEV},
+    entry_points={"console_scripts": ["i3d = common.cli:main"]},
+)
