@@ -55,11 +55,10 @@ def describe(report: hub.Report) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}: give --input and --output.")
-    missing = [flag.name for flag in (INPUT, OUTPUT) if not flag.value]
-    if missing:
-        raise app.UsageError(f"--{missing[0]} is missing.")
+    command.no_arguments(argv)
+    for flag in (INPUT, OUTPUT):
+        if not flag.value:
+            raise app.UsageError(f"--{flag.name} is missing.")
     options = Options(INPUT.value, OUTPUT.value, TO.value, OVERWRITE.value)
     print(describe(hub.convert(options.input, options.output, options.to, options.overwrite)))
 

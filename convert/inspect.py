@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import app
 
-from common import checkpoints, command
+from common import arch, checkpoints, command
 from convert import formats, hub
 
 
@@ -34,7 +34,7 @@ def summary(path: Path) -> str:
         "architecture": weights.net.name,
         "classes": weights.net.num_classes,
         "stream": weights.stream,
-        "parameters": f"{hub.arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
+        "parameters": f"{arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
     }
     if weights.ignored:
         rows["passed over"] = f"{len(weights.ignored)} arrays: optimiser slots, counters"

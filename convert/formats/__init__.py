@@ -1,0 +1,65 @@
+"""Checkpoint files as `{native name: array}`: one module a format, each with the same five members.
+
+    NAME, SUFFIXES
+    recognises(path)      by content, cheap, never raises
+    files(path)           every file of the checkpoint, existing or to be written
+    read(path)            {native name: array in native layout}, in stored order
+    write(path, arrays)   a temporary file and a rename
+
+Names and layouts stay as the file has them; `convert.dialects` gives them their meaning.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+from common.errors import CheckpointError
+from convert.formats import flax_pickle, safetensors, tf1_checkpoint, torch_pt
+from convert.formats._mapped_file import first_bytes
+
+# Asked in this order.
+FORMATS: dict[str, ModuleType] = {
+    module.NAME: module for module in (tf1_checkpoint, torch_pt, safetensors, flax_pickle)
+}
+
+
+def detect(path: str | Path) -> ModuleType:
+    """The format of the checkpoint at `path` (a file, a TensorFlow prefix, or a folder).
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        CheckpointError: No format recognises it.
+    """
+    path = Path(path)
+    for module in FORMATS.values():
+        if module.recognises(path):
+            return module
+    tried = f"Tried: {', '.join(FORMATS)}"
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: a folder without a TensorFlow checkpoint (*.index). {tried}."
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file, and no TensorFlow checkpoint {path}.index")
+    start = first_bytes(path, 16)
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty; fetch or write it again")
+    raise CheckpointError(
+        f"{path}: no known checkpoint format. {tried}. The file starts with {start.hex(' ')}"
+        f" ({start!r}); a web page or a Git LFS pointer starts with text"
+    )
+
+
+def for_output(path: str | Path) -> ModuleType:
+    """The format that the ending of `path` asks for.
+
+    Raises:
+        ValueError: No format has such an ending.
+    """
+    name = Path(path).name.lower()
+    endings = {ending: module for module in FORMATS.values() for ending in module.SUFFIXES}
+    for ending in sorted(endings, key=len, reverse=True):  # .flax.pickle before .pickle
+        if name.endswith(ending):
+            return endings[ending]
+    raise ValueError(
+        f"{path}: the ending chooses the format; expected one of {', '.join(sorted(endings))}"
+    )

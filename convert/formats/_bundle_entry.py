@@ -1,0 +1,175 @@
+"""The two messages in a TensorFlow bundle's index: its header and one entry a tensor.
+
+Sources: tensorflow/core/protobuf/tensor_bundle.proto, framework/{tensor_shape,types}.proto.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+
+from convert.formats import _raw_values, _varint
+
+# DataType numbers of types.proto.
+DTYPES = {
+    1: "float32",
+    2: "float64",
+    3: "int32",
+    4: "uint8",
+    5: "int16",
+    6: "int8",
+    7: "string",
+    8: "complex64",
+    9: "int64",
+    10: "bool",
+    14: "bfloat16",
+    17: "uint16",
+    18: "complex128",
+    19: "float16",
+    22: "uint32",
+    23: "uint64",
+}
+_NUMBERS = {name: number for number, name in DTYPES.items()}
+
+# One shard, little-endian, version {producer: 1}: what TensorFlow writes.
+HEADER = bytes.fromhex("08011a020801")
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies.
+
+    Attributes:
+        dtype: NumPy's name of the element type, "bfloat16" or "string".
+        shape: Its sizes; () is a scalar.
+        shard: Which data file.
+        offset: First byte in that file.
+        size: Number of bytes.
+        crc32c: The masked CRC-32C of these bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    crc32c: int
+
+
+def shards(header: bytes) -> int:
+    """How many data files the bundle has.
+
+    Args:
+        header: The value under the empty key.
+
+    Raises:
+        ValueError: It is a V1 checkpoint, big-endian, or malformed.
+    """
+    if header[:1] == b"\x0a":
+        raise ValueError(
+            "a TensorFlow V1 checkpoint (one file with index and data), which is not supported;"
+            " restore it in TensorFlow 1 and save it with tf.train.Saver(write_version=V2)"
+        )
+    count = 0
+    for field, kind, value in _fields(header):
+        if field == 1 and kind == _VARINT and isinstance(value, int):
+            count = value
+        elif field == 2 and value != 0:
+            raise ValueError("a big-endian bundle; only little-endian ones can be read")
+    if not 1 <= count <= 99_999:
+        raise ValueError(f"its header declares {count} data files; expected 1 to 99999")
+    return count
+
+
+def parse(message: bytes, name: str) -> Entry:
+    """The entry of the tensor `name`.
+
+    Raises:
+        ValueError: The message is malformed, partitioned, or its numbers contradict each other.
+    """
+    numbers = {1: 0, 3: 0, 4: 0, 5: 0, 6: 0}
+    shape: tuple[int, ...] = ()
+    for field, kind, value in _fields(message):
+        if field == 7:
+            raise ValueError(
+                f"{name} is stored in slices (a partitioned variable), which is not supported;"
+                " save it whole in TensorFlow"
+            )
+        if field == 2 and isinstance(value, bytes):
+            shape = _shape(value, name)
+        elif field in numbers and isinstance(value, int) and (field == 6) == (kind == _FIXED32):
+            numbers[field] = value
+        else:
+            raise ValueError(f"the entry of {name} has an unknown field {field} (kind {kind})")
+    if numbers[1] not in DTYPES:
+        raise ValueError(f"{name} has the unsupported TensorFlow data type {numbers[1]}")
+    dtype = DTYPES[numbers[1]]
+    count = _raw_values.elements(shape)
+    if dtype != "string" and numbers[5] != count * _raw_values.STORED[dtype].itemsize:
+        raise ValueError(f"{name}: {dtype} {list(shape)} cannot be {numbers[5]} bytes")
+    return Entry(dtype, shape, numbers[3], numbers[4], numbers[5], numbers[6])
+
+
+def serialise(entry: Entry) -> bytes:
+    """The message of an entry, byte for byte as TensorFlow writes it.
+
+    Raises:
+        ValueError: TensorFlow bundles have no such data type.
+    """
+    if entry.dtype not in _NUMBERS:
+        raise ValueError(f"a TensorFlow checkpoint cannot hold dtype {entry.dtype}")
+    dims = b"".join(_message(2, _integer(1, size)) for size in entry.shape)
+    return (
+        _integer(1, _NUMBERS[entry.dtype])
+        + _message(2, dims)
+        + _integer(3, entry.shard)
+        + _integer(4, entry.offset)
+        + _integer(5, entry.size)
+        + (bytes([6 << 3 | _FIXED32]) + struct.pack("<I", entry.crc32c) if entry.crc32c else b"")
+    )
+
+
+def _integer(field: int, value: int) -> bytes:
+    # proto3 leaves out what is zero
+    return bytes([field << 3 | _VARINT]) + _varint.write(value) if value else b""
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return bytes([field << 3 | _BYTES]) + _varint.write(len(content)) + content
+
+
+def _shape(message: bytes, name: str) -> tuple[int, ...]:
+    sizes = []
+    for field, _, value in _fields(message):
+        if field != 2 or not isinstance(value, bytes):
+            raise ValueError(f"the shape of {name} is unknown or malformed")
+        size = 0
+        for inner, kind, number in _fields(value):
+            if inner == 1 and kind == _VARINT and isinstance(number, int):
+                size = number
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+    """Yields field number, wire type and value of a protocol buffer message."""
+    position = 0
+    while position < len(message):
+        tag, position = _varint.read(message, position)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, position = _varint.read(message, position)
+            yield tag >> 3, kind, value
+            continue
+        if kind == _BYTES:
+            size, position = _varint.read(message, position)
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError(f"a message of the index has a field of unknown kind {kind}")
+        if position + size > len(message):
+            raise ValueError("a message of the index is cut off")
+        content = message[position : position + size]
+        position += size
+        yield tag >> 3, kind, content if kind == _BYTES else int.from_bytes(content, "little")

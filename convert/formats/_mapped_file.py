@@ -1,0 +1,67 @@
+"""A file as read-only bytes that are not read into memory, and one error for its content."""
+
+import contextlib
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import CheckpointError
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def mapped(path: Path) -> Bytes:
+    """The whole file as a read-only [N] uint8 array; pages are read when they are touched.
+
+    The mapping lives as long as any array that looks into it.
+    """
+    with path.open("rb") as file:
+        if file.seek(0, 2) == 0:  # an empty file cannot be mapped
+            return np.zeros(0, np.uint8)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first `count` bytes; nothing at all where `path` is no readable file."""
+    try:
+        if not path.is_file():  # opening a pipe would wait
+            return b""
+        with path.open("rb") as file:
+            return file.read(count)
+    except (OSError, ValueError):
+        return b""
+
+
+def last_bytes(path: Path, count: int) -> bytes:
+    """The last `count` bytes (fewer in a short file); nothing where `path` is no readable file."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - count))
+            return file.read(count)
+    except (OSError, ValueError):
+        return b""
+
+
+@contextlib.contextmanager
+def one_error(path: Path) -> Iterator[None]:
+    """Turns whatever the content of `path` provokes into one CheckpointError that names it.
+
+    The parsers inside raise ValueError with a full sentence; anything else (struct.error,
+    RecursionError, ...) is a malformed file too, so its type is worth showing.
+
+    Raises:
+        CheckpointError: In place of every error but a file that is missing or not readable.
+    """
+    try:
+        yield
+    except (CheckpointError, FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except Exception as error:
+        raise CheckpointError(f"{path}: malformed ({type(error).__name__}: {error})") from error

@@ -1,0 +1,53 @@
+"""Fixtures of the format tests: real checkpoints where they are, and small made-up ones."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convert.formats._raw_values import Array
+
+
+@pytest.fixture
+def real() -> Callable[[str], Path]:
+    """Finds a path in the folders of I3D_DATA; skips the test where it is absent."""
+
+    def find(relative: str) -> Path:
+        for folder in filter(None, os.environ.get("I3D_DATA", "").split(os.pathsep)):
+            if (Path(folder) / relative).exists():
+                return Path(folder) / relative
+        pytest.skip(f"{relative} is in no folder of I3D_DATA")
+
+    return find
+
+
+@pytest.fixture
+def arrays() -> dict[str, Array]:
+    """Arrays of many kinds: transposed, scalar, empty, big-endian, bool, half; names out of order."""
+    random = np.random.default_rng(0)
+    return {
+        "w": random.normal(size=(3, 1, 2, 4, 5)).astype(np.float32).transpose(4, 3, 0, 1, 2),
+        "b/c": random.normal(size=5).astype(np.float32),
+        "a": np.array(7, np.int64),
+        "empty": np.zeros((0, 4), np.float32),
+        "big": np.arange(6, dtype=">i4").reshape(2, 3),
+        "half": np.array([1.5, -2.0], np.float16),
+        "mask": np.array([True, False, True]),
+        "bytes": np.arange(5, dtype=np.uint8)[::2],
+    }
+
+
+@pytest.fixture
+def same() -> Callable[[dict[str, Array], dict[str, Array]], None]:
+    """Asserts equal names, shapes, types (but for byte order) and values."""
+
+    def check(got: dict[str, Array], expected: dict[str, Array]) -> None:
+        assert sorted(got) == sorted(expected)
+        for name, array in expected.items():
+            assert got[name].dtype == array.dtype.newbyteorder("<"), name
+            np.testing.assert_array_equal(got[name], array, err_msg=name, strict=False)
+            assert got[name].shape == array.shape, name
+
+    return check

@@ -1,0 +1,128 @@
+"""Choosing a format, and what holds for every one of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError
+from convert import formats
+from convert.formats import FORMATS, detect, for_output
+
+OUTPUTS = {
+    "tf1_checkpoint": "m.ckpt",
+    "torch_pt": "m.pt",
+    "safetensors": "m.safetensors",
+    "flax_pickle": "m.flax.pickle",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_round_trip_is_detected(name, tmp_path, arrays, same):
+    path = tmp_path / OUTPUTS[name]
+    module = for_output(path)
+    assert module.NAME == name
+    module.write(path, arrays)
+    assert detect(path) is module
+    assert [m.NAME for m in FORMATS.values() if m.recognises(path)] == [name]
+    same(module.read(path), arrays)
+    assert sorted(module.files(path)) == sorted(tmp_path.iterdir())  # and no temporary file
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_same_arrays_give_same_bytes(name, tmp_path, arrays):
+    for folder in ("one", "two"):
+        FORMATS[name].write(tmp_path / folder / "m.ckpt", arrays)
+    first, second = (
+        [file.read_bytes() for file in sorted((tmp_path / folder).iterdir())]
+        for folder in ("one", "two")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_stored_order(name, tmp_path, arrays):
+    path = tmp_path / "m.ckpt"
+    FORMATS[name].write(path, arrays)
+    expected = sorted(arrays) if name == "tf1_checkpoint" else list(arrays)
+    assert list(FORMATS[name].read(path)) == expected
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_failed_write_leaves_the_old_file(name, tmp_path, arrays):
+    path = tmp_path / "m.ckpt"
+    FORMATS[name].write(path, arrays)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(CheckpointError, match="words has dtype"):
+        FORMATS[name].write(path, {**arrays, "words": np.array(["a"])})
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_overwriting_what_was_read(name, tmp_path, same):
+    """Arrays are views of the old file, which must stay readable while it is replaced."""
+    path = tmp_path / "m.ckpt"
+    FORMATS[name].write(path, {"a": np.arange(1000.0), "b": np.arange(5)})
+    got = FORMATS[name].read(path)
+    FORMATS[name].write(path, {"a": got["b"], "b": got["a"]})
+    same(FORMATS[name].read(path), {"a": np.arange(5), "b": np.arange(1000.0)})
+    same(got, {"a": np.arange(1000.0), "b": np.arange(5)})
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"x\.pt: no such file"):
+        detect(tmp_path / "x.pt")
+
+
+def test_empty_file(tmp_path):
+    path = tmp_path / "x.pt"
+    path.touch()
+    with pytest.raises(CheckpointError, match=rf"^{path}: the file is empty"):
+        detect(path)
+
+
+def test_unknown_content(tmp_path):
+    path = tmp_path / "x.pt"
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(CheckpointError) as caught:
+        detect(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: no known checkpoint format")
+    assert "tf1_checkpoint, torch_pt, safetensors, flax_pickle" in text
+    assert "3c 68 74 6d 6c" in text and "b'<html>not found" in text
+
+
+def test_folder_without_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}: a folder without"):
+        detect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    [
+        ("a.pt", "torch_pt"),
+        ("A.PTH", "torch_pt"),
+        ("model.ckpt", "tf1_checkpoint"),
+        ("model.ckpt.index", "tf1_checkpoint"),
+        ("i3d.ckpt.pickle", "flax_pickle"),
+        ("a.safetensors", "safetensors"),
+    ],
+)
+def test_ending_chooses_the_format(name, format_name):
+    assert for_output(name).NAME == format_name
+
+
+def test_unknown_ending():
+    with pytest.raises(ValueError, match=r"out\.bin: the ending .* \.ckpt, .*\.safetensors"):
+        for_output("out.bin")
+
+
+def test_import_is_cheap():
+    code = (
+        "import sys, convert.formats;"
+        "print(*sorted({'tensorflow', 'torch', 'jax', 'ml_dtypes', 'safetensors'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert formats.__doc__

@@ -1,0 +1,200 @@
+"""Conversions between every format and dialect, exact to the bit, and what they refuse."""
+
+import numpy as np
+import pytest
+
+from common import arch
+from common.errors import CheckpointError
+from convert import formats, hub
+from convert.dialects import DIALECTS, to_native
+from parity_tests import randomise
+
+NET = arch.inception_i3d(7, 3)
+THIN = arch.inception_i3d(5, 2)
+
+SUFFIX = {
+    "tf1_checkpoint": ".ckpt",
+    "torch_pt": ".pt",
+    "safetensors": ".safetensors",
+    "flax_pickle": ".pkl",
+}
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return hub.Weights(NET, randomise.arrays(NET), "none", "canonical")
+
+
+@pytest.fixture(scope="module")
+def scaled():
+    net = arch.inception_i3d(7, 3, scale=True)
+    return hub.Weights(net, randomise.arrays(net), "none", "canonical")
+
+
+def _assert_equal(actual, expected):
+    assert list(actual) == list(expected)
+    for name, array in expected.items():
+        assert actual[name].dtype == np.float32
+        np.testing.assert_array_equal(actual[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("container", SUFFIX)
+def test_every_dialect_in_every_format(tmp_path, weights, container, dialect):
+    target = tmp_path / f"model{SUFFIX[container]}"
+    report = hub.write(weights, target, to=dialect)
+    read = hub.read(target)
+    assert (read.format, read.dialect, read.net) == (container, dialect, NET)
+    assert (report.target.format, report.target.dialect) == (container, dialect)
+    _assert_equal(read.arrays, weights.arrays)
+
+
+def test_a_chain_through_all_dialects_ends_where_it_began(tmp_path, weights):
+    first = tmp_path / "first.ckpt"
+    hub.write(weights, first)
+    chain = [
+        ("piergiaj.pt", "piergiaj"),
+        ("hassony2.pth", "hassony2"),
+        ("canonical.safetensors", None),
+        ("flax.pkl", None),
+        ("last.ckpt", None),
+    ]
+    source = first
+    for name, dialect in chain:
+        hub.convert(source, tmp_path / name, to=dialect)
+        source = tmp_path / name
+    for ending in ("index", "data-00000-of-00001"):
+        expected = (tmp_path / f"first.ckpt.{ending}").read_bytes()
+        assert (tmp_path / f"last.ckpt.{ending}").read_bytes() == expected
+
+
+def test_classes_channels_and_stream_are_found_out(tmp_path):
+    weights = hub.Weights(THIN, randomise.arrays(THIN), "none", "canonical")
+    hub.write(weights, tmp_path / "flow.ckpt")
+    read = hub.read(tmp_path / "flow.ckpt")
+    assert (read.net.num_classes, read.net.in_channels, read.stream) == (5, 2, "flow")
+    names = formats.detect(tmp_path / "flow.ckpt").read(tmp_path / "flow.ckpt")
+    assert all(name.startswith("Flow/inception_i3d/") for name in names)
+
+
+def test_slots_of_an_optimiser_are_passed_over_and_counted(tmp_path, weights):
+    native = to_native(DIALECTS["kinetics_i3d_600"], NET, weights.arrays)
+    slots = {f"{name}/Momentum": array for name, array in native.items() if "moving" not in name}
+    formats.FORMATS["tf1_checkpoint"].write(tmp_path / "model.ckpt", native | slots)
+    read = hub.read(tmp_path / "model.ckpt")
+    assert len(read.ignored) == len(slots) == 116
+    assert read.dialect == "kinetics_i3d_600"
+    _assert_equal(read.arrays, weights.arrays)
+
+
+def test_either_shape_of_the_statistics_is_read(tmp_path, weights):
+    native = to_native(DIALECTS["kinetics_i3d"], NET, weights.arrays)
+    for name in native:
+        if "moving" in name:
+            native[name] = native[name].reshape(1, 1, 1, 1, -1)
+    formats.FORMATS["tf1_checkpoint"].write(tmp_path / "model.ckpt", native)
+    _assert_equal(hub.read(tmp_path / "model.ckpt").arrays, weights.arrays)
+
+
+@pytest.mark.parametrize("dialect", ["canonical", "piergiaj", "hassony2"])
+def test_trained_scales_are_kept_where_the_dialect_has_them(tmp_path, scaled, dialect):
+    report = hub.write(scaled, tmp_path / "model.pt", to=dialect)
+    assert not report.folded_scale
+    read = hub.read(tmp_path / "model.pt")
+    assert read.net == scaled.net
+    _assert_equal(read.arrays, scaled.arrays)
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.pkl"])
+def test_scales_are_folded_where_the_dialect_has_none(tmp_path, scaled, name):
+    report = hub.write(scaled, tmp_path / name)
+    assert report.folded_scale
+    read = hub.read(tmp_path / name)
+    assert read.net == NET
+    unit = "Mixed_4d.Branch_1.Conv3d_0b_3x3"
+    gamma = scaled.arrays[f"{unit}.norm.weight"]
+    kernel = scaled.arrays[f"{unit}.conv.weight"]
+    np.testing.assert_array_equal(
+        read.arrays[f"{unit}.conv.weight"], kernel * gamma[:, None, None, None, None]
+    )
+
+
+def test_wider_numbers_are_rounded_and_narrower_ones_widened(tmp_path, weights):
+    native = to_native(DIALECTS["canonical"], NET, weights.arrays)
+    first, second = list(native)[:2]
+    native[first] = native[first].astype(np.float64) + 1e-12
+    native[second] = native[second].astype(np.float16)
+    formats.FORMATS["torch_pt"].write(tmp_path / "model.pt", native)
+    read = hub.read(tmp_path / "model.pt")
+    assert read.narrowed == (first,)
+    np.testing.assert_array_equal(read.arrays[second], native[second].astype(np.float32))
+
+
+def _broken(weights, change):
+    native = dict(to_native(DIALECTS["piergiaj"], NET, weights.arrays))
+    change(native)
+    return native
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("Mixed_4b.b2a.bn.bias"), r"missing Mixed_4b\.b2a\.bn\.bias"),
+        (lambda a: a.update(extra=np.zeros(3, np.float32)), "not in the network: extra"),
+        (
+            lambda a: a.update({"Mixed_4b.b2a.bn.bias": np.zeros(3, np.float32)}),
+            r"Mixed_4b\.b2a\.bn\.bias \(expected \[16\], received \[3\]\)",
+        ),
+        (
+            lambda a: a.update({"logits.conv3d.bias": np.full(7, np.nan, np.float32)}),
+            "not finite in Logits",
+        ),
+        (
+            lambda a: a.update({"logits.conv3d.bias": np.zeros(7, np.int64)}),
+            "no floating-point array. Received: int64",
+        ),
+        (lambda a: [a.pop(name) for name in list(a)[:-2]], "no known network has these names"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, weights, change, message):
+    formats.FORMATS["torch_pt"].write(tmp_path / "model.pt", _broken(weights, change))
+    with pytest.raises(CheckpointError, match=message) as error:
+        hub.read(tmp_path / "model.pt")
+    assert str(error.value).startswith(str(tmp_path / "model.pt"))
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path, weights):
+    target = tmp_path / "model.ckpt"
+    hub.write(weights, target)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match=r"model\.ckpt\.data.*--overwrite"):
+        hub.write(weights, target)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    other = {name: array + 1 for name, array in weights.arrays.items()}
+    hub.write(hub.Weights(NET, other, "none", "canonical"), target, overwrite=True)
+    _assert_equal(hub.read(target).arrays, other)
+
+
+def test_a_write_that_reads_back_differently_keeps_the_old_file(tmp_path, weights, monkeypatch):
+    target = tmp_path / "model.pt"
+    target.write_bytes(b"precious")
+    module = formats.FORMATS["torch_pt"]
+    honest = module.write
+
+    def forgetful(path, arrays):
+        name = next(iter(arrays))
+        honest(path, {**arrays, name: arrays[name] * 2})
+
+    monkeypatch.setattr(module, "write", forgetful)
+    with pytest.raises(CheckpointError, match=r"reading back.*Conv3d_1a_7x7\.conv\.weight"):
+        hub.write(weights, target, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+    assert target.read_bytes() == b"precious"
+
+
+def test_unknown_dialects_and_endings_are_named(tmp_path, weights):
+    with pytest.raises(ValueError, match=r"Expected one of canonical.*'caffe'"):
+        hub.write(weights, tmp_path / "model.pt", to="caffe")
+    with pytest.raises(ValueError, match=r"\.safetensors"):
+        hub.write(weights, tmp_path / "model.h5")
+    assert list(tmp_path.iterdir()) == []
