@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     if "{backend}" in module_name:
         backend, rest = _backend(rest)
         module_name = module_name.format(backend=backend)
-    from common import command  # absl takes a moment; --help does without
+    from common import command  # absl takes a moment, which `i3d --help` does without
 
     module = importlib.import_module(module_name)
     command.run(module.main, argv=[f"i3d {name}", *rest], module=module)

@@ -7,8 +7,8 @@ logits, endpoints = model(clips)        # clips [B, T, H, W, C]
 
 import os as _os
 
-# TensorFlow's start-up notes are not about this program; its warnings and errors stay.
-_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# Notes about drivers that are not there; what goes wrong is raised. Set it to 0 to see all.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 try:
     import sonnet as _snt  # noqa: F401

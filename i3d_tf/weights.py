@@ -59,9 +59,7 @@ def arrays(model: VideoModel) -> dict[str, np.ndarray]:
 
 def variables(model: VideoModel) -> dict[str, tf.Variable]:
     """The model's own variables by canonical name, in TensorFlow's layout (see `layout`)."""
-    return {
-        parameter.name: _variable(model, parameter) for parameter in arch.parameters(model.net)
-    }
+    return {parameter.name: _variable(model, parameter) for parameter in arch.parameters(model.net)}
 
 
 def layout(parameter: arch.Parameter) -> str:

@@ -1,0 +1,66 @@
+"""What every command does around its `main`: flags in, one line out when it cannot go on."""
+
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+# What a user can put right; anything else is a bug and keeps its traceback.
+# (CheckpointError and VideoError are ValueErrors, AssetError is a FileNotFoundError.)
+_FOR_THE_USER = (ValueError, OSError, ImportError)
+
+
+def run(
+    main: Callable[[Sequence[str]], int | None],
+    argv: Sequence[str] | None = None,
+    module: ModuleType | None = None,
+) -> NoReturn:
+    """Parses the flags, calls `main`, and ends the process with its exit status.
+
+    An error that a user can put right becomes one line on stderr and status 1; so does a flag
+    that does not exist. Notes go to stderr. `--verbosity=1` shows where an error came from.
+
+    Args:
+        main: Takes the command line without its flags, name first; returns an exit status, None
+            for 0. Raises `app.UsageError` for a wrong use.
+        argv: The command line, name first; None is this process's own.
+        module: The command's module, where that is not the program itself; for `--help`.
+    """
+
+    def guarded(arguments: list[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.INFO)
+        try:
+            return main(arguments) or 0
+        except app.UsageError:
+            raise
+        except _FOR_THE_USER as error:
+            logging.debug("where it happened:", exc_info=True)
+            return _complain(str(error) or type(error).__name__)
+        except KeyboardInterrupt:
+            return _complain("interrupted.")
+
+    if module is not None:
+        _describe(module)
+    app.run(guarded, argv=None if argv is None else list(argv))
+    raise SystemExit(0)  # app.run has raised it already; this tells the type checker
+
+
+def no_arguments(argv: Sequence[str]) -> None:
+    """Refuses what is no flag, for commands that take flags only."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}: write --NAME=VALUE.")
+
+
+def _describe(module: ModuleType) -> None:
+    """Makes `--help` show the command's text and flags: absl takes those of the main program."""
+    sys.modules["__main__"].__doc__ = module.__doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(module.__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _complain(text: str) -> int:
+    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
+    return 1

@@ -1,0 +1,249 @@
+"""What `i3d_tf.evaluate_sample` and `i3d_torch.evaluate_sample` share: everything but the model.
+
+The flags, the choice of checkpoints and the text on stdout are those of the release; two streams
+are fused by adding their logits.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from numpy.typing import NDArray
+
+from common import checkpoints, frames, label_maps, preview, provenance, samples
+from common.checkpoints import FLOW_CONTRACT, RGB_CONTRACT, Checkpoint
+from common.errors import AssetError
+from common.files import write_text
+from common.flags import CHECKPOINT, OUTPUT
+
+Floats = NDArray[np.float32]
+
+Predict = Callable[[str, Floats], Floats]
+"""A checkpoint (name or path) and a clip [1, T, H, W, C] to logits [num_classes], float32."""
+
+EVAL_TYPES = ("rgb", "rgb600", "flow", "joint")
+
+EVAL_TYPE = flags.DEFINE_enum(
+    "eval_type",
+    "joint",
+    EVAL_TYPES,
+    "The RGB stream, the same for Kinetics-600, the flow stream, or RGB and flow added.",
+)
+IMAGENET_PRETRAINED = flags.DEFINE_bool(
+    "imagenet_pretrained",
+    True,
+    "Take the checkpoints that were trained on ImageNet first (rgb600 has none such).",
+)
+SAMPLE = flags.DEFINE_enum("sample", "cricket", list(samples.SAMPLES), "Which sample to classify.")
+VIDEO = flags.DEFINE_string("video", None, "A video file to classify in place of a sample.")
+MAX_FRAMES = flags.DEFINE_integer(
+    "max_frames",
+    frames.MAX_FRAMES,
+    "Use so many frames from the beginning at most; 25 are a second.",
+    lower_bound=frames.MIN_FRAMES,
+)
+GIF = flags.DEFINE_string(
+    "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
+)
+for _flag in (CHECKPOINT, OUTPUT):
+    flags.declare_key_flag(_flag.name)
+
+_TOP = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command's flags."""
+
+    eval_type: str = "joint"
+    imagenet_pretrained: bool = True
+    sample: str = "cricket"
+    video: str | None = None
+    max_frames: int = frames.MAX_FRAMES
+    checkpoint: str | None = None
+    output: str | None = None
+    gif: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came out.
+
+    Attributes:
+        logits: [num_classes] float32; of two streams the sum.
+        classes: Names, in the order of the logits.
+        provenance: Which weights, clips, contracts and versions it was made with.
+    """
+
+    logits: Floats
+    classes: tuple[str, ...]
+    provenance: dict[str, object]
+
+    @property
+    def norm(self) -> np.floating:
+        return np.linalg.norm(self.logits)
+
+    def top(self, count: int = _TOP) -> list[tuple[np.float32, np.float32, str]]:
+        """Probability, logit and class of the highest logits."""
+        probabilities = softmax(self.logits)
+        order = np.argsort(-self.logits, kind="stable")[:count]
+        return [(probabilities[i], self.logits[i], self.classes[i]) for i in order]
+
+    def text(self) -> str:
+        """The release's text, to the letter."""
+        lines = [f"Norm of logits: {self.norm:f}", "", "Top classes and probabilities"]
+        # str(), not format(): it gives the shortest digits of a float32, as the release prints.
+        lines += [f"{probability!s} {logit!s} {name}" for probability, logit, name in self.top()]
+        return "\n".join(lines) + "\n"
+
+    def record(self) -> dict[str, object]:
+        """The result and its provenance as JSON has it."""
+        top = [
+            {"probability": float(probability), "logit": float(logit), "class": name}
+            for probability, logit, name in self.top()
+        ]
+        return {**self.provenance, "norm": float(self.norm), "top": top}
+
+
+def main(predict: Predict) -> None:
+    """The command: flags to options, then `run`."""
+    if VIDEO.value is not None and SAMPLE.present:
+        raise app.UsageError("--video and --sample exclude each other.")
+    options = Options(
+        eval_type=EVAL_TYPE.value,
+        imagenet_pretrained=IMAGENET_PRETRAINED.value,
+        sample=SAMPLE.value,
+        video=VIDEO.value,
+        max_frames=MAX_FRAMES.value,
+        checkpoint=CHECKPOINT.value,
+        output=OUTPUT.value,
+        gif=GIF.value,
+    )
+    run(options, predict)
+
+
+def run(options: Options, predict: Predict) -> None:
+    """Evaluates, prints the release's text, and writes `options.output` if asked for.
+
+    Raises:
+        ValueError: Options that do not go together, a bad video or a bad checkpoint.
+        FileNotFoundError: No such video or checkpoint, or (`AssetError`) no source of a file.
+    """
+    result = evaluate(options, predict)
+    sys.stdout.write(result.text())
+    sys.stdout.flush()
+    if options.output:
+        write_text(options.output, provenance.to_json(result.record()))
+        logging.info("wrote %s", options.output)
+
+
+def evaluate(options: Options, predict: Predict) -> Result:
+    """Everything of `run` but the text and the JSON file; raises the same."""
+    backend = provenance.backend_of(predict)
+    try:
+        chosen = {stream: checkpoints.resolve(name) for stream, name in names(options).items()}
+        clips = {stream: _clip(options, stream) for stream in chosen}
+    except AssetError as error:
+        raise AssetError(f"{error}{_way_out(options, backend)}") from error
+    if options.gif:
+        _write_gifs(Path(options.gif), clips)
+    logits: dict[str, Floats] = {}
+    for stream, (path, _) in chosen.items():
+        logging.info("%s: weights %s, clip %s", stream, path, list(clips[stream].shape))
+        logits[stream] = np.asarray(predict(str(path), clips[stream]), np.float32)
+        if not np.isfinite(logits[stream]).all():
+            raise ValueError(f"{path}: the {stream} logits are not finite. Check the weights.")
+    total: Floats = np.stack(list(logits.values())).sum(axis=0)
+    return Result(
+        total,
+        _classes([row for _, row in chosen.values()], total.size),
+        provenance.describe(
+            backend=backend,
+            settings={
+                "eval_type": options.eval_type,
+                "sample": None if options.video else options.sample,
+                "video": options.video,
+            },
+            streams=chosen,
+            clips=clips,
+        ),
+    )
+
+
+def names(options: Options) -> dict[str, str]:
+    """The checkpoint (name or path) of each stream that the options ask for."""
+    if options.eval_type not in EVAL_TYPES:
+        raise ValueError(
+            f"--eval_type must be one of {', '.join(EVAL_TYPES)}. Received: {options.eval_type!r}."
+        )
+    streams = {"joint": ("rgb", "flow"), "rgb600": ("rgb",)}.get(
+        options.eval_type, (options.eval_type,)
+    )
+    if options.checkpoint is not None:
+        if len(streams) > 1:
+            raise ValueError(
+                "--checkpoint is for one stream: add --eval_type=rgb or --eval_type=flow."
+            )
+        row = checkpoints.CHECKPOINTS.get(options.checkpoint)
+        if row and row.stream != streams[0]:
+            raise ValueError(
+                f"--checkpoint={row.name} is a {row.stream} stream, and --eval_type="
+                f"{options.eval_type} feeds {streams[0]}. Use --eval_type={row.stream}."
+            )
+        return {streams[0]: options.checkpoint}
+    if options.eval_type == "rgb600":
+        return {"rgb": "rgb_scratch_kin600"}
+    trained = "imagenet" if options.imagenet_pretrained else "scratch"
+    return {stream: f"{stream}_{trained}" for stream in streams}
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of [num_classes] logits, in float32."""
+    powers: Floats = np.exp(logits - logits.max())
+    probabilities: Floats = powers / powers.sum()
+    return probabilities
+
+
+def _clip(options: Options, stream: str) -> Floats:
+    contract = FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
+    if options.video is None:
+        return samples.clip(options.sample, stream, contract, options.max_frames)
+    if stream == "flow":
+        raise ValueError(
+            f"{options.video}: the flow of a video is not computed yet. Use --eval_type=rgb."
+        )
+    return frames.clip_from_video(options.video, contract, options.max_frames)
+
+
+def _write_gifs(path: Path, clips: dict[str, Floats]) -> None:
+    for stream, clip in clips.items():
+        one = path if len(clips) == 1 else path.with_name(f"{path.stem}_{stream}{path.suffix}")
+        preview.write_gif(one, clip[0])
+        logging.info("wrote %s", one)
+
+
+def _classes(rows: list[Checkpoint | None], count: int) -> tuple[str, ...]:
+    """The row's label map; for a file of somebody's own, what the number of classes says."""
+    first = rows[0]
+    found = label_maps.load(first.label_map) if first else label_maps.for_classes(count)
+    if len(found) != count:
+        raise ValueError(f"expected {len(found)} logits, one a class. Received: {count}.")
+    return found
+
+
+def _way_out(options: Options, backend: str) -> str:
+    """The command whose files come from the package index, unless it is this one."""
+    works = Options(eval_type="rgb", imagenet_pretrained=False, sample="backflip")
+    if (
+        options.checkpoint is None
+        and names(options) == names(works)
+        and (options.video or options.sample == works.sample)
+    ):
+        return ""
+    return (
+        f" Without these files, this works: python -m {backend}.evaluate_sample "
+        "--eval_type=rgb --imagenet_pretrained=false --sample=backflip"
+    )

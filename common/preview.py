@@ -1,0 +1,94 @@
+"""Clips as animated GIFs, as the release's README shows its sample."""
+
+import os
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.files import replacing
+
+if TYPE_CHECKING:
+    import av
+
+_NO_FLOW = 127  # the level of the third channel in the published GIF of the flow
+
+
+def write_gif(path: str | os.PathLike[str], clip: NDArray[np.float32], fps: float = 25) -> None:
+    """Writes a clip as a GIF that repeats for ever; a temporary file and a rename.
+
+    Args:
+        path: The file to write.
+        clip: [T, H, W, C] float32 in [-1, 1]; C is 3 for RGB, 2 for flow in units of 20 pixels.
+        fps: Frames a second; a GIF counts in hundredths of a second, so 25 is exact.
+
+    Raises:
+        ValueError: Another shape, or a rate a GIF cannot hold.
+    """
+    if not 0 < fps <= 100:
+        raise ValueError(f"a GIF holds up to 100 frames a second. Received: {fps}.")
+    pictures = to_pictures(clip)
+    with replacing(path) as temporary:
+        _encode(str(temporary), pictures, Fraction(fps).limit_denominator(1000))
+
+
+def to_pictures(clip: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """What is shown: [T, H, W, 3] uint8.
+
+    Flow is x in red and y in green, each 0.5 + value of its level, and an even blue: no motion is
+    grey, and motion of half the range (10 pixels) is full colour.
+    """
+    if clip.ndim != 4 or clip.shape[3] not in (2, 3) or 0 in clip.shape:
+        raise ValueError(
+            "expected a clip [T, H, W, C] with 3 channels (RGB) or 2 (flow). "
+            f"Received: {list(clip.shape)}."
+        )
+    levels = (clip + 1) / 2 if clip.shape[3] == 3 else clip + 0.5
+    pictures = np.full((*clip.shape[:3], 3), _NO_FLOW, np.uint8)
+    pictures[..., : clip.shape[3]] = np.rint(np.clip(levels, 0, 1) * 255)
+    return pictures
+
+
+def _encode(path: str, pictures: NDArray[np.uint8], rate: Fraction) -> None:
+    """A palette of its own for every frame: flow has few colours, and they drift."""
+    import av
+    from av.filter import Graph
+
+    count, height, width, _ = pictures.shape
+    with av.open(path, "w", format="gif", options={"loop": "0"}) as out:
+        stream = out.add_stream("gif", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
+        graph = Graph()
+        source = graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate
+        )
+        split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+        use, sink = graph.add("paletteuse", "new=1"), graph.add("buffersink")
+        source.link_to(split)
+        split.link_to(palette, 0, 0)
+        split.link_to(use, 1, 0)
+        palette.link_to(use, 0, 1)
+        use.link_to(sink)
+        graph.configure()
+        for k in range(count):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pictures[k]), format="rgb24")
+            frame.pts, frame.time_base = k, 1 / rate
+            graph.push(frame)
+            _drain(graph, stream, out)
+        graph.push(None)
+        _drain(graph, stream, out)
+        out.mux(stream.encode(None))
+
+
+def _drain(
+    graph: "av.filter.Graph", stream: "av.VideoStream", out: "av.container.OutputContainer"
+) -> None:
+    import av
+
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        out.mux(stream.encode(frame))

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from common import preview, video
+
+
+def test_flow_is_shown_as_the_release_shows_it(tmp_path):
+    flow = np.zeros((5, 20, 30, 2), np.float32)
+    flow[:, :10, :, 0], flow[:, :, 15:, 1] = 0.25, -0.5
+    preview.write_gif(tmp_path / "flow.gif", flow)
+    frames = np.stack(list(video.read_frames(tmp_path / "flow.gif")))
+    assert frames.shape == (5, 20, 30, 3)
+    np.testing.assert_allclose(frames[..., :2] / 255 - 0.5, flow, atol=1 / 255)
+    assert (frames[..., 2] == 127).all()
+
+
+def test_rgb_keeps_its_colours_and_the_rate(tmp_path):
+    ramp = np.linspace(-1, 1, 32 * 32 * 3, dtype=np.float32).reshape(1, 32, 32, 3)
+    clip = np.concatenate([ramp, -ramp, ramp])
+    preview.write_gif(tmp_path / "rgb.gif", clip, fps=25)
+    frames = np.stack(list(video.read_frames(tmp_path / "rgb.gif")))
+    assert frames.shape == (3, 32, 32, 3)
+    assert np.abs(frames / 255 * 2 - 1 - clip).mean() < 0.03
+    about = video.info(tmp_path / "rgb.gif")
+    assert about.fps == pytest.approx(25)
+    assert about.duration == pytest.approx(0.12)
+    assert b"NETSCAPE2.0" in (tmp_path / "rgb.gif").read_bytes()  # repeats
+    assert [path.name for path in tmp_path.iterdir()] == ["rgb.gif"]
+
+
+def test_values_out_of_range_are_clipped():
+    flow = np.full((1, 1, 1, 2), 0.9, np.float32)
+    assert preview.to_pictures(flow).tolist() == [[[[255, 255, 127]]]]
+
+
+def test_wrong_clips_leave_the_old_file(tmp_path):
+    (tmp_path / "a.gif").write_text("old")
+    with pytest.raises(ValueError, match=r"\[T, H, W, C\]"):
+        preview.write_gif(tmp_path / "a.gif", np.zeros((3, 4, 5, 4), np.float32))
+    with pytest.raises(ValueError, match="100 frames a second"):
+        preview.write_gif(tmp_path / "a.gif", np.zeros((3, 4, 5, 3), np.float32), fps=0)
+    assert (tmp_path / "a.gif").read_text() == "old"

@@ -1,0 +1,87 @@
+"""What a result was made with: weights, clips, contracts and versions."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.checkpoints import FLOW_CONTRACT, RGB_CONTRACT, Checkpoint
+from common.digests import sha256
+
+# The distributions whose versions can change a number.
+_DISTRIBUTIONS = {
+    "i3d_tf": ("i3d", "numpy", "av", "tensorflow", "dm-sonnet"),
+    "i3d_torch": ("i3d", "numpy", "av", "torch"),
+}
+
+
+def describe(
+    backend: str,
+    settings: Mapping[str, object],
+    streams: Mapping[str, tuple[Path, Checkpoint | None]],
+    clips: Mapping[str, NDArray[np.float32]],
+) -> dict[str, object]:
+    """A record that JSON can hold.
+
+    Args:
+        backend: The package that computed.
+        settings: What was asked for.
+        streams: By stream, the checkpoint's path and its row if it is a published one.
+        clips: By stream, what was fed.
+    """
+    contracts = {"rgb": RGB_CONTRACT, "flow": FLOW_CONTRACT}
+    return {
+        **settings,
+        "streams": {
+            stream: {
+                "checkpoint": row.name if row else str(path),
+                "weights": weights(path, row),
+                "clip": list(clips[stream].shape),
+                "contract": dataclasses.asdict(row.contract if row else contracts[stream]),
+            }
+            for stream, (path, row) in streams.items()
+        },
+        "backend": backend,
+        "versions": versions(backend),
+    }
+
+
+def weights(path: Path, row: Checkpoint | None) -> dict[str, str]:
+    """By file name, the digest that identifies the weights."""
+    if row:
+        return {file.file_name: str(file.digest) for file in row.files}
+    if path.is_file() and path.suffix != ".index" and ".data-" not in path.name:
+        files = [path]
+    elif path.is_dir():
+        files = [*path.glob("*.index"), *path.glob("*.data-*")]
+    else:  # the prefix of a TensorFlow checkpoint, or one of its files
+        prefix = path.name.removesuffix(".index").split(".data-")[0]
+        files = [*path.parent.glob(f"{prefix}.index"), *path.parent.glob(f"{prefix}.data-*")]
+    identity = sha256("")
+    return {file.name: f"sha256 {identity.of(file)}" for file in sorted(files)}
+
+
+def versions(backend: str) -> dict[str, str | None]:
+    """Versions of Python and what computes; None for what is not installed as a package."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS.get(backend, ("i3d", "numpy", "av")):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def backend_of(function: Callable[..., object]) -> str:
+    """The package that a backend's function is from, also where it runs as `__main__`."""
+    return getattr(sys.modules.get(function.__module__), "__package__", None) or "unknown"
+
+
+def to_json(record: Mapping[str, object]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

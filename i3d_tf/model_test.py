@@ -1,0 +1,95 @@
+"""The TensorFlow model as a program meets it; the twin of `i3d_torch/model_test.py`."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import i3d_tf
+from common import arch
+
+NET = arch.narrow(arch.inception_i3d(51), 8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return i3d_tf.VideoModel(NET)
+
+
+def test_inception_i3d_is_ready_for_inference():
+    model = i3d_tf.inception_i3d(num_classes=12, in_channels=2)
+    clips = tf.zeros([1, 9, 193, 193, 2])
+    first, endpoints = model(clips)
+    second, _ = model(clips)
+    assert first.shape == endpoints["Predictions"].shape == (1, 12)
+    np.testing.assert_array_equal(first, second)
+    assert endpoints["Mixed_5c"].shape == (1, 2, 7, 7, 1024)
+
+
+def test_there_is_a_variable_for_every_parameter():
+    model = i3d_tf.inception_i3d()
+    state = i3d_tf.arrays(model)
+    expected = {p.name: p.shape for p in arch.parameters(arch.inception_i3d())}
+    assert {name: array.shape for name, array in state.items()} == expected
+    assert len(model.variables) == 230
+    assert sum(int(tf.size(v)) for v in model.trainable_variables) == 12_689_984
+
+
+def test_initial_values_are_the_releases():
+    state = i3d_tf.arrays(i3d_tf.inception_i3d())
+    kernel = state["Conv3d_2c_3x3.conv.weight"]
+    std = (64 * 27) ** -0.5
+    assert np.abs(kernel).max() <= 2 * std
+    # A normal cut at two deviations keeps 0.8796 of its deviation.
+    assert kernel.std() == pytest.approx(0.8796 * std, rel=0.02)
+    assert np.abs(state["Conv3d_2c_3x3.norm.bias"]).max() == 0
+    assert np.abs(state["Conv3d_2c_3x3.norm.running_mean"]).max() == 0
+    assert (state["Conv3d_2c_3x3.norm.running_var"] == 1).all()
+    assert np.abs(state["Logits.Conv3d_0c_1x1.conv.bias"]).max() == 0
+
+
+def test_dropout_only_in_training():
+    features = tf.ones([1, 2, 1, 1, 128])
+    head = i3d_tf.VideoModel(NET).layers["Logits"]
+    np.testing.assert_array_equal(head(features), head(features))
+    assert np.any(head(features, is_training=True) != head(features, is_training=True))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 9, 193, 193), r"wrong rank. Expected \[B, T, H, W, C\] with 3 channels"),
+        ((1, 3, 9, 193, 193), r"wrong number of channels.*Received: \[1, 3, 9, 193, 193\]"),
+        ((1, 8, 224, 224, 3), "at least 9x193x193.*Received: 8x224x224"),
+    ],
+)
+def test_clips_that_do_not_fit_are_refused(model, shape, message):
+    with pytest.raises(ValueError, match=message):
+        model(tf.zeros(shape))
+
+
+def test_an_unknown_endpoint_is_refused(model):
+    with pytest.raises(ValueError, match=r"Expected one of Conv3d_1a_7x7.*Received: 'Mixed_6a'"):
+        model(tf.zeros([1, 9, 193, 193, 3]), final_endpoint="Mixed_6a")
+
+
+def test_gradients_reach_every_parameter():
+    model = i3d_tf.VideoModel(NET)
+    clips = tf.constant(np.random.default_rng(0).random((2, 9, 193, 193, 3), "f"))
+    with tf.GradientTape() as tape:
+        logits, _ = model(clips, is_training=True)
+        loss = tf.reduce_sum(tf.square(logits))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    dead = [
+        variable.name
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if not tf.reduce_max(tf.abs(gradient)) > 0
+    ]
+    assert dead == []
+
+
+def test_one_graph_for_every_length_gives_the_same_numbers(model):
+    signature = tf.TensorSpec([None, None, 193, 193, 3])
+    graph = tf.function(lambda clips: model(clips)[0], input_signature=[signature])
+    for frames in (9, 17):
+        clips = tf.constant(np.random.default_rng(0).random((1, frames, 193, 193, 3), "f"))
+        np.testing.assert_allclose(graph(clips), model(clips)[0], rtol=1e-4, atol=1e-6)

@@ -1,0 +1,38 @@
+"""Classifies a sample or a video in PyTorch; prints what DeepMind's release prints.
+
+    python -m i3d_torch.evaluate_sample
+    python -m i3d_torch.evaluate_sample --eval_type=rgb --noimagenet_pretrained --sample=backflip
+    python -m i3d_torch.evaluate_sample --eval_type=rgb --video=my.mp4 --output=result.json
+
+--checkpoint takes a published name or a file in any format, for one stream. --output writes the
+result as JSON, with which weights, clip and versions it was made.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from absl import flags
+
+import i3d_torch
+from common import command, evaluate_sample
+
+flags.adopt_module_key_flags(evaluate_sample)
+
+
+def predict(checkpoint: str, clip: np.ndarray) -> np.ndarray:
+    """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
+    model = i3d_torch.load(checkpoint)
+    channels_first = np.ascontiguousarray(np.moveaxis(clip, -1, 1))
+    with torch.inference_mode():
+        logits, _ = model(torch.from_numpy(channels_first))
+    return logits[0].numpy()
+
+
+def main(argv: Sequence[str]) -> None:
+    command.no_arguments(argv)
+    evaluate_sample.main(predict)
+
+
+if __name__ == "__main__":
+    command.run(main)
