@@ -6,7 +6,8 @@ from setuptools import find_packages, setup
 
 TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2"]
 TORCH = ["torch>=2.4"]
-DEV = ["mypy", "pytest", "ruff"]
+# safetensors is the judge of what we write; to read and write it we need no package.
+DEV = ["hypothesis", "mypy", "pytest", "ruff", "safetensors"]
 
 setup(
     name="i3d",
@@ -29,7 +30,6 @@ setup(
         "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
         "numpy",
         "opencv-contrib-python",
-        "safetensors",
         "tqdm",
     ],
     extras_require={"tf": TF, "torch": TORCH, "all": TF + TORCH, "dev": DEV},

@@ -108,8 +108,8 @@ class Result:
         return {**self.provenance, "norm": float(self.norm), "top": top}
 
 
-def main(predict: Predict) -> None:
-    """The command: flags to options, then `run`."""
+def main(predict: Predict, backend: str) -> None:
+    """The command of a backend (its package's name): flags to options, then `run`."""
     if VIDEO.value is not None and SAMPLE.present:
         raise app.UsageError("--video and --sample exclude each other.")
     options = Options(
@@ -122,17 +122,17 @@ def main(predict: Predict) -> None:
         output=OUTPUT.value,
         gif=GIF.value,
     )
-    run(options, predict)
+    run(options, predict, backend)
 
 
-def run(options: Options, predict: Predict) -> None:
+def run(options: Options, predict: Predict, backend: str) -> None:
     """Evaluates, prints the release's text, and writes `options.output` if asked for.
 
     Raises:
         ValueError: Options that do not go together, a bad video or a bad checkpoint.
         FileNotFoundError: No such video or checkpoint, or (`AssetError`) no source of a file.
     """
-    result = evaluate(options, predict)
+    result = evaluate(options, predict, backend)
     sys.stdout.write(result.text())
     sys.stdout.flush()
     if options.output:
@@ -140,9 +140,9 @@ def run(options: Options, predict: Predict) -> None:
         logging.info("wrote %s", options.output)
 
 
-def evaluate(options: Options, predict: Predict) -> Result:
+def evaluate(options: Options, predict: Predict, backend: str) -> Result:
     """Everything of `run` but the text and the JSON file; raises the same."""
-    backend = provenance.backend_of(predict)
+    _check_streams(options)
     try:
         chosen = {stream: checkpoints.resolve(name) for stream, name in names(options).items()}
         clips = {stream: _clip(options, stream) for stream in chosen}
@@ -200,6 +200,17 @@ def names(options: Options) -> dict[str, str]:
     return {stream: f"{stream}_{trained}" for stream in streams}
 
 
+def check_channels(checkpoint: str, channels: int, clip: Floats) -> None:
+    """Refuses a clip of the other stream; `channels` is what the checkpoint's network takes."""
+    if clip.shape[-1] != channels:
+        streams = {3: "rgb", 2: "flow"}
+        advice = f" Use --eval_type={streams[channels]}." if channels in streams else ""
+        raise ValueError(
+            f"{checkpoint}: takes clips of {channels} channels, and --eval_type feeds "
+            f"{clip.shape[-1]} (3 is RGB, 2 is flow).{advice}"
+        )
+
+
 def softmax(logits: Floats) -> Floats:
     """Probabilities of [num_classes] logits, in float32."""
     powers: Floats = np.exp(logits - logits.max())
@@ -207,14 +218,23 @@ def softmax(logits: Floats) -> Floats:
     return probabilities
 
 
+def _check_streams(options: Options) -> None:
+    """Refuses, before anything is fetched, what has no flow."""
+    if options.video is None:
+        for stream in names(options):
+            samples.asset(options.sample, stream)
+    elif "flow" in names(options):
+        raise ValueError(
+            f"{options.video}: the flow of a video is not computed yet. Use --eval_type=rgb."
+        )
+    elif not Path(options.video).exists():
+        raise FileNotFoundError(f"{options.video}: there is no such video file. Check the path.")
+
+
 def _clip(options: Options, stream: str) -> Floats:
     contract = FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
     if options.video is None:
         return samples.clip(options.sample, stream, contract, options.max_frames)
-    if stream == "flow":
-        raise ValueError(
-            f"{options.video}: the flow of a video is not computed yet. Use --eval_type=rgb."
-        )
     return frames.clip_from_video(options.video, contract, options.max_frames)
 
 

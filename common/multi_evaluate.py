@@ -30,12 +30,12 @@ EVALUATIONS: dict[str, Options] = {
 """By file name without its ending."""
 
 
-def main(predict: Predict) -> int:
+def main(predict: Predict, backend: str) -> int:
     """The command; its exit status is 1 when something failed."""
-    return run(Path(OUTPUT_DIR.value), SAMPLE.value, predict)
+    return run(Path(OUTPUT_DIR.value), SAMPLE.value, predict, backend)
 
 
-def run(folder: Path, sample: str, predict: Predict) -> int:
+def run(folder: Path, sample: str, predict: Predict, backend: str) -> int:
     """Writes a text an evaluation to `folder`; one that fails does not stop the others.
 
     Returns:
@@ -49,12 +49,13 @@ def run(folder: Path, sample: str, predict: Predict) -> int:
             computed[key] = np.asarray(predict(checkpoint, clip), np.float32)
         return computed[key]
 
-    once.__module__ = predict.__module__  # a result says which backend computed it
     failed: dict[str, str] = {}
     for name, row in EVALUATIONS.items():
         options = Options(row.eval_type, row.imagenet_pretrained, sample)
         try:
-            write_text(folder / f"{name}.txt", evaluate_sample.evaluate(options, once).text())
+            write_text(
+                folder / f"{name}.txt", evaluate_sample.evaluate(options, once, backend).text()
+            )
         except (ValueError, OSError) as error:
             failed[name] = " ".join(str(error).splitlines())
             logging.error("%s: %s", name, failed[name])

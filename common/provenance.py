@@ -4,8 +4,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +75,6 @@ def versions(backend: str) -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return found
-
-
-def backend_of(function: Callable[..., object]) -> str:
-    """The package that a backend's function is from, also where it runs as `__main__`."""
-    return getattr(sys.modules.get(function.__module__), "__package__", None) or "unknown"
 
 
 def to_json(record: Mapping[str, object]) -> str:

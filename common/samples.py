@@ -73,6 +73,17 @@ def get(name: str) -> Sample:
     return SAMPLES[name]
 
 
+def asset(name: str, stream: str) -> Asset:
+    """The file of a sample's stream; raises `ValueError` where there is none."""
+    sample = get(name)
+    if stream not in sample.files:
+        raise ValueError(
+            f"the sample {name} has no {stream}, only {listing(sample.files)}. "
+            "Use --eval_type=rgb, or another --sample."
+        )
+    return sample.files[stream]
+
+
 def clip(
     name: str,
     stream: str,
@@ -94,13 +105,7 @@ def clip(
         ValueError: No such sample, no such stream of it, or not the published file.
         FileNotFoundError: No source has the file (`AssetError`).
     """
-    sample = get(name)
-    if stream not in sample.files:
-        raise ValueError(
-            f"the sample {name} has no {stream}, only {listing(sample.files)}. "
-            "Use --eval_type=rgb, or another --sample."
-        )
-    path = assets.fetch(sample.files[stream])
+    path = assets.fetch(asset(name, stream))
     if path.suffix != ".npy":
         return frames.clip_from_video(path, contract, max_frames)
     array = np.asarray(np.load(path, allow_pickle=False), np.float32)

@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 4096
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.server.asked.append((self.path, self.headers.get("Range")))
         getattr(self, f"answer_{self.path.strip('/')}")()
 

@@ -11,19 +11,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
 from common.errors import listing
+from common.resampling import Rate, exact, resample
 
 if TYPE_CHECKING:
     import av
-
-Rate = float | Fraction
-Item = TypeVar("Item")
 
 # Containers round timestamps to a tick (1 ms in Matroska), so a frame may carry a time a little
 # after the moment it is for. Coarse ticks (1/25 s in AVI) are exact: hence the cap.
@@ -129,41 +127,6 @@ def info(path: str | os.PathLike[str]) -> VideoInfo:
         )
 
 
-def resample(
-    shown: Iterable[tuple[Fraction, Fraction, Item]],
-    fps: Rate,
-    start: Rate = 0,
-    end: Rate | None = None,
-    rounding: Fraction = Fraction(0),
-) -> Iterator[Item]:
-    """Picks, for every moment `start + k / fps`, the item that is on the screen.
-
-    Args:
-        shown: Time, duration and item, in order of time; times in seconds, the first at 0.
-        fps: Moments a second.
-        start: The first moment, seconds.
-        end: Moment to stop before, seconds.
-        rounding: How much later than it should a time may be, seconds.
-    """
-    rate, first = _exact(fps), _exact(start)
-    stop = None if end is None else _exact(end)
-    k = 0
-    held: tuple[Fraction, Fraction, Item] | None = None
-    for current in shown:
-        while held is not None and (moment := first + k / rate) < current[0] - rounding:
-            if stop is not None and moment >= stop:
-                return
-            yield held[2]
-            k += 1
-        held = current
-    if held is None:
-        return
-    over = held[0] + held[1] - rounding
-    while (moment := first + k / rate) < over and (stop is None or moment < stop):
-        yield held[2]
-        k += 1
-
-
 def _read(
     path: Path, fps: Rate | None, start: Rate, end: Rate | None, max_frames: int | None
 ) -> Iterator[NDArray[np.uint8]]:
@@ -172,7 +135,7 @@ def _read(
         shown = _timed(path, stream, _decoded(path, container, stream))
         frames: Iterator[av.VideoFrame]
         if fps is None:
-            frames = _span(shown, _exact(start), None if end is None else _exact(end))
+            frames = _span(shown, exact(start), None if end is None else exact(end))
         else:
             rounding = min((stream.time_base or Fraction(0)) / 2, _MOST_ROUNDING)
             triples = ((each.time, each.duration, each.frame) for each in shown)
@@ -295,11 +258,6 @@ def _quarter_turns(frame: "av.VideoFrame") -> int:
 def _rate(stream: "av.VideoStream") -> Fraction | None:
     # PyAV gives an unknown rate as None or as a rational of 0/0 or 0/1: all are falsy.
     return stream.average_rate or stream.guessed_rate or None
-
-
-def _exact(number: Rate) -> Fraction:
-    """The rational somebody meant: 29.97002997 is 30000/1001."""
-    return Fraction(number).limit_denominator(100_000)
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

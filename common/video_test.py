@@ -234,13 +234,6 @@ def test_a_frame_shown_twice_is_one_array(tmp_path):
     assert frames[0] is frames[1]
 
 
-def test_resample_keeps_the_last_item_for_its_duration():
-    shown = [(Fraction(0), Fraction(1), "a"), (Fraction(1), Fraction(3), "b")]
-    assert "".join(video.resample(shown, fps=2)) == "aabbbbbb"
-    assert "".join(video.resample(shown, fps=2, end=2)) == "aabb"
-    assert "".join(video.resample([], fps=2)) == ""
-
-
 @pytest.mark.parametrize(
     ("file", "count"),
     [

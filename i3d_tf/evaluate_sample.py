@@ -23,13 +23,14 @@ flags.adopt_module_key_flags(evaluate_sample)
 def predict(checkpoint: str, clip: np.ndarray) -> np.ndarray:
     """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
     model = i3d_tf.load(checkpoint)
+    evaluate_sample.check_channels(checkpoint, model.net.in_channels, clip)
     logits, _ = model(tf.convert_to_tensor(clip))
     return logits[0].numpy()
 
 
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
-    evaluate_sample.main(predict)
+    evaluate_sample.main(predict, "i3d_tf")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ flags.adopt_module_key_flags(multi_evaluate)
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
-    return multi_evaluate.main(predict)
+    return multi_evaluate.main(predict, "i3d_tf")
 
 
 if __name__ == "__main__":

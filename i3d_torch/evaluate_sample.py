@@ -23,6 +23,7 @@ flags.adopt_module_key_flags(evaluate_sample)
 def predict(checkpoint: str, clip: np.ndarray) -> np.ndarray:
     """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
     model = i3d_torch.load(checkpoint)
+    evaluate_sample.check_channels(checkpoint, model.net.in_channels, clip)
     channels_first = np.ascontiguousarray(np.moveaxis(clip, -1, 1))
     with torch.inference_mode():
         logits, _ = model(torch.from_numpy(channels_first))
@@ -31,7 +32,7 @@ def predict(checkpoint: str, clip: np.ndarray) -> np.ndarray:
 
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
-    evaluate_sample.main(predict)
+    evaluate_sample.main(predict, "i3d_torch")
 
 
 if __name__ == "__main__":

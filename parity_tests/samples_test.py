@@ -68,7 +68,8 @@ def test_evaluate_sample_on_a_video(name, file, label, probability, real_data, t
         checkpoint=str(real_data(WEIGHTS)),
         output=str(tmp_path / "out.json"),
     )
-    evaluate_sample.run(options, importlib.import_module(f"i3d_{name}.evaluate_sample").predict)
+    predict = importlib.import_module(f"i3d_{name}.evaluate_sample").predict
+    evaluate_sample.run(options, predict, f"i3d_{name}")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Norm of logits: ")
     assert lines[1:3] == ["", "Top classes and probabilities"]

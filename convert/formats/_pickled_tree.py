@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 # A few kilobytes of pickle can describe a tree with more leaves than atoms.
-_MOST_VISITS = 5_000_000
+_MOST_VISITS = 1_000_000
 _DEEPEST = 100
 
 

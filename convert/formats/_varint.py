@@ -5,7 +5,8 @@ def read(data: bytes, position: int) -> tuple[int, int]:
     """The integer at `position` and the position after it.
 
     Raises:
-        ValueError: The data ends inside it, or it is longer than 64 bits.
+        ValueError: The data ends inside it, it is longer than 64 bits, or not in its shortest form
+            (a writer never does that, a flipped bit does).
     """
     value = 0
     for count in range(10):
@@ -16,6 +17,8 @@ def read(data: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             if value >= 2**64:
                 break
+            if byte == 0 and count:
+                raise ValueError(f"the integer at byte {position} is not in its shortest form")
             return value, position + count + 1
     raise ValueError(f"the integer at byte {position} is longer than 64 bits")
 

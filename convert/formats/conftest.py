@@ -1,8 +1,6 @@
-"""Fixtures of the format tests: real checkpoints where they are, and small made-up ones."""
+"""Fixtures of the format tests: small made-up checkpoints."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,21 +9,8 @@ from convert.formats._raw_values import Array
 
 
 @pytest.fixture
-def real() -> Callable[[str], Path]:
-    """Finds a path in the folders of I3D_DATA; skips the test where it is absent."""
-
-    def find(relative: str) -> Path:
-        for folder in filter(None, os.environ.get("I3D_DATA", "").split(os.pathsep)):
-            if (Path(folder) / relative).exists():
-                return Path(folder) / relative
-        pytest.skip(f"{relative} is in no folder of I3D_DATA")
-
-    return find
-
-
-@pytest.fixture
 def arrays() -> dict[str, Array]:
-    """Arrays of many kinds: transposed, scalar, empty, big-endian, bool, half; names out of order."""
+    """Arrays of many kinds (transposed, scalar, empty, big-endian, ...), names out of order."""
     random = np.random.default_rng(0)
     return {
         "w": random.normal(size=(3, 1, 2, 4, 5)).astype(np.float32).transpose(4, 3, 0, 1, 2),

@@ -1,5 +1,6 @@
 """The sorted table, its checksums and its compression."""
 
+import contextlib
 import struct
 
 import numpy as np
@@ -24,9 +25,9 @@ def test_varint_round_trip(value):
     assert _varint.read(b"x" + encoded, 1) == (value, 1 + len(encoded))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 9 + b"\x02", b"\x80" * 11])
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 9 + b"\x02", b"\x80" * 11, b"\x81\x00"])
 def test_bad_varint(data):
-    with pytest.raises(ValueError, match="runs past the end|longer than 64 bits"):
+    with pytest.raises(ValueError, match=r"runs past the end|longer than 64 bits|shortest form"):
         _varint.read(data, 0)
 
 
@@ -119,10 +120,8 @@ def test_bad_snappy(block, text):
 
 @given(st.binary(max_size=60))
 def test_snappy_on_anything(block):
-    try:
+    with contextlib.suppress(ValueError):
         assert len(_snappy.decompress(block)) <= 22 * len(block)
-    except ValueError:
-        pass
 
 
 def test_compressed_block_in_a_table():

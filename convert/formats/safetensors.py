@@ -1,8 +1,8 @@
 """safetensors files: a length (u64), a JSON header of names, types, shapes and offsets, raw data.
 
 Read and written here rather than by the `safetensors` package: its NumPy side copies every tensor
-(twice on the way out), writes transposed arrays in the wrong order without an error, knows no
-bfloat16, and leaves duplicate keys to the last one. The format is forty lines.
+on reading, writes transposed arrays in the wrong order without an error, fails on bfloat16, and
+keeps the last of two equal keys. The format is small.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The restricted unpickler against hostile pickles: one CheckpointError, and nothing is executed."""
+"""The restricted unpickler and hostile pickles: one CheckpointError, nothing is executed."""
 
 import collections
 import io
@@ -178,7 +178,7 @@ DEEP = {
 
 @pytest.mark.parametrize("kind", DEEP)
 def test_deep_and_wide(kind):
-    with pytest.raises(CheckpointError, match="nested more than|expands to more"):
+    with pytest.raises(CheckpointError, match=r"nested more than|expands to more"):
         load(b"\x80\x02" + DEEP[kind] + b".")
 
 
@@ -192,7 +192,7 @@ def test_dictionaries_that_expand_later(tmp_path):
     build += b"h\x00."
     path = tmp_path / "m.pkl"
     path.write_bytes(build)
-    with pytest.raises(CheckpointError, match="has more than 5000000 values"):
+    with pytest.raises(CheckpointError, match="has more than 1000000 values"):
         flax_pickle.read(path)
 
 
@@ -213,9 +213,10 @@ def test_the_same_string_for_many_calls():
 
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
+RAW = ARRAY.tobytes()
 
 
-def state(shape=b"K\x02K\x03\x86", code="f4", order="<", raw=ARRAY.tobytes(), fortran=b"\x89"):
+def state(shape=b"K\x02K\x03\x86", code="f4", order="<", raw=RAW, fortran=b"\x89"):
     """A pickled array whose parts can be wrong."""
     dtype = pickled.name("numpy", "dtype") + pickled.group([pickled.text(code), b"\x89", b"\x88"])
     dtype += b"R" + pickled.group([b"K\x03", pickled.text(order), b"NNN", b"J\xff\xff\xff\xff" * 2])

@@ -1,0 +1,251 @@
+"""torch's containers, both ways, against torch itself and files that torch would not write."""
+
+import collections
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError
+from convert.formats import _pickle_writer as pickled
+from convert.formats import tf1_checkpoint, torch_pt
+
+FLOATS = np.arange(12, dtype=np.float32)
+
+
+def tensor(kind="FloatStorage", count=12, offset=0, size=(3, 4), stride=(4, 1), key="0"):
+    """A pickled tensor for the ZIP container."""
+    pid = [pickled.text("storage"), pickled.name("torch", kind), pickled.text(key)]
+    pid += [pickled.text("cpu"), pickled.integer(count)]
+    parts = [pickled.group(pid) + b"Q", pickled.integer(offset)]
+    parts += [pickled.integers(size), pickled.integers(stride), b"\x89", b"}"]
+    return pickled.name("torch._utils", "_rebuild_tensor_v2") + pickled.group(parts) + b"R"
+
+
+def archive(path, *, body=None, byteorder=b"little", compression=zipfile.ZIP_STORED, **members):
+    """Writes a ZIP container around `body`, the entries of the pickled dictionary."""
+    entries = body if body is not None else {"w": tensor()}
+    data = b"\x80\x02}" + pickled.items(entries.items()) + b"."
+    contents = {"data.pkl": data, "byteorder": byteorder, "data/0": FLOATS.tobytes()} | members
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in contents.items():
+            if content is not None:
+                file.writestr(f"any/{name}", content)
+    return path
+
+
+def test_hand_made_archive(tmp_path):
+    got = torch_pt.read(archive(tmp_path / "m.pt"))
+    np.testing.assert_array_equal(got["w"], FLOATS.reshape(3, 4))
+    assert not got["w"].flags.owndata and not got["w"].flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"offset": 2, "size": (2, 2), "stride": (1, 4)}, [[2, 6], [3, 7]]),
+        ({"offset": 11, "size": (), "stride": ()}, 11),
+        ({"offset": 12, "size": (0, 3), "stride": (3, 1)}, np.zeros((0, 3))),
+        ({"offset": 5, "size": (3, 2), "stride": (0, 1)}, [[5, 6]] * 3),
+        ({"kind": "IntStorage"}, FLOATS.view(np.int32).reshape(3, 4)),
+        ({"kind": "ByteStorage", "count": 48, "size": (48,), "stride": (1,)}, FLOATS.view("u1")),
+    ],
+)
+def test_offset_and_stride(parts, expected, tmp_path):
+    got = torch_pt.read(archive(tmp_path / "m.pt", body={"w": tensor(**parts)}))["w"]
+    np.testing.assert_array_equal(got, expected)
+    assert got.shape == np.shape(expected)
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ({"offset": 1}, "does not fit its storage of 12"),
+        ({"size": (4, 4)}, "does not fit"),
+        ({"stride": (2**61, 1)}, "does not fit"),
+        ({"size": (2**40,), "stride": (0,)}, "does not fit"),
+        ({"stride": (-4, 1)}, "a dimension of -4"),
+        ({"offset": -1}, "a dimension of -1"),
+        ({"size": (3, 4, 1)}, "malformed size or stride"),
+        ({"count": 13}, "storage 0 has 48 bytes; its tensors need 52"),
+        ({"count": 2**62}, "a dimension of 4611686018427387904"),
+        ({"kind": "DoubleStorage"}, "has 48 bytes; its tensors need 96"),
+        ({"key": "7"}, "has no member any/data/7"),
+        ({"kind": "QInt8Storage"}, "refused to load torch.QInt8Storage"),
+    ],
+)
+def test_tensors_that_contradict_their_storage(parts, text, tmp_path):
+    path = archive(tmp_path / "m.pt", body={"w": tensor(**parts)})
+    with pytest.raises(CheckpointError, match=text) as caught:
+        torch_pt.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"byteorder": b"big"}, "byte order is b'big'"),
+        ({"compression": zipfile.ZIP_DEFLATED}, "compressed"),
+        ({"body": {"epoch": b"K\x03"}}, "holds no tensor"),
+        ({"data.pkl": b"\x80\x02" + tensor() + b"."}, "holds a tensor; expected a mapping"),
+        ({"data.pkl": b"\x80\x02]."}, "holds a list; expected a mapping"),
+        ({"data.pkl": b""}, "exhausted"),
+        ({"data.pkl": None}, "has 0 members named data.pkl"),
+        ({"other/data.pkl": b"N."}, "has 2 members named data.pkl"),
+        ({"body": {"a": b"}" + pickled.items([("b", tensor())]), "a/b": tensor()}}, "two tensors"),
+    ],
+)
+def test_archives_that_are_refused(options, text, tmp_path):
+    path = archive(tmp_path / "m.pt", **options)
+    with pytest.raises(CheckpointError, match=text) as caught:
+        torch_pt.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_many_tensors_of_one_storage(tmp_path):
+    """A megabyte that a thousand tensors share would become a gigabyte in the next file."""
+    big = np.zeros(2**18, np.float32)
+    first = tensor(count=big.size, size=big.shape, stride=(1,))
+    body = {f"w{i}": first for i in range(1000)}
+    path = archive(tmp_path / "m.pt", body=body, **{"data/0": big.tobytes()})
+    with pytest.raises(CheckpointError, match="share only 1048576"):
+        torch_pt.read(path)
+
+
+def test_nested_names_and_what_is_no_tensor(tmp_path):
+    body = {
+        "state_dict": b"}" + pickled.items([("conv.weight", tensor())]),
+        "epoch": b"K\x05",
+        "arch": pickled.text("i3d"),
+        "optimizer": b"}(" + b"K\x00" + b"}" + pickled.items([("m", tensor())]) + b"u",
+        "list": b"](" + tensor() + b"Ne",
+    }
+    got = torch_pt.read(archive(tmp_path / "m.pt", body=body))
+    assert list(got) == ["state_dict/conv.weight", "optimizer/0/m", "list/0"]
+
+
+def test_recognises(tmp_path, arrays):
+    torch_pt.write(tmp_path / "a.pt", arrays)
+    torch_pt.write_legacy(tmp_path / "b.pt", arrays)
+    (tmp_path / "c.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:300])  # cut off
+    with zipfile.ZipFile(tmp_path / "d.pt", "w") as file:
+        file.writestr("model.txt", "x")
+    found = [torch_pt.recognises(tmp_path / name) for name in ("a.pt", "b.pt", "c.pt", "d.pt")]
+    assert found == [True, True, True, False]
+    with pytest.raises(CheckpointError, match="damaged or truncated ZIP"):
+        torch_pt.read(tmp_path / "c.pt")
+
+
+def test_legacy_round_trip(tmp_path, arrays, same):
+    torch_pt.write_legacy(tmp_path / "m.pth", arrays)
+    got = torch_pt.read(tmp_path / "m.pth")
+    same(got, arrays)
+    assert list(got) == list(arrays)
+
+
+def test_storages_are_aligned(tmp_path, arrays):
+    torch_pt.write(tmp_path / "m.pt", arrays)
+    data = (tmp_path / "m.pt").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        for info in file.infolist():
+            name, extra = struct.unpack_from("<2H", data, info.header_offset + 26)
+            assert (info.header_offset + 30 + name + extra) % 64 == 0, info.filename
+            assert info.compress_type == zipfile.ZIP_STORED
+
+
+def test_unsupported_type(tmp_path):
+    with pytest.raises(CheckpointError, match="w has dtype uint16, for which torch has no storage"):
+        torch_pt.write(tmp_path / "m.pt", {"w": np.zeros(2, np.uint16)})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"mmap": True}, {"weights_only": False}])
+def test_torch_opens_what_is_written(options, tmp_path, arrays):
+    torch = pytest.importorskip("torch")
+    torch_pt.write(tmp_path / "m.pt", arrays)
+    got = torch.load(tmp_path / "m.pt", **{"weights_only": True} | options)
+    assert type(got) is collections.OrderedDict and list(got) == list(arrays)
+    for name, array in arrays.items():
+        assert got[name].shape == array.shape
+        np.testing.assert_array_equal(got[name].numpy(), array)
+
+
+def test_torch_opens_the_legacy_container(tmp_path, arrays):
+    torch = pytest.importorskip("torch")
+    torch_pt.write_legacy(tmp_path / "m.pt", arrays)
+    got = torch.load(tmp_path / "m.pt", weights_only=True)
+    assert list(got) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(got[name].numpy(), array)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_what_torch_writes(is_zip, protocol, tmp_path):
+    torch = pytest.importorskip("torch")
+    base = torch.arange(100.0)
+    state = collections.OrderedDict(
+        slice=base[5:15],
+        step=base[::7],
+        transposed=base.view(10, 10).t(),
+        parameter=torch.nn.Parameter(torch.ones(2, 3)),
+        bfloat=torch.tensor([1.5, -2.25, 3.0e38], dtype=torch.bfloat16),
+        short=torch.arange(3).to(torch.uint16),
+        half=torch.ones(2, dtype=torch.float16),
+        mask=torch.tensor([True, False]),
+        complex=torch.tensor([1 + 2j]),
+        expanded=torch.ones(1).expand(5),
+        scalar=torch.tensor(4),
+        empty=torch.zeros(0, 3),
+    )
+    module = torch.nn.BatchNorm1d(3)
+    whole = {
+        "state_dict": state,
+        "module": module.state_dict(),  # carries _metadata
+        "epoch": 3,
+        "optimizer": torch.optim.SGD(module.parameters(), lr=0.1).state_dict(),
+        "device": torch.device("cpu"),
+        "dtype": torch.float32,
+        "size": torch.Size([1, 2]),
+        "best": np.float64(0.5),
+    }
+    path = tmp_path / "m.pt"
+    torch.save(whole, path, _use_new_zipfile_serialization=is_zip, pickle_protocol=protocol)
+    got = torch_pt.read(path)
+    names = [f"state_dict/{name}" for name in state]
+    assert list(got) == names + [f"module/{name}" for name in module.state_dict()]
+    for name, value in state.items():
+        expected = value.detach()
+        if expected.dtype == torch.bfloat16:
+            expected = expected.float()
+        np.testing.assert_array_equal(got[f"state_dict/{name}"], expected.numpy(), strict=True)
+    assert got["module/num_batches_tracked"] == 0
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_whole_module_is_refused(is_zip, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "m.pt"
+    torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=is_zip)
+    text = r"refused to load torch\.nn\.modules\.linear\.Linear: .*model\.state_dict\(\)"
+    with pytest.raises(CheckpointError, match=text):
+        torch_pt.read(path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "m.pt"
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(path)
+    assert torch_pt.recognises(path)
+    with pytest.raises(CheckpointError, match=r"refused to load __torch__.*state_dict"):
+        torch_pt.read(path)
+
+
+def test_published_checkpoint(real_data, tmp_path, same):
+    arrays = tf1_checkpoint.read(real_data("checkpoints/rgb_scratch/model.ckpt.index"))
+    turned = {name: array.T for name, array in arrays.items()}
+    torch_pt.write(tmp_path / "m.pt", turned)
+    same(torch_pt.read(tmp_path / "m.pt"), turned)

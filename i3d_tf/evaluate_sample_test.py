@@ -1,0 +1,44 @@
+import types
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sonnet", reason="needs the extra 'tf'")
+tf = pytest.importorskip("tensorflow")
+
+from absl import flags  # noqa: E402
+
+import i3d_tf  # noqa: E402
+from i3d_tf import evaluate_sample, multi_evaluate  # noqa: E402
+
+
+def test_predict_feeds_the_clip_in_the_order_of_the_backend(monkeypatch):
+    clip = np.arange(9 * 8 * 6 * 3, dtype=np.float32).reshape(1, 9, 8, 6, 3)
+    seen = []
+
+    def load(checkpoint):
+        def model(clips):
+            seen.append((checkpoint, list(clips.shape), float(clips[0, 2, 3, 4, 1])))
+            return tf.zeros([1, 7]), {}
+
+        model.net = types.SimpleNamespace(in_channels=3)
+        return model
+
+    monkeypatch.setattr(i3d_tf, "load", load)
+    logits = evaluate_sample.predict("name", clip)
+    assert isinstance(logits, np.ndarray)
+    assert (logits.shape, logits.dtype) == ((7,), np.float32)
+    assert seen == [("name", [1, 9, 8, 6, 3], clip[0, 2, 3, 4, 1])]
+    with pytest.raises(ValueError, match=r"name: takes clips of 3 channels.*Use --eval_type=rgb"):
+        evaluate_sample.predict("name", clip[..., :2])
+
+
+def test_the_commands_show_their_flags():
+    def names(module):
+        return {flag.name for flag in flags.FLAGS.get_key_flags_for_module(module.__name__)}
+
+    assert names(evaluate_sample) == {
+        "checkpoint", "eval_type", "gif", "imagenet_pretrained", "max_frames", "output", "sample",
+        "video",
+    }  # fmt: skip
+    assert names(multi_evaluate) == {"output_dir", "sample"}
