@@ -2,8 +2,8 @@
 
 from absl import flags
 
-INPUT = flags.DEFINE_string("input", None, "What to read: see the command's description.")
-OUTPUT = flags.DEFINE_string("output", None, "What to write: see the command's description.")
+INPUT = flags.DEFINE_string("input", None, "Name or path of what to read.")
+OUTPUT = flags.DEFINE_string("output", None, "Path of what to write.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is already there.")
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Weights: the name of a published checkpoint, or a path in any format."
