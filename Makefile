@@ -1,10 +1,11 @@
 # Every target makes .venv first if there is none. PYTHON is only used to make it.
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
+comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install sample test test-slow check format bench clean
+.PHONY: install sample test test-slow test-alone check format bench clean
 
 install: $(STAMP)
 
@@ -24,6 +25,21 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+# In environments that have one framework alone, or none.
+test-alone: test-alone-base test-alone-torch test-alone-tf
+
+test-alone-base: TESTS = common convert
+test-alone-torch: TESTS = common convert i3d_torch parity_tests
+test-alone-tf: TESTS = common convert i3d_tf parity_tests
+test-alone-%: $(VENV)-%/installed
+	$(VENV)-$*/bin/python -m pytest -m "not slow" $(TESTS) $(ARGS)
+
+.PRECIOUS: $(VENV)-%/installed
+$(VENV)-%/installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test$(patsubst %,$(comma)%,$(filter-out base,$*))]'
+	@touch $@
+
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,4 +53,4 @@ bench: install
 	$(BIN)/python benchmarks/conversion.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-* build *.egg-info

@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2"]
 TORCH = ["torch>=2.4"]
 # safetensors is the judge of what we write; to read and write it we need no package.
-DEV = ["hypothesis", "mypy", "pytest", "ruff", "safetensors"]
+TEST = ["hypothesis", "pytest", "safetensors"]
+DEV = [*TEST, "mypy", "ruff"]
 
 setup(
     name="i3d",
@@ -32,6 +33,6 @@ setup(
         "opencv-contrib-python",
         "tqdm",
     ],
-    extras_require={"tf": TF, "torch": TORCH, "all": TF + TORCH, "dev": DEV},
+    extras_require={"tf": TF, "torch": TORCH, "all": TF + TORCH, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["i3d = common.cli:main"]},
 )

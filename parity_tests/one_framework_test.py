@@ -1,4 +1,4 @@
-"""What works without the other framework, or without any: proven in processes that lack it."""
+"""What is imported where; `make test-alone` runs the tests without the other framework."""
 
 import pkgutil
 import subprocess
@@ -55,20 +55,3 @@ def test_a_missing_framework_is_named_with_the_extra(backend):
     done = _python(f"import sys; sys.modules[{NEEDS[backend]!r}] = None; import i3d_{backend}")
     assert done.returncode == 1
     assert f'pip install "i3d[{backend}]"' in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", LACKS)
-def test_a_backends_tests_pass_without_the_other(backend):
-    pytest.importorskip(NEEDS[backend], reason=f"needs the extra {backend!r}")
-    done = _python(
-        f"import sys\n"
-        f"for name in {LACKS[backend]}: sys.modules[name] = None\n"
-        f"import pytest\n"
-        f"sys.exit(pytest.main(['-q', '-m', 'not slow', '-p', 'no:cacheprovider',"
-        f" 'i3d_{backend}', 'parity_tests/ops_test.py', 'parity_tests/training_test.py']))"
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    counts = done.stdout.splitlines()[-1]
-    assert "passed" in counts
-    assert "failed" not in counts
