@@ -20,10 +20,10 @@ class Match:
     """What a file holds.
 
     Attributes:
-        dialect: the dialect of its names.
-        net: the network, with the file's classes and channels.
-        natives: where each parameter is.
-        ignored: names in the file that are no parameters.
+        dialect: The dialect of its names.
+        net: The network, with the file's classes and channels.
+        natives: Where each parameter is.
+        ignored: Names in the file that are no parameters.
     """
 
     dialect: Dialect
@@ -36,11 +36,11 @@ def match(arrays: Mapping[str, np.ndarray], path: object) -> Match:
     """Finds the dialect and network of native arrays.
 
     Args:
-        arrays: all arrays of a file by native name.
-        path: the file, for the error.
+        arrays: All arrays of a file by native name.
+        path: The file, for the error.
 
     Raises:
-        CheckpointError: no dialect fits; the closest is named, with what is missing, left over
+        CheckpointError: No dialect fits; the closest is named, with what is missing, left over
             or of another shape.
     """
     closest: tuple[int, str] | None = None

@@ -27,13 +27,13 @@ class Weights:
     """The weights of a network.
 
     Attributes:
-        net: the network they belong to.
+        net: The network they belong to.
         arrays: float32 by canonical name in the canonical layout, in the network's order. They
             may be strided, read-only views of the file.
-        format: the container they came in.
-        dialect: the dialect of their names there.
-        ignored: names in the file that were passed over: optimiser slots and counters.
-        narrowed: names whose numbers were of a wider type than float32.
+        format: The container they came in.
+        dialect: The dialect of their names there.
+        ignored: Names in the file that were passed over: optimiser slots and counters.
+        narrowed: Names whose numbers were of a wider type than float32.
     """
 
     net: arch.Network
@@ -68,8 +68,8 @@ def load(checkpoint: str | os.PathLike[str]) -> Weights:
     """Reads a published checkpoint by name, or any checkpoint by path.
 
     Raises:
-        CheckpointError: the file is damaged or fits no known network.
-        FileNotFoundError: there is no such file, or no source of it answers.
+        CheckpointError: The file is damaged or fits no known network.
+        FileNotFoundError: There is no such file, or no source of it answers.
     """
     from common import checkpoints  # Its second sources convert what they fetch.
 
@@ -81,9 +81,9 @@ def read(path: str | os.PathLike[str]) -> Weights:
     """Reads a checkpoint of any format, dialect, architecture and number of classes.
 
     Raises:
-        CheckpointError: the file is damaged, or fits no known network, or holds values that are
+        CheckpointError: The file is damaged, or fits no known network, or holds values that are
             not finite.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: There is no such file.
     """
     path = Path(path)
     container = formats.detect(path)
@@ -119,16 +119,16 @@ def convert(
     What was written is read back and compared, value by value, before it takes its place.
 
     Args:
-        source: name of a published checkpoint, or path of one in any format.
-        target: the file to write, or for a TensorFlow checkpoint its prefix.
-        to: the dialect; None takes the usual one of the format.
-        overwrite: whether an existing target may be replaced.
+        source: Name of a published checkpoint, or path of one in any format.
+        target: The file to write, or for a TensorFlow checkpoint its prefix.
+        to: The dialect; None takes the usual one of the format.
+        overwrite: Whether an existing target may be replaced.
 
     Raises:
-        CheckpointError: the source is damaged or unknown, or what was written reads differently.
-        FileExistsError: the target exists and `overwrite` is false.
-        FileNotFoundError: there is no such source.
-        ValueError: the target's name or the dialect is not known.
+        CheckpointError: The source is damaged or unknown, or what was written reads differently.
+        FileExistsError: The target exists and `overwrite` is false.
+        FileNotFoundError: There is no such source.
+        ValueError: The target's name or the dialect is not known.
     """
     return write(load(source), target, to, overwrite)
 

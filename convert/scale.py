@@ -16,8 +16,8 @@ def fold_scale(
     variance stays as it is.
 
     Args:
-        net: a network whose batch norm has scales.
-        arrays: its canonical arrays.
+        net: A network whose batch norm has scales.
+        arrays: Its canonical arrays.
 
     Returns:
         The network without scales, and its canonical arrays.

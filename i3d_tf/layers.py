@@ -53,7 +53,7 @@ class Conv(snt.Module):
             node.out_channels,
             node.kernel,
             node.stride,
-            padding="SAME" if node.padding == "same" else "VALID",
+            padding=_op_padding(node),
             with_bias=node.bias,
             name="conv",
         )
@@ -77,15 +77,15 @@ class Pool(snt.Module):
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         del is_training  # The same either way.
-        padding = "SAME" if self.node.padding == "same" else "VALID"
-        window = {"ksize": self.node.kernel, "strides": self.node.stride, "padding": padding}
         if self.node.kind == "max":
-            return tf.nn.max_pool3d(_pad(x, self.node, value=-math.inf), **window)
-        padded = tf.nn.avg_pool3d(_pad(x, self.node, value=0.0), **window)
+            return _max_pool(x, self.node)
+        window = {"ksize": self.node.kernel, "strides": self.node.stride}
+        sums = _pad(x, self.node, value=0.0)
+        padded = tf.nn.avg_pool3d(sums, **window, padding=_op_padding(self.node))
         if self.node.padding in ("same", (0, 0, 0)):
             return padded  # Here the op itself leaves padded cells out.
         filled = _pad(tf.ones_like(x[:1, ..., :1]), self.node, value=0.0)
-        return padded / tf.nn.avg_pool3d(filled, **window)
+        return padded / tf.nn.avg_pool3d(filled, **window, padding="VALID")
 
 
 class Branches(snt.Module):
@@ -150,6 +150,35 @@ def _mean(x: tf.Tensor) -> tf.Tensor:
     for _ in range(4):
         x = tf.reduce_mean(x, axis=-2)
     return x
+
+
+def _max_pool(x: tf.Tensor, node: arch.Pool) -> tf.Tensor:
+    """Max pool over H and W, then over T, for the sake of the gradient.
+
+    The gradient of TensorFlow's 3-D op goes, whole, to every cell within 1e-5 of the largest, and
+    repeated values are common behind another pool. Those of the 2-D op, and of torch, go to the
+    first. The values are the same.
+    """
+    x = _pad(x, node, value=-math.inf)
+    padding = _op_padding(node)
+    kernel, stride = node.kernel, node.stride
+    b, t, h, w, c = _sizes(x)
+    x = tf.reshape(x, [b * t, h, w, c])
+    x = tf.nn.max_pool2d(x, kernel[1:], stride[1:], padding)
+    _, h, w, _ = _sizes(x)
+    x = tf.reshape(x, [b, t, h * w, c])
+    x = tf.nn.max_pool2d(x, [kernel[0], 1], [stride[0], 1], padding)
+    return tf.reshape(x, [b, _sizes(x)[1], h, w, c])
+
+
+def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
+    """Sizes of all axes: numbers where they are known, tensors where they are not."""
+    sizes = zip(x.shape, tf.unstack(tf.shape(x)), strict=True)
+    return [dynamic if known is None else known for known, dynamic in sizes]
+
+
+def _op_padding(node: arch.Conv | arch.Pool) -> str:
+    return "SAME" if node.padding == "same" else "VALID"
 
 
 def _pad(x: tf.Tensor, node: arch.Conv | arch.Pool, value: float) -> tf.Tensor:

@@ -23,6 +23,8 @@ class VideoModel(snt.Module):
             channels = layer.out_channels
         self.layers[net.head.name] = layers.build(net.head, channels)
 
+    # Nothing in here depends on values, and AutoGraph cannot read all of `common.arch`.
+    @tf.autograph.experimental.do_not_convert
     def __call__(
         self, clips: tf.Tensor, is_training: bool = False, final_endpoint: str | None = None
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -30,9 +32,9 @@ class VideoModel(snt.Module):
 
         Args:
             clips: [B, T, H, W, C] float32, in the value range of the weights' input contract.
-            is_training: normalises with the batch's statistics and updates the running ones,
+            is_training: Normalises with the batch's statistics and updates the running ones,
                 and drops features before the classifier.
-            final_endpoint: where to stop; None runs to the end.
+            final_endpoint: Where to stop; None runs to the end.
 
         Returns:
             The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
@@ -40,10 +42,10 @@ class VideoModel(snt.Module):
             [B, num_classes] for logits and predictions.
 
         Raises:
-            ValueError: the clips do not fit the network, or there is no such endpoint.
+            ValueError: The clips do not fit the network, or there is no such endpoint.
         """
         net = self.net
-        arch.check_clips(net, clips.shape, "BTHWC")
+        arch.check_clips(net, clips.shape.as_list(), "BTHWC")
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, tf.Tensor] = {}
         x = clips

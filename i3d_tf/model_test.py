@@ -59,6 +59,8 @@ def test_dropout_only_in_training():
     [
         ((1, 9, 193, 193), r"wrong rank. Expected \[B, T, H, W, C\] with 3 channels"),
         ((1, 3, 9, 193, 193), r"wrong number of channels.*Received: \[1, 3, 9, 193, 193\]"),
+        ((1, 0, 224, 224, 3), "at least 9x193x193.*Received: 0x224x224"),
+        ((1, 9, 0, 224, 3), "at least 9x193x193.*Received: 9x0x224"),
         ((1, 8, 224, 224, 3), "at least 9x193x193.*Received: 8x224x224"),
     ],
 )
@@ -93,3 +95,8 @@ def test_one_graph_for_every_length_gives_the_same_numbers(model):
     for frames in (9, 17):
         clips = tf.constant(np.random.default_rng(0).random((1, frames, 193, 193, 3), "f"))
         np.testing.assert_allclose(graph(clips), model(clips)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_graph_is_made_without_a_warning(model, caplog):
+    tf.function(lambda clips: model(clips)[0])(tf.zeros([1, 9, 193, 193, 3]))
+    assert [record.getMessage() for record in caplog.records] == []

@@ -16,12 +16,12 @@ def load(checkpoint: str | os.PathLike[str]) -> VideoModel:
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
-        checkpoint: the name of a published checkpoint (see `common.checkpoints`) or the path of
+        checkpoint: The name of a published checkpoint (see `common.checkpoints`) or the path of
             one in any format and dialect that `convert` reads.
 
     Raises:
-        CheckpointError: the file is damaged or not of a known kind.
-        FileNotFoundError: there is no such file, or no source of it answers.
+        CheckpointError: The file is damaged or not of a known kind.
+        FileNotFoundError: There is no such file, or no source of it answers.
     """
     weights = hub.load(checkpoint)
     model = VideoModel(weights.net)
@@ -33,11 +33,11 @@ def assign(model: VideoModel, arrays: Mapping[str, np.ndarray]) -> None:
     """Sets every parameter and running statistic from canonical arrays.
 
     Args:
-        model: the model.
-        arrays: by canonical name, in the canonical layout, exactly the model's.
+        model: The model.
+        arrays: By canonical name, in the canonical layout, exactly the model's.
 
     Raises:
-        CheckpointError: names or shapes differ; nothing is changed then.
+        CheckpointError: Names or shapes differ; nothing is changed then.
     """
     arch.check_arrays(model.net, arrays)
     own = variables(model)

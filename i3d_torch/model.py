@@ -30,7 +30,7 @@ class VideoModel(nn.Module):
 
         Args:
             clips: [B, C, T, H, W] float32, in the value range of the weights' input contract.
-            final_endpoint: where to stop; None runs to the end.
+            final_endpoint: Where to stop; None runs to the end.
 
         Returns:
             The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
@@ -38,7 +38,7 @@ class VideoModel(nn.Module):
             [B, num_classes] for logits and predictions.
 
         Raises:
-            ValueError: the clips do not fit the network, or there is no such endpoint.
+            ValueError: The clips do not fit the network, or there is no such endpoint.
         """
         net = self.net
         arch.check_clips(net, clips.shape, "BCTHW")

@@ -61,6 +61,8 @@ def test_dropout_only_in_training(model):
     [
         ((1, 9, 193, 193), r"wrong rank. Expected \[B, C, T, H, W\] with 3 channels"),
         ((1, 9, 193, 193, 3), r"wrong number of channels.*Received: \[1, 9, 193, 193, 3\]"),
+        ((1, 3, 0, 224, 224), "at least 9x193x193.*Received: 0x224x224"),
+        ((1, 3, 9, 0, 224), "at least 9x193x193.*Received: 9x0x224"),
         ((1, 3, 8, 224, 224), "at least 9x193x193.*Received: 8x224x224"),
     ],
 )

@@ -134,6 +134,21 @@ def test_zero_padding_in_a_max_pool_is_caught(on_tf, on_torch, monkeypatch):
         assert_close(on_torch.layer(node, {}, x), expected, "max pool")
 
 
+def test_a_gradient_for_every_tied_cell_is_caught(on_tf, on_torch, monkeypatch):
+    """TensorFlow's own 3-D max pool: the values are right, the gradient is not."""
+    import tensorflow as tf
+
+    import i3d_tf.layers as layers
+
+    node = arch.Pool("pool", "max", (2, 2, 2), (2, 2, 2))
+    x, outer = np.ones((1, 4, 4, 4, 1), np.float32), np.ones((1, 2, 2, 2, 1), np.float32)
+    expected = on_torch.pool_gradient(node, x, outer)
+    np.testing.assert_array_equal(on_tf.pool_gradient(node, x, outer), expected)
+    monkeypatch.setattr(layers, "_max_pool", lambda x, node: tf.nn.max_pool3d(x, 2, 2, "SAME"))
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_close(on_tf.pool_gradient(node, x, outer), expected, "gradient")
+
+
 def test_not_a_number_is_never_equal():
     x = np.ones(3, np.float32)
     assert relative_error(np.array([1, np.nan, 1], np.float32), x) == np.inf

@@ -15,6 +15,9 @@ from i3d_tf import layers
 
 NAME = "tf"
 
+# The tolerance is that of float32 on a CPU, where torch's tensors are too; a GPU rounds to TF32.
+tf.config.set_visible_devices([], "GPU")
+
 
 def layer(
     node: arch.Conv | arch.Pool, arrays: Mapping[str, np.ndarray], x: np.ndarray
@@ -30,6 +33,34 @@ def layer(
             layout = "THWIO" if name == "weight" else "C"
             getattr(module.conv, variable).assign(layouts.from_canonical(array, layout))
     return module(tf.constant(x)).numpy()
+
+
+def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Gradient of sum(pool(x) * outer) by x."""
+    variable = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(variable)
+        output = layers.build(node, x.shape[-1])(variable)
+    return tape.gradient(output, variable, output_gradients=tf.constant(outer)).numpy()
+
+
+def gradients(
+    net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Gradients of the cross entropy against labels [B], with the running statistics in use."""
+    model = i3d_tf.VideoModel(net)
+    i3d_tf.assign(model, arrays)
+    own = i3d_tf.weights.variables(model)
+    trainable = {p.name: p for p in arch.parameters(net) if p.trainable}
+    with tf.GradientTape() as tape:
+        logits, _ = model(tf.constant(clips))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_mean(losses)
+    found = tape.gradient(loss, {name: own[name] for name in trainable})
+    return {
+        name: layouts.to_canonical(found[name].numpy(), i3d_tf.weights.layout(parameter))
+        for name, parameter in trainable.items()
+    }
 
 
 def inference(

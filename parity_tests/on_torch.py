@@ -27,6 +27,25 @@ def layer(
         return _channels_last(module(_channels_first(x)))
 
 
+def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Gradient of sum(pool(x) * outer) by x."""
+    variable = _channels_first(x).requires_grad_()
+    output = layers.build(node, x.shape[-1])(variable)
+    output.backward(_channels_first(outer))
+    return _channels_last(variable.grad)
+
+
+def gradients(
+    net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Gradients of the cross entropy against labels [B], with the running statistics in use."""
+    model = i3d_torch.VideoModel(net).eval()
+    i3d_torch.assign(model, arrays)
+    logits, _ = model(_channels_first(clips))
+    torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).backward()
+    return {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+
 def inference(
     net: arch.Network,
     arrays: Mapping[str, np.ndarray],

@@ -58,6 +58,16 @@ def test_max_pool_of_negative_input(backend, kernel, stride, size, padding):
 
 
 @pytest.mark.parametrize(("kernel", "stride", "size", "padding"), CASES)
+def test_gradient_of_max_pool_with_ties(backend, kernel, stride, size, padding):
+    node = arch.Pool("pool", "max", kernel, stride, padding)
+    # Five values only, so that nearly every window has its largest several times.
+    x = np.random.default_rng(3).integers(-5, 0, (2, *size, 3)).astype(np.float32)
+    outer = np.random.default_rng(4).normal(size=(2, *arch.window(size, node), 3))
+    actual = backend.pool_gradient(node, x, outer.astype(np.float32))
+    assert_close(actual, reference.max_pool_gradient(x, outer, node), "gradient")
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size", "padding"), CASES)
 def test_average_pool(backend, kernel, stride, size, padding):
     node = arch.Pool("pool", "average", kernel, stride, padding)
     x = _clips(size)

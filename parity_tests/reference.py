@@ -23,6 +23,21 @@ def max_pool(x: np.ndarray, node: arch.Pool) -> np.ndarray:
     return _windows(x, node, value=-np.inf).max(axis=(-3, -2, -1))
 
 
+def max_pool_gradient(x: np.ndarray, outer: np.ndarray, node: arch.Pool) -> np.ndarray:
+    """Gradient of sum(max_pool(x) * outer) by x: all of it to the first of the largest values."""
+    windows = _windows(x, node, value=-np.inf)
+    b, t, h, w, c = windows.shape[:5]
+    first = windows.reshape(b, t, h, w, c, -1).argmax(axis=-1)
+    offsets = np.unravel_index(first, node.kernel)
+    around = [(0, 0), *_around(x.shape[1:4], node), (0, 0)]
+    gradient = np.zeros([n + sum(cells) for n, cells in zip(x.shape, around, strict=True)])
+    at = np.indices(first.shape)
+    places = [at[i + 1] * node.stride[i] + offsets[i] for i in range(3)]
+    np.add.at(gradient, (at[0], *places, at[4]), outer)
+    inside = [slice(front, front + n) for (front, _), n in zip(around, x.shape, strict=True)]
+    return gradient[tuple(inside)]
+
+
 def average_pool(x: np.ndarray, node: arch.Pool) -> np.ndarray:
     """Mean of each window; padded cells do not count."""
     return np.nanmean(_windows(x, node, value=np.nan), axis=(-3, -2, -1))

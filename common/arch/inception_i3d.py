@@ -17,9 +17,9 @@ def inception_i3d(num_classes: int = 400, in_channels: int = 3, scale: bool = Fa
     """Describes InceptionI3D: clips [T, H, W, C] of at least 9 x 193 x 193 to class scores.
 
     Args:
-        num_classes: classes of the head; 400 for Kinetics-400.
+        num_classes: Classes of the head; 400 for Kinetics-400.
         in_channels: 3 for RGB in [-1, 1], 2 for TV-L1 flow (x, y) / 20 px in [-1, 1].
-        scale: whether batch norm has a trainable scale. The release has none; checkpoints that
+        scale: Whether batch norm has a trainable scale. The release has none; checkpoints that
             were fine-tuned in PyTorch do.
     """
     # Sonnet 1's defaults, with which the release was trained: eps 1e-3, decay 0.999.

@@ -20,10 +20,10 @@ class Norm:
     """Batch normalisation over all axes but the channels.
 
     Attributes:
-        eps: added to the variance.
-        momentum: the share of the batch in an update of the running statistics, torch's sense:
+        eps: Added to the variance.
+        momentum: The share of the batch in an update of the running statistics, torch's sense:
             running = (1 - momentum) * running + momentum * batch, with the biased variance.
-        scale: whether there is a trainable scale (gamma) beside the offset (beta).
+        scale: Whether there is a trainable scale (gamma) beside the offset (beta).
     """
 
     eps: float
@@ -69,12 +69,12 @@ class Head:
     """Average pool, dropout, a 1x1x1 convolution to classes, mean over what positions are left.
 
     Attributes:
-        name: also the name of the endpoint that holds the logits.
-        features: name of the endpoint that holds the pooled features [T, H, W, C].
-        pool: the window of the average pool; an input smaller than it is an error.
-        dropout: probability that a feature is dropped in training.
-        conv: the classifier; its out_channels is the number of classes.
-        predictions: name of the endpoint that holds the softmax of the logits.
+        name: Also the name of the endpoint that holds the logits.
+        features: Name of the endpoint that holds the pooled features [T, H, W, C].
+        pool: The window of the average pool; an input smaller than it is an error.
+        dropout: Probability that a feature is dropped in training.
+        conv: The classifier; its out_channels is the number of classes.
+        predictions: Name of the endpoint that holds the softmax of the logits.
     """
 
     name: str
@@ -93,9 +93,9 @@ class Network:
     """A network: `nodes` in the order they run, ending with the head.
 
     Attributes:
-        name: the architecture's name, as in `common.arch.ARCHITECTURES`.
-        in_channels: channels of a clip: 3 for RGB, 2 for flow.
-        nodes: named nodes; the name of each is the name of its endpoint.
+        name: The architecture's name, as in `common.arch.ARCHITECTURES`.
+        in_channels: Channels of a clip: 3 for RGB, 2 for flow.
+        nodes: Named nodes; the name of each is the name of its endpoint.
     """
 
     name: str

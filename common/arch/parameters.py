@@ -20,9 +20,9 @@ class Parameter:
     """A parameter or running statistic.
 
     Attributes:
-        unit: where it belongs, from the outermost: ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1").
-        field: what it is in its unit.
-        shape: in the canonical layout: [out, in, T, H, W] for kernels, [C] for all else.
+        unit: Where it belongs, from the outermost: ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1").
+        field: What it is in its unit.
+        shape: In the canonical layout: [out, in, T, H, W] for kernels, [C] for all else.
     """
 
     unit: tuple[str, ...]
@@ -64,11 +64,11 @@ def check_arrays(net: Network, arrays: Mapping[str, np.ndarray]) -> None:
     """Refuses arrays that are not exactly the network's parameters and statistics.
 
     Args:
-        net: the network.
-        arrays: by canonical name, in the canonical layout.
+        net: The network.
+        arrays: By canonical name, in the canonical layout.
 
     Raises:
-        CheckpointError: names are missing or left over, or a shape differs; all are listed.
+        CheckpointError: Names are missing or left over, or a shape differs; all are listed.
     """
     expected = {parameter.name: parameter.shape for parameter in parameters(net)}
     wrong = []

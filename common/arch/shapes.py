@@ -38,7 +38,7 @@ def endpoint_shapes(net: Network, size: Triple) -> dict[str, Shape | tuple[int]]
         [T, H, W, C] of every endpoint by name; [num_classes] for the logits and predictions.
 
     Raises:
-        ValueError: the clip is smaller than the network's smallest.
+        ValueError: The clip is smaller than the network's smallest.
     """
     shape: Shape = (*size, net.in_channels)
     shapes: dict[str, Shape | tuple[int]] = {}
@@ -76,12 +76,12 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
     """Refuses a batch of clips that the network cannot take.
 
     Args:
-        net: the network.
-        shape: the batch's shape; None where an axis is not known yet.
-        axes: its axes, "BTHWC" or "BCTHW".
+        net: The network.
+        shape: The batch's shape; None where an axis is not known yet.
+        axes: Its axes, "BTHWC" or "BCTHW".
 
     Raises:
-        ValueError: the rank or the channels are wrong, or the clips are too small.
+        ValueError: The rank or the channels are wrong, or the clips are too small.
     """
     received = f"Received: [{', '.join(str(n) for n in shape)}]."
     expected = f"Expected [{', '.join(axes)}] with {net.in_channels} channels."
@@ -93,8 +93,9 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
             f"{net.name}: clips have the wrong number of channels. {expected} {received}"
         )
     # An axis that is not known yet is checked when its size is.
-    smallest = dict(zip("THW", smallest_size(net), strict=True))
-    t, h, w = (size[axis] or smallest[axis] for axis in "THW")
+    known = [size[axis] for axis in "THW"]
+    least = smallest_size(net)
+    t, h, w = (least[i] if n is None else n for i, n in enumerate(known))
     endpoint_shapes(net, (t, h, w))
 
 

@@ -19,11 +19,11 @@ class Native:
     """Where a file in some dialect keeps one canonical parameter.
 
     Attributes:
-        name: the name in the file.
-        shapes: the shapes it may have there, by layout; the first layout is the one written.
-        canonical: the canonical name; None for an array the network has no parameter for,
+        name: The name in the file.
+        shapes: The shapes it may have there, by layout; the first layout is the one written.
+        canonical: The canonical name; None for an array the network has no parameter for,
             which holds `fill` everywhere.
-        fill: the value that changes nothing, for such an array.
+        fill: The value that changes nothing, for such an array.
     """
 
     name: str
@@ -37,20 +37,20 @@ class Dialect:
     """A dialect of one or more architectures.
 
     Attributes:
-        name: its name on the command line.
-        about: whose it is.
-        unit: the native name of a unit, from its path in the network.
-        fields: the native name of each field, as a template with "{unit}". A field that is not
+        name: Its name on the command line.
+        about: Whose it is.
+        unit: The native name of a unit, from its path in the network.
+        fields: The native name of each field, as a template with "{unit}". A field that is not
             here does not exist in the dialect.
-        kernel: the layout of kernels.
-        vectors: layouts of vectors by field where they are not "C"; all are read, the first is
+        kernel: The layout of kernels.
+        vectors: Layouts of vectors by field where they are not "C"; all are read, the first is
             written.
-        exceptions: native unit names that do not follow the rule, by the name that would.
-        fills: the value that changes nothing, of fields that the dialect always has and a
+        exceptions: Native unit names that do not follow the rule, by the name that would.
+        fills: The value that changes nothing, of fields that the dialect always has and a
             network may not.
-        scopes: what stands before every name, by the network's input channels (None: any other).
-        ignored: patterns of names that are no parameters (optimiser slots, counters).
-        architectures: the architectures it knows.
+        scopes: What stands before every name, by the network's input channels (None: any other).
+        ignored: Patterns of names that are no parameters (optimiser slots, counters).
+        architectures: The architectures it knows.
     """
 
     name: str
