@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> None:
         module_name = module_name.format(backend=backend)
     from common import command  # absl takes a moment, which `i3d --help` does without
 
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        sys.exit(f"i3d: {error}")
     command.run(module.main, argv=[f"i3d {name}", *rest], module=module)
 
 
@@ -64,7 +67,9 @@ def _backend(arguments: list[str]) -> tuple[str, list[str]]:
             name for name, (_, needs) in BACKENDS.items() if importlib.util.find_spec(needs)
         ]
         if not installed:
-            sys.exit('i3d: no backend is installed: pip install "i3d[torch]" or "i3d[tf]".')
+            sys.exit(
+                "i3d: no backend is installed. In a checkout: pip install '.[torch]' or '.[tf]'."
+            )
         chosen = installed[0]
     if chosen not in BACKENDS:
         sys.exit(f"i3d: --backend must be one of {', '.join(BACKENDS)}. Received: {chosen!r}.")

@@ -36,6 +36,9 @@ def run(
             return main(arguments) or 0
         except app.UsageError:
             raise
+        except BrokenPipeError:  # `... | head` has seen enough
+            sys.stdout = None
+            return 0
         except _FOR_THE_USER as error:
             logging.debug("where it happened:", exc_info=True)
             return _complain(str(error) or type(error).__name__)

@@ -14,10 +14,10 @@ from absl import app, flags, logging
 from numpy.typing import NDArray
 
 from common import checkpoints, frames, label_maps, preview, provenance, samples
-from common.checkpoints import FLOW_CONTRACT, RGB_CONTRACT, Checkpoint
+from common.checkpoints import FLOW_CONTRACT, RGB_CONTRACT, Checkpoint, InputContract
 from common.errors import AssetError
-from common.files import write_text
-from common.flags import CHECKPOINT, OUTPUT
+from common.files import check_target, write_text
+from common.flags import CHECKPOINT, OUTPUT, OVERWRITE
 
 Floats = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ MAX_FRAMES = flags.DEFINE_integer(
 GIF = flags.DEFINE_string(
     "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
 )
-for _flag in (CHECKPOINT, OUTPUT):
+for _flag in (CHECKPOINT, OUTPUT, OVERWRITE):
     flags.declare_key_flag(_flag.name)
 
 _TOP = 20
@@ -66,6 +66,7 @@ class Options:
     checkpoint: str | None = None
     output: str | None = None
     gif: str | None = None
+    overwrite: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,7 @@ def main(predict: Predict, backend: str) -> None:
         checkpoint=CHECKPOINT.value,
         output=OUTPUT.value,
         gif=GIF.value,
+        overwrite=OVERWRITE.value,
     )
     run(options, predict, backend)
 
@@ -142,14 +144,23 @@ def run(options: Options, predict: Predict, backend: str) -> None:
 
 def evaluate(options: Options, predict: Predict, backend: str) -> Result:
     """Everything of `run` but the text and the JSON file; raises the same."""
-    _check_streams(options)
+    _check_source(options)
+    for target in _targets(options):
+        if target in [Path(path) for path in (options.video, options.checkpoint) if path]:
+            raise ValueError(f"{target} is what is read: write to another file.")
+        check_target(target, options.overwrite)
     try:
         chosen = {stream: checkpoints.resolve(name) for stream, name in names(options).items()}
-        clips = {stream: _clip(options, stream) for stream in chosen}
+        # What is wrong with the weights shows at once, not after a long video.
+        for stream, (path, _) in chosen.items():
+            _check_weights(stream, path)
+        contracts = {stream: _contract(stream, row) for stream, (_, row) in chosen.items()}
+        clips = {stream: _clip(options, stream, contracts[stream]) for stream in chosen}
     except AssetError as error:
         raise AssetError(f"{error}{_way_out(options, backend)}") from error
-    if options.gif:
-        _write_gifs(Path(options.gif), clips)
+    for stream, target in _gifs(options).items():
+        preview.write_gif(target, clips[stream][0])
+        logging.info("wrote %s", target)
     logits: dict[str, Floats] = {}
     for stream, (path, _) in chosen.items():
         logging.info("%s: weights %s, clip %s", stream, path, list(clips[stream].shape))
@@ -166,8 +177,10 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
                 "eval_type": options.eval_type,
                 "sample": None if options.video else options.sample,
                 "video": options.video,
+                "max_frames": options.max_frames,
             },
             streams=chosen,
+            contracts=contracts,
             clips=clips,
         ),
     )
@@ -200,17 +213,6 @@ def names(options: Options) -> dict[str, str]:
     return {stream: f"{stream}_{trained}" for stream in streams}
 
 
-def check_channels(checkpoint: str, channels: int, clip: Floats) -> None:
-    """Refuses a clip of the other stream; `channels` is what the checkpoint's network takes."""
-    if clip.shape[-1] != channels:
-        streams = {3: "rgb", 2: "flow"}
-        advice = f" Use --eval_type={streams[channels]}." if channels in streams else ""
-        raise ValueError(
-            f"{checkpoint}: takes clips of {channels} channels, and --eval_type feeds "
-            f"{clip.shape[-1]} (3 is RGB, 2 is flow).{advice}"
-        )
-
-
 def softmax(logits: Floats) -> Floats:
     """Probabilities of [num_classes] logits, in float32."""
     powers: Floats = np.exp(logits - logits.max())
@@ -218,7 +220,7 @@ def softmax(logits: Floats) -> Floats:
     return probabilities
 
 
-def _check_streams(options: Options) -> None:
+def _check_source(options: Options) -> None:
     """Refuses, before anything is fetched, what has no flow."""
     if options.video is None:
         for stream in names(options):
@@ -231,18 +233,44 @@ def _check_streams(options: Options) -> None:
         raise FileNotFoundError(f"{options.video}: there is no such video file. Check the path.")
 
 
-def _clip(options: Options, stream: str) -> Floats:
-    contract = FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
+def _check_weights(stream: str, path: Path) -> None:
+    """Refuses weights that cannot be read or that take another stream."""
+    from convert import hub  # reads any format; it finds published names through `common`
+
+    found = hub.read(path).stream
+    if found != stream:
+        raise ValueError(
+            f"{path}: the weights are for another stream. Expected {stream}. Received: {found}."
+            f"{f' Use --eval_type={found}.' if found in EVAL_TYPES else ''}"
+        )
+
+
+def _contract(stream: str, row: Checkpoint | None) -> InputContract:
+    """The row's contract; for a file of somebody's own, that of the published ones."""
+    if row:
+        return row.contract
+    return FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
+
+
+def _clip(options: Options, stream: str, contract: InputContract) -> Floats:
     if options.video is None:
         return samples.clip(options.sample, stream, contract, options.max_frames)
     return frames.clip_from_video(options.video, contract, options.max_frames)
 
 
-def _write_gifs(path: Path, clips: dict[str, Floats]) -> None:
-    for stream, clip in clips.items():
-        one = path if len(clips) == 1 else path.with_name(f"{path.stem}_{stream}{path.suffix}")
-        preview.write_gif(one, clip[0])
-        logging.info("wrote %s", one)
+def _gifs(options: Options) -> dict[str, Path]:
+    """The GIF of each stream, if asked for."""
+    if not options.gif:
+        return {}
+    path, streams = Path(options.gif), list(names(options))
+    if len(streams) == 1:
+        return {streams[0]: path}
+    return {stream: path.with_name(f"{path.stem}_{stream}{path.suffix}") for stream in streams}
+
+
+def _targets(options: Options) -> list[Path]:
+    """All files that will be written."""
+    return [*_gifs(options).values(), *([Path(options.output)] if options.output else [])]
 
 
 def _classes(rows: list[Checkpoint | None], count: int) -> tuple[str, ...]:
@@ -263,7 +291,8 @@ def _way_out(options: Options, backend: str) -> str:
         and (options.video or options.sample == works.sample)
     ):
         return ""
+    video = options.video
     return (
-        f" Without these files, this works: python -m {backend}.evaluate_sample "
-        "--eval_type=rgb --imagenet_pretrained=false --sample=backflip"
+        f" Without these files, this works: python -m {backend}.evaluate_sample --eval_type=rgb"
+        f" --imagenet_pretrained=false {f'--video={video}' if video else '--sample=backflip'}"
     )

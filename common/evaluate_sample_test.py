@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import assets, checkpoints, evaluate_sample, label_maps, samples
+from common import arch, assets, checkpoints, evaluate_sample, label_maps, samples
 from common.digests import Digest
 from common.errors import AssetError
 from common.evaluate_sample import Options, Result
+from convert import hub
+from convert.formats import torch_pt
+from parity_tests import randomise
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +55,7 @@ def at_hand(tmp_path, monkeypatch):
         arrays[stream] = put(cricket.files[stream], lambda path, clip=clip: np.save(path, clip))
     cricket = dataclasses.replace(cricket, files=arrays)
     monkeypatch.setitem(samples.SAMPLES, "cricket", cricket)
+    monkeypatch.setattr(evaluate_sample, "_check_weights", lambda stream, path: None)
     return tmp_path
 
 
@@ -164,7 +168,7 @@ def test_kinetics_600_has_its_own_names(at_hand, capsys):
 
 
 def test_a_checkpoint_of_ones_own(at_hand, capsys):
-    (at_hand / "mine.pt").write_text("weights")
+    torch_pt.write(at_hand / "mine.pt", {"weight": np.ones(1, np.float32)})
     options = Options("rgb", checkpoint=str(at_hand / "mine.pt"), output=str(at_hand / "o.json"))
     evaluate_sample.run(options, FakePredict(18), "i3d_torch")
     assert capsys.readouterr().out.splitlines()[3].endswith(" class 17")
@@ -188,6 +192,70 @@ def test_a_checkpoint_of_ones_own(at_hand, capsys):
 def test_options_that_cannot_be(at_hand, options, text):
     with pytest.raises((ValueError, FileNotFoundError), match=text):
         evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+
+
+@pytest.fixture(scope="module")
+def flow_weights(tmp_path_factory):
+    net = arch.inception_i3d(7, 2)
+    path = tmp_path_factory.mktemp("weights") / "flow.pt"
+    hub.write(hub.Weights(net, randomise.arrays(net)), path)
+    return path
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_bad_weights_show_before_a_video_is_decoded(tmp_path, flow_weights, damage, monkeypatch):
+    monkeypatch.setattr(evaluate_sample, "_clip", lambda *_: pytest.fail("decoded"))
+    path = tmp_path / "flow.pt"
+    path.write_bytes(flow_weights.read_bytes()[: 10_000 if damage else None])
+    gif = tmp_path / "o.gif"
+    (tmp_path / "a.mp4").touch()
+    options = Options("rgb", video=str(tmp_path / "a.mp4"), checkpoint=str(path), gif=str(gif))
+    text = r"flow\.pt: " if damage else r"Expected rgb\. Received: flow\. Use --eval_type=flow"
+    with pytest.raises(ValueError, match=text):
+        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+    assert not gif.exists()
+
+
+def test_a_video_is_prepared_as_the_row_says(at_hand, monkeypatch):
+    row = checkpoints.CHECKPOINTS["rgb_imagenet"]
+    other = dataclasses.replace(row.contract, fps=10.0, crop=112)
+    row = dataclasses.replace(row, contract=other)
+    monkeypatch.setitem(checkpoints.CHECKPOINTS, row.name, row)
+    seen = []
+
+    def clip_from_video(path, contract, max_frames):
+        seen.append((path, contract, max_frames))
+        return np.zeros((1, 9, 112, 112, 3), np.float32)
+
+    monkeypatch.setattr(evaluate_sample.frames, "clip_from_video", clip_from_video)
+    (at_hand / "a.mp4").touch()
+    options = Options("rgb", video=str(at_hand / "a.mp4"), max_frames=12)
+    result = evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+    assert seen == [(str(at_hand / "a.mp4"), other, 12)]
+    assert result.provenance["streams"]["rgb"]["contract"]["fps"] == 10.0
+    assert result.provenance["max_frames"] == 12
+
+
+@pytest.mark.parametrize("flag", ["output", "gif"])
+def test_nothing_is_overwritten_unless_asked(at_hand, flag):
+    target = at_hand / "precious.gif"
+    target.write_text("precious")
+    options = Options("rgb", **{flag: str(target)})
+    with pytest.raises(FileExistsError, match=r"precious\.gif exists already.*--overwrite"):
+        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+    assert target.read_text() == "precious"
+    evaluate_sample.run(dataclasses.replace(options, overwrite=True), FakePredict(), "i3d_torch")
+    assert target.read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize("flag", ["output", "gif"])
+def test_what_is_read_is_never_written(at_hand, flag):
+    video = at_hand / "my.mp4"
+    video.write_text("video")
+    options = Options("rgb", video=str(video), overwrite=True, **{flag: str(video)})
+    with pytest.raises(ValueError, match=r"my\.mp4 is what is read"):
+        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+    assert video.read_text() == "video"
 
 
 def test_logits_that_are_not_finite(at_hand):
@@ -230,15 +298,12 @@ command.run(main)
         (["--eval_type=all"], "should be one of <rgb|rgb600|flow|joint>"),
         (["--max_frames=8"], "at least 9|lower bound|>= 9|greater"),
         (["--video=a.mp4", "--sample=cricket"], "exclude each other"),
-        (["--eval_type=rgb", "--video=nothing.mp4"], "^error: .*nothing.mp4"),
+        (["--eval_type=rgb", "--checkpoint=nothing.pt"], r"^error: .*nothing\.pt"),
         (["--help"], "--video"),
     ],
 )
 def test_the_command_line(flags, text, tmp_path):
     environment = {**os.environ, "I3D_OFFLINE": "1", "I3D_CACHE": str(tmp_path)}
-    if "--video=nothing.mp4" in flags:
-        (tmp_path / "w.pt").touch()
-        flags = [*flags, f"--checkpoint={tmp_path / 'w.pt'}"]
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, *flags],
         capture_output=True, text=True, check=False, env=environment, cwd=ROOT,

@@ -4,6 +4,7 @@ The release's published `no_imagenet_*` texts are copies of the `imagenet_*` one
 was misread there. Here they are what the name says.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def run(folder: Path, sample: str, predict: Predict, backend: str) -> int:
 
     failed: dict[str, str] = {}
     for name, row in EVALUATIONS.items():
-        options = Options(row.eval_type, row.imagenet_pretrained, sample)
+        options = dataclasses.replace(row, sample=sample)
         try:
             write_text(
                 folder / f"{name}.txt", evaluate_sample.evaluate(options, once, backend).text()

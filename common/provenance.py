@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checkpoints import FLOW_CONTRACT, RGB_CONTRACT, Checkpoint
+from common.checkpoints import Checkpoint, InputContract
 from common.digests import sha256
 
 # The distributions whose versions can change a number.
@@ -24,6 +24,7 @@ def describe(
     backend: str,
     settings: Mapping[str, object],
     streams: Mapping[str, tuple[Path, Checkpoint | None]],
+    contracts: Mapping[str, InputContract],
     clips: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, object]:
     """A record that JSON can hold.
@@ -32,9 +33,9 @@ def describe(
         backend: The package that computed.
         settings: What was asked for.
         streams: By stream, the checkpoint's path and its row if it is a published one.
+        contracts: By stream, how the clip was made.
         clips: By stream, what was fed.
     """
-    contracts = {"rgb": RGB_CONTRACT, "flow": FLOW_CONTRACT}
     return {
         **settings,
         "streams": {
@@ -42,7 +43,7 @@ def describe(
                 "checkpoint": row.name if row else str(path),
                 "weights": weights(path, row),
                 "clip": list(clips[stream].shape),
-                "contract": dataclasses.asdict(row.contract if row else contracts[stream]),
+                "contract": dataclasses.asdict(contracts[stream]),
             }
             for stream, (path, row) in streams.items()
         },
@@ -55,13 +56,9 @@ def weights(path: Path, row: Checkpoint | None) -> dict[str, str]:
     """By file name, the digest that identifies the weights."""
     if row:
         return {file.file_name: str(file.digest) for file in row.files}
-    if path.is_file() and path.suffix != ".index" and ".data-" not in path.name:
-        files = [path]
-    elif path.is_dir():
-        files = [*path.glob("*.index"), *path.glob("*.data-*")]
-    else:  # the prefix of a TensorFlow checkpoint, or one of its files
-        prefix = path.name.removesuffix(".index").split(".data-")[0]
-        files = [*path.parent.glob(f"{prefix}.index"), *path.parent.glob(f"{prefix}.data-*")]
+    from convert import formats  # knows which files make up a checkpoint
+
+    files = formats.detect(path).files(path)
     identity = sha256("")
     return {file.name: f"sha256 {identity.of(file)}" for file in sorted(files)}
 

@@ -1,19 +1,21 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from common import provenance
+from convert.formats import tf1_checkpoint
 
 
-@pytest.mark.parametrize("name", ["model.ckpt", "model.ckpt.index", ""])
-def test_a_tensorflow_checkpoint_is_all_its_files(tmp_path, name):
-    files = {"model.ckpt.index": b"i", "model.ckpt.data-00000-of-00001": b"d"}
-    for file, content in files.items():
-        (tmp_path / file).write_bytes(content)
-    (tmp_path / "notes.txt").write_text("not weights")
+@pytest.mark.parametrize("name", ["m[x].ckpt", "m[x].ckpt.index", ""])
+def test_a_tensorflow_checkpoint_is_all_its_files_and_no_others(tmp_path, name):
+    for prefix in ("m[x].ckpt", "old.ckpt"):
+        tf1_checkpoint.write(tmp_path / prefix, {"w": np.ones(3, np.float32)})
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "m[x].ckpt"\n')
     assert provenance.weights(tmp_path / name, None) == {
-        file: f"sha256 {hashlib.sha256(content).hexdigest()}" for file, content in files.items()
+        file: f"sha256 {hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()}"
+        for file in ("m[x].ckpt.index", "m[x].ckpt.data-00000-of-00001")
     }
 
 

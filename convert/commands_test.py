@@ -16,7 +16,7 @@ NET = arch.inception_i3d(7, 2)
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    hub.write(hub.Weights(NET, randomise.arrays(NET), "none", "canonical"), path, to="hassony2")
+    hub.write(hub.Weights(NET, randomise.arrays(NET)), path, to="hassony2")
     return path
 
 

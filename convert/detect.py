@@ -61,7 +61,7 @@ def match(arrays: Mapping[str, np.ndarray], path: object) -> Match:
 
 
 def _candidates(arrays: Mapping[str, np.ndarray]) -> Iterator[Match]:
-    """Networks whose first and last kernel are in the file, in each dialect and scope."""
+    """Networks whose first or last kernel is in the file, in each dialect and scope."""
     for dialect in DIALECTS.values():
         for architecture in dialect.architectures:
             make = arch.ARCHITECTURES[architecture]
@@ -78,14 +78,22 @@ def _size(
     scope: str,
     arrays: Mapping[str, np.ndarray],
 ) -> arch.Network | None:
-    """The network with the channels and classes of the file; None if its ends are not there."""
-    plain = dialect.natives(make(), scope)
-    kernels = [n.name for n in plain if n.canonical and n.canonical.endswith(".conv.weight")]
-    ends = [arrays.get(kernels[0]), arrays.get(kernels[-1])]
-    if any(end is None or end.ndim != len(dialect.kernel) for end in ends):
+    """The network with the channels and classes of the file; None if neither end is there."""
+    kernels = [p for p in arch.parameters(make()) if p.field == "conv.weight"]
+    default = (kernels[0], kernels[-1])
+    names = {native.canonical: native.name for native in dialect.natives(make(), scope)}
+    ends = [arrays.get(names[parameter.name]) for parameter in default]
+    shapes = [
+        layouts.to_canonical(end, dialect.kernel).shape
+        if end is not None and end.ndim == len(dialect.kernel)
+        else None
+        for end in ends
+    ]
+    if not any(shapes):
         return None
+    # With one end missing the file cannot fit; the network is only for saying what is missing.
     stem, head = (
-        layouts.to_canonical(end, dialect.kernel).shape for end in ends if end is not None
+        shape or parameter.shape for shape, parameter in zip(shapes, default, strict=True)
     )
     return make(head[0], stem[1], scale=_scaled(make, dialect, scope, arrays))
 

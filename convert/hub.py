@@ -11,6 +11,7 @@ import numpy as np
 
 from common import arch
 from common.errors import CheckpointError, listing
+from common.files import check_target
 from convert import detect, formats
 from convert.dialects import DIALECTS, Dialect, has_scale, to_native
 from convert.layouts import to_canonical
@@ -38,8 +39,8 @@ class Weights:
 
     net: arch.Network
     arrays: Mapping[str, np.ndarray]
-    format: str
-    dialect: str
+    format: str = "memory"
+    dialect: str = "canonical"
     ignored: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
 
@@ -127,6 +128,7 @@ def convert(
     Raises:
         CheckpointError: The source is damaged or unknown, or what was written reads differently.
         FileExistsError: The target exists and `overwrite` is false.
+        OSError: The target is a folder, or its folder takes no files.
         FileNotFoundError: There is no such source.
         ValueError: The target's name or the dialect is not known.
     """
@@ -143,11 +145,8 @@ def write(
     target = Path(target)
     container = formats.for_output(target)
     dialect = _dialect(to or USUAL_DIALECT.get(container.NAME, "canonical"), weights.net)
-    existing = [str(file) for file in container.files(target) if file.exists()]
-    if existing and not overwrite:
-        raise FileExistsError(
-            f"{listing(existing)} exists already and stays as it is; --overwrite replaces it."
-        )
+    for file in container.files(target):
+        check_target(file, overwrite)
     net, arrays = weights.net, weights.arrays
     folds = has_scale(net) and not dialect.has_scale
     if folds:
@@ -195,10 +194,15 @@ def _check_equal(
     wrong |= {
         name
         for name in expected.keys() & received.keys()
-        if not np.array_equal(expected[name], received[name])
+        if not _same(expected[name], received[name])
     }
     if wrong:
         raise CheckpointError(
             f"{path}: reading back what was written gave other values for {listing(wrong)};"
             " nothing was kept. Please report this."
         )
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether finite arrays are equal bit by bit: of equal values only zeros differ, in sign."""
+    return np.array_equal(one, other) and np.array_equal(np.signbit(one), np.signbit(other))

@@ -22,13 +22,13 @@ SUFFIX = {
 
 @pytest.fixture(scope="module")
 def weights():
-    return hub.Weights(NET, randomise.arrays(NET), "none", "canonical")
+    return hub.Weights(NET, randomise.arrays(NET))
 
 
 @pytest.fixture(scope="module")
 def scaled():
     net = arch.inception_i3d(7, 3, scale=True)
-    return hub.Weights(net, randomise.arrays(net), "none", "canonical")
+    return hub.Weights(net, randomise.arrays(net))
 
 
 def _assert_equal(actual, expected):
@@ -69,7 +69,7 @@ def test_a_chain_through_all_dialects_ends_where_it_began(tmp_path, weights):
 
 
 def test_classes_channels_and_stream_are_found_out(tmp_path):
-    weights = hub.Weights(THIN, randomise.arrays(THIN), "none", "canonical")
+    weights = hub.Weights(THIN, randomise.arrays(THIN))
     hub.write(weights, tmp_path / "flow.ckpt")
     read = hub.read(tmp_path / "flow.ckpt")
     assert (read.net.num_classes, read.net.in_channels, read.stream) == (5, 2, "flow")
@@ -153,7 +153,14 @@ def _broken(weights, change):
             lambda a: a.update({"logits.conv3d.bias": np.zeros(7, np.int64)}),
             "no floating-point array. Received: int64",
         ),
-        (lambda a: [a.pop(name) for name in list(a)[:-2]], "no known network has these names"),
+        (
+            lambda a: [a.pop(f"logits.conv3d.{name}") for name in ("weight", "bias")],
+            r"closest is piergiaj.*missing logits\.conv3d\.bias, logits\.conv3d\.weight",
+        ),
+        (
+            lambda a: [a.pop(name) for name in list(a) if "7x7" in name or "logits" in name],
+            "no known network has these names",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, weights, change, message):
@@ -171,7 +178,7 @@ def test_nothing_is_overwritten_unless_asked(tmp_path, weights):
         hub.write(weights, target)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     other = {name: array + 1 for name, array in weights.arrays.items()}
-    hub.write(hub.Weights(NET, other, "none", "canonical"), target, overwrite=True)
+    hub.write(hub.Weights(NET, other), target, overwrite=True)
     _assert_equal(hub.read(target).arrays, other)
 
 
@@ -190,6 +197,34 @@ def test_a_write_that_reads_back_differently_keeps_the_old_file(tmp_path, weight
         hub.write(weights, target, overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
     assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("container", SUFFIX)
+def test_a_damaged_source_leaves_the_target_as_it_was(tmp_path, weights, container):
+    source = tmp_path / f"source{SUFFIX[container]}"
+    hub.write(weights, source)
+    damaged = formats.FORMATS[container].files(source)[-1]
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    target = tmp_path / "target.pt"
+    target.write_bytes(b"precious")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"source\."):
+        hub.convert(source, target, overwrite=True)
+    assert target.read_bytes() == b"precious"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_is_no_target(tmp_path, weights):
+    (tmp_path / "model.pt").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"model\.pt is a folder"):
+        hub.write(weights, tmp_path / "model.pt", overwrite=True)
+
+
+def test_the_sign_of_a_zero_counts():
+    zero = {"x": np.zeros(2, np.float32)}
+    hub._check_equal(zero, zero, "path")
+    with pytest.raises(CheckpointError, match="other values for x"):
+        hub._check_equal(zero, {"x": -zero["x"]}, "path")
 
 
 def test_unknown_dialects_and_endings_are_named(tmp_path, weights):

@@ -1,8 +1,10 @@
 """I3D video models in TensorFlow 2 and Sonnet 2; the twin of `i3d_torch`.
 
-import i3d_tf
-model = i3d_tf.load("rgb_scratch")      # or inception_i3d(num_classes=101)
-logits, endpoints = model(clips)        # clips [B, T, H, W, C]
+For example, with clips [B, T, H, W, C] in [-1, 1]:
+
+    model = i3d_tf.load("rgb_scratch")      # or inception_i3d(num_classes=101)
+    logits, endpoints = model(clips)
+    i3d_tf.save(model, "mine.ckpt")
 """
 
 import os as _os
@@ -14,9 +16,11 @@ try:
     import sonnet as _snt  # noqa: F401
     import tensorflow as _tf  # noqa: F401
 except ImportError as error:
-    raise ImportError('i3d_tf needs TensorFlow 2 and Sonnet 2: pip install "i3d[tf]"') from error
+    raise ImportError(
+        "i3d_tf needs TensorFlow 2 and Sonnet 2. In a checkout: pip install '.[tf]'"
+    ) from error
 
 from i3d_tf.model import VideoModel, inception_i3d
-from i3d_tf.weights import arrays, assign, load
+from i3d_tf.weights import arrays, assign, load, save
 
-__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load"]
+__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load", "save"]

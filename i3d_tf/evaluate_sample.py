@@ -1,8 +1,8 @@
 """Classifies a sample or a video in TensorFlow; prints what DeepMind's release prints.
 
     python -m i3d_tf.evaluate_sample
-    python -m i3d_tf.evaluate_sample --eval_type=rgb --noimagenet_pretrained --sample=backflip
-    python -m i3d_tf.evaluate_sample --eval_type=rgb --video=my.mp4 --output=result.json
+    python -m i3d_tf.evaluate_sample --eval_type=rgb600
+    python -m i3d_tf.evaluate_sample --eval_type=rgb --imagenet_pretrained=false --video=my.mp4
 
 --checkpoint takes a published name or a file in any format, for one stream. --output writes the
 result as JSON, with which weights, clip and versions it was made.
@@ -23,7 +23,6 @@ flags.adopt_module_key_flags(evaluate_sample)
 def predict(checkpoint: str, clip: np.ndarray) -> np.ndarray:
     """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
     model = i3d_tf.load(checkpoint)
-    evaluate_sample.check_channels(checkpoint, model.net.in_channels, clip)
     logits, _ = model(tf.convert_to_tensor(clip))
     return logits[0].numpy()
 

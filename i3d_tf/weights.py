@@ -29,6 +29,27 @@ def load(checkpoint: str | os.PathLike[str]) -> VideoModel:
     return model
 
 
+def save(
+    model: VideoModel,
+    path: str | os.PathLike[str],
+    to: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes the weights of a model in the format that the path's ending says.
+
+    Args:
+        model: The model.
+        path: The file to write, or the prefix of a TensorFlow checkpoint.
+        to: The dialect; None takes the usual one of the format. See `convert.hub.convert`.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        FileExistsError: The file exists and `overwrite` is false.
+        ValueError: The ending or the dialect is not known.
+    """
+    hub.write(hub.Weights(model.net, arrays(model)), path, to, overwrite)
+
+
 def assign(model: VideoModel, arrays: Mapping[str, np.ndarray]) -> None:
     """Sets every parameter and running statistic from canonical arrays.
 

@@ -61,11 +61,22 @@ def test_arrays_that_do_not_fit_change_nothing(model, change, message):
 def test_load_takes_every_format(tmp_path, name):
     net = arch.inception_i3d(7, 2)
     expected = randomise.arrays(net)
-    hub.write(hub.Weights(net, expected, "none", "canonical"), tmp_path / name)
+    hub.write(hub.Weights(net, expected), tmp_path / name)
     model = i3d_tf.load(tmp_path / name)
     assert model.net == net
     for key, array in i3d_tf.arrays(model).items():
         np.testing.assert_array_equal(array, expected[key], err_msg=key)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    model = i3d_tf.inception_i3d(num_classes=7, in_channels=2)
+    i3d_tf.save(model, tmp_path / "model.ckpt")
+    loaded = i3d_tf.load(tmp_path / "model.ckpt")
+    expected = i3d_tf.arrays(model)
+    for name, array in i3d_tf.arrays(loaded).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        i3d_tf.save(model, tmp_path / "model.ckpt")
 
 
 def test_load_names_what_it_cannot_find():
@@ -75,7 +86,7 @@ def test_load_names_what_it_cannot_find():
 
 def test_tensorflow_itself_opens_what_is_written(tmp_path):
     net = arch.inception_i3d(7, 2)
-    weights = hub.Weights(net, randomise.arrays(net), "none", "canonical")
+    weights = hub.Weights(net, randomise.arrays(net))
     hub.write(weights, tmp_path / "model.ckpt")
     reader = tf.train.load_checkpoint(str(tmp_path / "model.ckpt"))
     assert len(reader.get_variable_to_shape_map()) == 230

@@ -1,16 +1,18 @@
 """I3D video models in PyTorch; the twin of `i3d_tf`.
 
-import i3d_torch
-model = i3d_torch.load("rgb_scratch")   # or inception_i3d(num_classes=101)
-logits, endpoints = model(clips)        # clips [B, C, T, H, W]
+For example, with clips [B, C, T, H, W] in [-1, 1]:
+
+    model = i3d_torch.load("rgb_scratch")   # or inception_i3d(num_classes=101)
+    logits, endpoints = model(clips)
+    i3d_torch.save(model, "mine.pt")
 """
 
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
-    raise ImportError('i3d_torch needs PyTorch: pip install "i3d[torch]"') from error
+    raise ImportError("i3d_torch needs PyTorch. In a checkout: pip install '.[torch]'") from error
 
 from i3d_torch.model import VideoModel, inception_i3d
-from i3d_torch.weights import arrays, assign, load
+from i3d_torch.weights import arrays, assign, load, save
 
-__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load"]
+__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load", "save"]

@@ -61,11 +61,22 @@ def test_arrays_that_do_not_fit_change_nothing(model, change, message):
 def test_load_takes_every_format(tmp_path, name):
     net = arch.inception_i3d(7, 2)
     expected = randomise.arrays(net)
-    hub.write(hub.Weights(net, expected, "none", "canonical"), tmp_path / name)
+    hub.write(hub.Weights(net, expected), tmp_path / name)
     model = i3d_torch.load(tmp_path / name)
     assert model.net == net
     for key, array in i3d_torch.arrays(model).items():
         np.testing.assert_array_equal(array, expected[key], err_msg=key)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    model = i3d_torch.inception_i3d(num_classes=7, in_channels=2)
+    i3d_torch.save(model, tmp_path / "model.ckpt")
+    loaded = i3d_torch.load(tmp_path / "model.ckpt")
+    expected = i3d_torch.arrays(model)
+    for name, array in i3d_torch.arrays(loaded).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        i3d_torch.save(model, tmp_path / "model.ckpt")
 
 
 def test_load_names_what_it_cannot_find():
@@ -75,14 +86,14 @@ def test_load_names_what_it_cannot_find():
 
 def test_a_loaded_model_is_in_inference_mode(tmp_path):
     net = arch.inception_i3d(7, 2)
-    weights = hub.Weights(net, randomise.arrays(net), "none", "canonical")
+    weights = hub.Weights(net, randomise.arrays(net))
     hub.write(weights, tmp_path / "model.pt")
     assert not i3d_torch.load(tmp_path / "model.pt").training
 
 
 def test_torch_itself_opens_what_is_written(tmp_path):
     net = arch.inception_i3d(7, 2)
-    weights = hub.Weights(net, randomise.arrays(net), "none", "canonical")
+    weights = hub.Weights(net, randomise.arrays(net))
     hub.write(weights, tmp_path / "model.pt")
     state = torch.load(tmp_path / "model.pt", weights_only=True)
     i3d_torch.VideoModel(net).load_state_dict(state, strict=True)

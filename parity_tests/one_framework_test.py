@@ -54,4 +54,4 @@ def test_a_backend_does_not_import_the_other(backend):
 def test_a_missing_framework_is_named_with_the_extra(backend):
     done = _python(f"import sys; sys.modules[{NEEDS[backend]!r}] = None; import i3d_{backend}")
     assert done.returncode == 1
-    assert f'pip install "i3d[{backend}]"' in done.stderr.splitlines()[-1]
+    assert f"pip install '.[{backend}]'" in done.stderr.splitlines()[-1]
