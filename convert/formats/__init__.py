@@ -27,6 +27,7 @@ def detect(path: str | Path) -> ModuleType:
 
     Raises:
         FileNotFoundError: Nothing is there.
+        PermissionError: It may not be read.
         CheckpointError: No format recognises it.
     """
     path = Path(path)
@@ -40,12 +41,14 @@ def detect(path: str | Path) -> ModuleType:
         )
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file, and no TensorFlow checkpoint {path}.index")
+    if path.is_file():
+        path.open("rb").close()  # one that may not be read is not empty: this says so
     start = first_bytes(path, 16)
     if not start:
         raise CheckpointError(f"{path}: the file is empty; fetch or write it again")
     raise CheckpointError(
-        f"{path}: no known checkpoint format. {tried}. The file starts with {start.hex(' ')}"
-        f" ({start!r}); a web page or a Git LFS pointer starts with text"
+        f"{path}: {_instead(start)}no known checkpoint format. {tried}. The file starts with"
+        f" {start.hex(' ')} ({start!r})."
     )
 
 
@@ -63,3 +66,12 @@ def for_output(path: str | Path) -> ModuleType:
     raise ValueError(
         f"{path}: the ending chooses the format; expected one of {', '.join(sorted(endings))}"
     )
+
+
+def _instead(start: bytes) -> str:
+    """What people get in place of a checkpoint most often, from its first bytes."""
+    if start.startswith(b"version https://"):
+        return "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`; "
+    if start.lstrip()[:1] == b"<":
+        return "a web page, not the file itself: fetch the raw file; "
+    return ""

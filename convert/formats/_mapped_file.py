@@ -1,6 +1,7 @@
 """A file as read-only bytes that are not read into memory, and one error for its content."""
 
 import contextlib
+import errno
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,12 @@ import numpy.typing as npt
 from common.errors import CheckpointError
 
 Bytes = npt.NDArray[np.uint8]
+
+# The disk's trouble, whatever the file holds.
+_NOT_THE_CONTENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+# What says nothing about a file's content; the system's own text has the path.
+NOT_READABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
 
 
 def mapped(path: Path) -> Bytes:
@@ -55,12 +62,17 @@ def one_error(path: Path) -> Iterator[None]:
     RecursionError, ...) is a malformed file too, so its type is worth showing.
 
     Raises:
-        CheckpointError: In place of every error but a file that is missing or not readable.
+        CheckpointError: In place of every error but a file that is missing or not readable, or
+            a disk that takes no more.
     """
     try:
         yield
-    except (CheckpointError, FileNotFoundError, PermissionError, IsADirectoryError):
+    except (CheckpointError, *NOT_READABLE):
         raise
+    except OSError as error:
+        if error.errno in _NOT_THE_CONTENT:
+            raise
+        raise CheckpointError(f"{path}: malformed ({error})") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:

@@ -137,8 +137,15 @@ def _encode(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
-def _dict(*pairs: Any) -> Dict:
-    return Dict(*pairs)
+def _dict(pairs: object = ()) -> Dict:
+    """An OrderedDict: Python 2 passes its entries, Python 3 fills an empty one."""
+    if not isinstance(pairs, (list, tuple)) or any(
+        # Any other key may collide with the rest, and the scan has not counted these.
+        type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) is not str
+        for pair in pairs
+    ):
+        raise ValueError("an OrderedDict of something else than names and values")
+    return Dict(pairs)
 
 
 # The table for `_unpickler.load`. NumPy 2 renamed numpy.core to numpy._core.

@@ -3,14 +3,14 @@
 import pickletools
 import sys
 from collections.abc import Mapping
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 # What a name in a pickle stands for: a function to call, or an immutable value (string, tuple).
 Allowed = Mapping[tuple[str, str], Any]
 
 # Pushing data, building containers, calling an allowed name. Left out on purpose: INST and OBJ
-# (call by another route), NEWOBJ_EX, EXT* (a process-wide registry), PERSID, buffers, and POP and
-# DUP, which no checkpoint needs. NEWOBJ stays so that the refusal can name the class before it.
+# (call by another route), NEWOBJ_EX, EXT* (a process-wide registry), PERSID, buffers, and sets, POP
+# and DUP, which no checkpoint needs. NEWOBJ stays so that the refusal can name the class before it.
 # fmt: off
 _OPCODES = frozenset(
     [
@@ -20,12 +20,18 @@ _OPCODES = frozenset(
         "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
         "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2",
         "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM",
-        "SETITEMS", "EMPTY_SET", "ADDITEMS", "FROZENSET", "GLOBAL", "STACK_GLOBAL", "REDUCE",
-        "NEWOBJ", "BUILD", "BINPERSID",
+        "SETITEMS", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID",
     ]
 )
 # fmt: on
-_FILLING = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"])
+_FILLING = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"])
+_KEYED = frozenset(["DICT", "SETITEM", "SETITEMS"])
+_TEXT = frozenset(
+    [
+        *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    ]
+)
 _STORING = frozenset(["PUT", "BINPUT", "LONG_BINPUT"])
 _FETCHING = frozenset(["GET", "BINGET", "LONG_BINGET"])
 
@@ -34,6 +40,9 @@ _MOST_OPCODES = 4_000_000
 _DEEPEST = 100  # hashing a deeply nested tuple overflows the C stack
 _MOST_EXPANDED = 50_000_000  # objects, counting a shared one every time it is reached
 _MOST_INTEGER_BITS = 512
+# Hashes of numbers and tuples are known, so keys can be made to collide: n of them take n**2 steps.
+# Those of strings are secret. An optimiser's state has a few hundred integer keys.
+_MOST_IN_KEYS = 10_000
 
 
 class Readable(Protocol):
@@ -100,12 +109,21 @@ def admit(module: str, name: str, allowed: Allowed) -> None:
         )
 
 
+class _Object(NamedTuple):
+    """What a scan knows of an object: its nesting, its expanded size, whether it is a string."""
+
+    depth: int
+    size: int
+    is_text: bool = False
+
+
 class _Stack:
-    """What the unpickler's stack would hold: for every object its nesting and its expanded size."""
+    """What the unpickler's stack would hold."""
 
     def __init__(self) -> None:
-        self._items: list[tuple[int, int] | None] = []  # None is a mark
-        self._memo: dict[int, tuple[int, int]] = {}
+        self._items: list[_Object | None] = []  # None is a mark
+        self._memo: dict[int, _Object] = {}
+        self._in_keys = 0  # objects in keys that are no strings, over the whole pickle
 
     def apply(self, opcode: pickletools.OpcodeInfo, argument: Any, count: int) -> None:
         name = opcode.name
@@ -127,7 +145,7 @@ class _Stack:
     def _replace(self, opcode: pickletools.OpcodeInfo) -> None:
         """Takes an opcode's operands off the stack and puts its result there."""
         before = opcode.stack_before
-        operands: list[tuple[int, int]] = []
+        operands: list[_Object] = []
         fixed = len(before)
         if pickletools.markobject in before:
             fixed = before.index(pickletools.markobject)
@@ -138,26 +156,35 @@ class _Stack:
             self._items.pop()
         if not opcode.stack_after:
             return
-        depth = 1 + max((item[0] for item in operands), default=-1)
+        depth = 1 + max((item.depth for item in operands), default=-1)
         if (
             opcode.name in _FILLING
         ):  # the last operand is the container, which gets no deeper itself
-            inner = max((item[0] for item in operands[:-1]), default=-1)
-            depth = max(operands[-1][0], 1 + inner)
-        size = 1 + sum(item[1] for item in operands)
+            inner = max((item.depth for item in operands[:-1]), default=-1)
+            depth = max(operands[-1].depth, 1 + inner)
+        size = 1 + sum(item.size for item in operands)
         if depth > _DEEPEST:
             raise Refused(f"nested more than {_DEEPEST} deep; a checkpoint is a few")
         if size > _MOST_EXPANDED:
             raise Refused(f"expands to more than {_MOST_EXPANDED} objects")
-        self._items.append((depth, size))
+        if opcode.name in _KEYED:
+            # From the top: value, key, value, key, ..., and last the dictionary, if it was there.
+            pairs = operands if opcode.name == "DICT" else operands[:-1]
+            self._in_keys += sum(key.size for key in pairs[1::2] if not key.is_text)
+            if self._in_keys > _MOST_IN_KEYS:
+                raise Refused(
+                    f"has more than {_MOST_IN_KEYS} objects in dictionary keys that are no strings;"
+                    " a checkpoint has a few hundred"
+                )
+        self._items.append(_Object(depth, size, opcode.name in _TEXT))
 
-    def _top(self) -> tuple[int, int]:
+    def _top(self) -> _Object:
         item = self._items[-1] if self._items else None
         if item is None:
             raise Refused("takes more objects off its stack than it put there")
         return item
 
-    def _pop(self) -> tuple[int, int] | None:
+    def _pop(self) -> _Object | None:
         if not self._items:
             raise Refused("ends a group that it did not begin")
         return self._items.pop()

@@ -5,13 +5,14 @@ storage is only a persistent id. These record both, and check them when the byte
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from convert.formats import _raw_values
 from convert.formats._mapped_file import Bytes
 from convert.formats._numpy_pickle import NUMPY_GLOBALS
+from convert.formats._pickle_scan import Refused
 from convert.formats._raw_values import Array
 
 STORAGES = {
@@ -47,8 +48,16 @@ class DtypeName(NamedTuple):
     dtype: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Storage:
+class _Sealed:
+    """Refuses the opcode BUILD, which would rewrite what is already checked, frozen or not."""
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise Refused(f"refused to change the state of a {type(self).__name__}")
+
+
+# No slots: for a frozen class with slots, dataclasses generate a __setstate__ that rewrites it.
+@dataclasses.dataclass(frozen=True)
+class Storage(_Sealed):
     """A storage as the pickle names it.
 
     Attributes:
@@ -70,8 +79,8 @@ class Storage:
         return self.root_count * _raw_values.STORED[self.dtype].itemsize
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PickledTensor:
+@dataclasses.dataclass(frozen=True)
+class PickledTensor(_Sealed):
     """What a file says about a tensor; nothing in it is checked yet."""
 
     storage: Any

@@ -161,8 +161,9 @@ class _Function:
         self._budget = budget
 
     def __call__(self, *args: Any) -> Any:
-        # A pickle may pass one large string or list to any number of calls that copy it.
-        self._budget[0] -= sum(len(arg) for arg in args if isinstance(arg, (str, list, tuple)))
+        # A pickle may pass one large string or container to any number of calls that copy it.
+        copied = (str, list, tuple, dict)
+        self._budget[0] -= sum(len(arg) for arg in args if isinstance(arg, copied))
         if self._budget[0] < 0:
             raise Refused("gives the same data to too many function calls")
         return self._function(*args)

@@ -1,5 +1,8 @@
 """Choosing a format, and what holds for every one of them."""
 
+import errno
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 
 from common.errors import CheckpointError
 from convert.formats import FORMATS, detect, for_output
+from convert.formats._mapped_file import one_error
 
 OUTPUTS = {
     "tf1_checkpoint": "m.ckpt",
@@ -82,6 +86,29 @@ def test_empty_file(tmp_path):
         detect(path)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_reading_a_folder(name, tmp_path):
+    path = tmp_path / OUTPUTS[name]
+    path.mkdir()
+    with pytest.raises((CheckpointError, IsADirectoryError)) as caught:
+        FORMATS[name].read(path)
+    assert str(path) in str(caught.value)
+    assert "damaged" not in str(caught.value) and "malformed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_may_not_be_read(name, tmp_path, arrays):
+    path = tmp_path / OUTPUTS[name]
+    FORMATS[name].write(path, arrays)
+    for file in tmp_path.iterdir():
+        file.chmod(0)
+        if os.access(file, os.R_OK):
+            pytest.skip("this user may read everything")
+    for read in (FORMATS[name].read, lambda path: detect(path).read(path)):
+        with pytest.raises(PermissionError, match=re.escape(str(path))):
+            read(path)
+
+
 def test_unknown_content(tmp_path):
     path = tmp_path / "x.pt"
     path.write_bytes(b"<html>not found</html>")
@@ -145,3 +172,22 @@ def test_memory_of_a_conversion(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (tmp_path / "out.pt").stat().st_size > 49_000_000
     assert int(done.stdout) < 250_000  # kB, interpreter and NumPy included
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "a web page, not the file itself"),
+    ],
+)
+def test_what_people_get_in_place_of_a_checkpoint_is_named(tmp_path, content, text):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=text):
+        detect(path)
+
+
+def test_a_full_disk_is_not_a_malformed_file(tmp_path):
+    with pytest.raises(OSError, match="No space left"), one_error(tmp_path / "model.pt"):
+        raise OSError(errno.ENOSPC, "No space left on device")

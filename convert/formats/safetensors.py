@@ -8,6 +8,7 @@ keeps the last of two equal keys. The format is small.
 import json
 import re
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -65,7 +66,7 @@ def read(path: Path) -> dict[str, Array]:
 
     Raises:
         CheckpointError: The header is malformed, offsets overlap, leave gaps or reach outside the
-            file, a type is unknown, or a checksum does not match.
+            file, a type is unknown, a checksum does not match, or there is no tensor.
     """
     path = Path(path)
     with one_error(path):
@@ -81,6 +82,8 @@ def read(path: Path) -> dict[str, Array]:
                 _verify(name, raw, checksums)
             arrays[name] = _raw_values.values(raw, dtype).reshape(shape)
         _check_cover(spans, len(data))
+        if not arrays:
+            raise ValueError("holds no array")
         return arrays
 
 
@@ -135,8 +138,7 @@ def _header(data: Bytes) -> tuple[dict[str, Any], Bytes]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"its header has the key {twice[:200]!r} twice")
     return found
 

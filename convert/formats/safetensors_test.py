@@ -120,6 +120,13 @@ def test_cut_off(data, tmp_path):
         safetensors.read(tmp_path / "m")
 
 
+@pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])
+def test_no_tensor(header, tmp_path):
+    path = save(tmp_path / "m", header, b"")
+    with pytest.raises(CheckpointError, match=rf"^{path}: holds no array"):
+        safetensors.read(path)
+
+
 def test_reserved_name(tmp_path):
     with pytest.raises(CheckpointError, match="__metadata__"):
         safetensors.write(tmp_path / "m", {"__metadata__": np.zeros(1)})

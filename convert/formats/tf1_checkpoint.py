@@ -73,7 +73,8 @@ def read(path: Path) -> dict[str, Array]:
     String tensors (TensorFlow 2's object graph) are checked and left out.
 
     Raises:
-        CheckpointError: Index or data are damaged, a data file is missing, a tensor is partitioned.
+        CheckpointError: Index or data are damaged, a data file is missing, a tensor is partitioned,
+            or there is none but strings.
         FileNotFoundError: There is no index.
     """
     prefix = _existing_prefix(Path(path))
@@ -99,6 +100,8 @@ def read(path: Path) -> dict[str, Array]:
                 continue
             _check(masked(raw), name, entry)
             arrays[name] = _raw_values.values(raw, entry.dtype).reshape(entry.shape)
+    if not arrays:
+        raise CheckpointError(f"{prefix}: holds no array")
     return arrays
 
 

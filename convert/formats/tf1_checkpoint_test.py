@@ -117,7 +117,14 @@ def test_damaged_strings_are_found(tmp_path):
             ):
                 tf1_checkpoint.read(tmp_path / "m")
         else:
-            assert tf1_checkpoint.read(tmp_path / "m") == {}
+            with pytest.raises(CheckpointError, match="m: holds no array"):
+                tf1_checkpoint.read(tmp_path / "m")
+
+
+def test_no_tensor(tmp_path):
+    _bundle(tmp_path / "m", b"", {})
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path / 'm'}: holds no array"):
+        tf1_checkpoint.read(tmp_path / "m")
 
 
 def test_any_name_of_the_checkpoint_will_do(tmp_path, arrays, same):

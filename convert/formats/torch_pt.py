@@ -15,7 +15,7 @@ import numpy as np
 from common.errors import CheckpointError
 from common.files import replacing
 from convert.formats import _raw_values, _torch_legacy, _torch_pickle, _unpickler
-from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error
+from convert.formats._mapped_file import NOT_READABLE, Bytes, first_bytes, mapped, one_error
 from convert.formats._raw_values import Array
 from convert.formats._torch_legacy import write as write_legacy
 from convert.formats._torch_tensors import Storage
@@ -115,7 +115,7 @@ class _Members:
         try:
             with zipfile.ZipFile(path) as archive:
                 infos = archive.infolist()
-        except FileNotFoundError:
+        except NOT_READABLE:
             raise
         except Exception as error:
             raise CheckpointError(

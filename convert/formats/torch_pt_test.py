@@ -104,6 +104,33 @@ def test_archives_that_are_refused(options, text, tmp_path):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+STATES = {
+    "attributes": b"}" + pickled.items([("root_count", b"K\x05"), ("dtype", b"K\x06")]),
+    "slots": b"N}" + pickled.items([("root_count", b"K\x05")]) + b"\x86",
+    "fields": b"](" + pickled.text("float64") + pickled.text("0") + b"K\x0cK\x00K\x06e",
+    "nothing": b"N",
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize(("end", "name"), [(b"tQ", "Storage"), (b"tR", "PickledTensor")])
+def test_what_is_checked_cannot_be_rewritten(end, name, is_zip, kind, tmp_path):
+    """BUILD reaches past a frozen class: into __dict__, by setattr, or by its __setstate__."""
+    path = tmp_path / "m.pt"
+    if is_zip:
+        entry = tensor()
+        assert entry.count(end) == 1
+        archive(path, body={"w": entry.replace(end, end + STATES[kind] + b"b")})
+    else:
+        torch_pt.write_legacy(path, {"w": FLOATS})
+        data = path.read_bytes()
+        assert data.count(end) == 1
+        path.write_bytes(data.replace(end, end + STATES[kind] + b"b"))
+    with pytest.raises(CheckpointError, match=f"refused to change the state of a {name}"):
+        torch_pt.read(path)
+
+
 def test_many_tensors_of_one_storage(tmp_path):
     """A megabyte that a thousand tensors share would become a gigabyte in the next file."""
     big = np.zeros(2**18, np.float32)

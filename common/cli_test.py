@@ -1,0 +1,82 @@
+"""The console command: usage, dispatch, choice of backend, and what it refuses."""
+
+import sys
+import types
+
+import pytest
+
+from common import cli, command
+
+
+@pytest.fixture
+def dispatched(monkeypatch):
+    """Catches what would be run: module name and arguments."""
+    seen = []
+    monkeypatch.setattr(
+        cli.importlib, "import_module", lambda name: types.SimpleNamespace(name=name, main=None)
+    )
+    monkeypatch.setattr(
+        command, "run", lambda main, argv, module: seen.append((module.name, argv[1:]))
+    )
+    return seen
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in cli.COMMANDS)
+
+
+def test_without_a_command_the_status_is_an_error(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 2
+
+
+def test_an_unknown_command_is_named():
+    with pytest.raises(SystemExit, match=r"Expected one of convert.*Received: 'train'"):
+        cli.main(["train"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "rest"),
+    [
+        (["convert", "--input=a"], "convert.__main__", ["--input=a"]),
+        (["inspect", "a.pt"], "convert.inspect", ["a.pt"]),
+        (["evaluate-sample", "--backend=tf"], "i3d_tf.evaluate_sample", []),
+        (["multi-evaluate", "--x=a", "--backend", "torch"], "i3d_torch.multi_evaluate", ["--x=a"]),
+    ],
+)  # fmt: skip
+def test_a_command_runs_its_module(dispatched, arguments, module, rest):
+    cli.main(arguments)
+    assert dispatched == [(module, rest)]
+
+
+@pytest.mark.parametrize(
+    ("installed", "chosen"), [("torch", "i3d_torch"), ("tensorflow", "i3d_tf")]
+)
+def test_without_a_choice_an_installed_backend_is_taken(dispatched, monkeypatch, installed, chosen):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name == installed or None)
+    cli.main(["evaluate-sample"])
+    assert dispatched == [(f"{chosen}.evaluate_sample", [])]
+
+
+def test_no_backend_at_all_is_said(monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="no backend is installed"):
+        cli.main(["evaluate-sample"])
+
+
+def test_an_unknown_backend_is_named():
+    with pytest.raises(SystemExit, match=r"--backend must be one of tf, torch. Received: 'jax'"):
+        cli.main(["evaluate-sample", "--backend=jax"])
+
+
+def test_a_missing_framework_is_one_line(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "i3d_torch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit, match=r"i3d: i3d_torch needs PyTorch\. In a checkout"):
+        cli.main(["evaluate-sample", "--backend=torch"])
