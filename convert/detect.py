@@ -4,6 +4,7 @@ Every dialect generates the names it expects; the file is of the one whose names
 is guessed: a file that fits none entirely is an error that says how the closest one differs.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from common import arch
 from common.errors import CheckpointError, listing
 from convert import layouts
 from convert.dialects import DIALECTS, Dialect, Native
+
+# What training code puts around a state dict: a level of the checkpoint dictionary ("/" ends it),
+# the `module.` of DataParallel, or both. The file's other levels (optimiser, epoch) are ignored.
+_LEVELS = ("", "state_dict/", "model_state_dict/", "model/", "net/")
+WRAPPERS = tuple(level + prefix for level in _LEVELS for prefix in ("", "module."))
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,24 @@ def match(arrays: Mapping[str, np.ndarray], path: object) -> Match:
 
 
 def _candidates(arrays: Mapping[str, np.ndarray]) -> Iterator[Match]:
-    """Networks whose first or last kernel is in the file, in each dialect and scope."""
-    for dialect in DIALECTS.values():
-        for architecture in dialect.architectures:
+    """Networks whose first or last kernel is in the file, in each dialect, scope and wrapper."""
+    present = [w for w in WRAPPERS if any(name.startswith(w) for name in arrays)]
+    for wrapper, dialect in itertools.product(present, DIALECTS.values()):
+        scopes = dict.fromkeys(dialect.scopes.values())
+        for architecture, scope in itertools.product(dialect.architectures, scopes):
             make = arch.ARCHITECTURES[architecture]
-            for scope in dict.fromkeys(dialect.scopes.values()):
-                net = _size(make, dialect, scope, arrays)
-                if net:
-                    ignored = tuple(name for name in arrays if dialect.ignores(name))
-                    yield Match(dialect, net, tuple(dialect.natives(net, scope)), ignored)
+            net = _size(make, dialect, wrapper + scope, arrays)
+            if net:
+                natives = tuple(dialect.natives(net, wrapper + scope))
+                yield Match(dialect, net, natives, _ignored(arrays, dialect, wrapper))
+
+
+def _ignored(arrays: Mapping[str, np.ndarray], dialect: Dialect, wrapper: str) -> tuple[str, ...]:
+    """Names that are no parameters: the dialect's, and the other levels of a dictionary."""
+    level, slash, _ = wrapper.rpartition("/")
+    return tuple(
+        name for name in arrays if dialect.ignores(name) or not name.startswith(level + slash)
+    )
 
 
 def _size(

@@ -87,6 +87,26 @@ def test_slots_of_an_optimiser_are_passed_over_and_counted(tmp_path, weights):
     _assert_equal(read.arrays, weights.arrays)
 
 
+@pytest.mark.parametrize("dialect", ["canonical", "piergiaj", "hassony2"])
+@pytest.mark.parametrize("wrapper", ["module.", "state_dict/", "model_state_dict/module."])
+def test_what_training_code_puts_around_a_state_dict(tmp_path, weights, dialect, wrapper):
+    native = to_native(DIALECTS[dialect], NET, weights.arrays)
+    wrapped = {f"{wrapper}{name}": array for name, array in native.items()}
+    others = {"optimizer/state/0/momentum_buffer": np.ones(3, np.float32)} if "/" in wrapper else {}
+    formats.FORMATS["torch_pt"].write(tmp_path / "model.pt", wrapped | others)
+    read = hub.read(tmp_path / "model.pt")
+    assert (read.dialect, read.net, read.ignored) == (dialect, NET, tuple(others))
+    _assert_equal(read.arrays, weights.arrays)
+
+
+def test_a_stray_name_beside_a_wrapper_is_refused(tmp_path, weights):
+    wrapped = {f"module.{name}": array for name, array in weights.arrays.items()}
+    stray = {"stray": np.ones(3, np.float32)}
+    formats.FORMATS["torch_pt"].write(tmp_path / "model.pt", wrapped | stray)
+    with pytest.raises(CheckpointError, match="not in the network: stray"):
+        hub.read(tmp_path / "model.pt")
+
+
 def test_either_shape_of_the_statistics_is_read(tmp_path, weights):
     native = to_native(DIALECTS["kinetics_i3d"], NET, weights.arrays)
     for name in native:

@@ -99,3 +99,20 @@ def test_torch_itself_opens_what_is_written(tmp_path):
     i3d_torch.VideoModel(net).load_state_dict(state, strict=True)
     for name, tensor in state.items():
         np.testing.assert_array_equal(tensor.numpy(), weights.arrays[name], err_msg=name)
+
+
+def test_a_checkpoint_of_somebodys_training_is_loaded(tmp_path):
+    trained = torch.nn.DataParallel(i3d_torch.inception_i3d(num_classes=7, in_channels=2))
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1, momentum=0.9)
+    optimizer.zero_grad()
+    trained(torch.rand(1, 2, 9, 193, 193))[0].sum().backward()
+    optimizer.step()
+    checkpoint = {
+        "epoch": 3,
+        "state_dict": trained.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    loaded = i3d_torch.load(tmp_path / "checkpoint.pth")
+    for name, tensor in trained.module.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
