@@ -20,7 +20,11 @@ from convert import hub
 from convert.dialects import DIALECTS
 
 TO = flags.DEFINE_enum(
-    "to", None, list(DIALECTS), "Dialect to write; by default the usual one of the format."
+    "to",
+    None,
+    list(DIALECTS),
+    "Dialect to write; by default the usual one of the format. "
+    + " ".join(f"{dialect.name}: {dialect.about}." for dialect in DIALECTS.values()),
 )
 for _flag in (INPUT, OUTPUT, OVERWRITE):
     flags.declare_key_flag(_flag.name)

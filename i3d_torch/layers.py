@@ -81,10 +81,10 @@ class Pool(nn.Module):
         if self.node.kind == "max":
             return F.max_pool3d(_pad(x, self.node, value=-math.inf), **window)
         padded = F.avg_pool3d(_pad(x, self.node, value=0.0), **window)
+        if self.node.padding == (0, 0, 0):
+            return padded
         filled = _pad(torch.ones_like(x[:1, :1]), self.node, value=0.0)
-        return (
-            padded if filled.shape[2:] == x.shape[2:] else padded / F.avg_pool3d(filled, **window)
-        )
+        return padded / F.avg_pool3d(filled, **window)
 
 
 class Branches(nn.Module):

@@ -13,8 +13,6 @@ from common import arch
 from convert import layouts
 from i3d_tf import layers
 
-NAME = "tf"
-
 # The tolerance is that of float32 on a CPU, where torch's tensors are too; a GPU rounds to TF32.
 tf.config.set_visible_devices([], "GPU")
 

@@ -13,8 +13,6 @@ import i3d_torch
 from common import arch
 from i3d_torch import layers
 
-NAME = "torch"
-
 
 def layer(
     node: arch.Conv | arch.Pool, arrays: Mapping[str, np.ndarray], x: np.ndarray
