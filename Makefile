@@ -5,7 +5,7 @@ comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install sample test test-slow test-alone check format bench clean
+.PHONY: install sample test test-slow test-alone check format bench fuzz clean
 
 install: $(STAMP)
 
@@ -51,6 +51,10 @@ format: install
 
 bench: install
 	$(BIN)/python benchmarks/conversion.py
+
+# Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
+fuzz: install
+	$(BIN)/python -m convert.formats.fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-* build *.egg-info

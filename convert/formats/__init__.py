@@ -1,10 +1,10 @@
-"""Checkpoint files as `{native name: array}`: one module a format, each with the same five members.
+"""Checkpoint files as `{native name: array}`: one module a format, each with the same members.
 
     NAME, SUFFIXES
     recognises(path)      by content, cheap, never raises
     files(path)           every file of the checkpoint, existing or to be written
     read(path)            {native name: array in native layout}, in stored order
-    write(path, arrays)   a temporary file and a rename
+    write(path, arrays)   a temporary file and a rename; not there where SUFFIXES is empty
 
 Names and layouts stay as the file has them; `convert.dialects` gives them their meaning.
 """
@@ -13,12 +13,27 @@ from pathlib import Path
 from types import ModuleType
 
 from common.errors import CheckpointError
-from convert.formats import flax_pickle, safetensors, tf1_checkpoint, torch_pt
+from convert.formats import (
+    caffe2_pkl,
+    flax_msgpack,
+    flax_pickle,
+    mindspore_ckpt,
+    mxnet_params,
+    safetensors,
+    tf1_checkpoint,
+    tf1_v1_checkpoint,
+    tf2_checkpoint,
+    torch_pt,
+)
 from convert.formats._mapped_file import first_bytes
 
 # Asked in this order.
 FORMATS: dict[str, ModuleType] = {
-    module.NAME: module for module in (tf1_checkpoint, torch_pt, safetensors, flax_pickle)
+    module.NAME: module
+    for module in (
+        *(tf1_checkpoint, tf2_checkpoint, tf1_v1_checkpoint, torch_pt, safetensors),
+        *(caffe2_pkl, flax_pickle, flax_msgpack, mindspore_ckpt, mxnet_params),
+    )
 }
 
 

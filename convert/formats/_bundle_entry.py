@@ -4,10 +4,17 @@ Sources: tensorflow/core/protobuf/tensor_bundle.proto, framework/{tensor_shape,t
 """
 
 import dataclasses
-import struct
 from collections.abc import Iterator
 
-from convert.formats import _raw_values, _varint
+from convert.formats import _raw_values
+from convert.formats._protobuf import (
+    FIXED32,
+    VARINT,
+    bytes_field,
+    fields,
+    fixed32_field,
+    varint_field,
+)
 
 # DataType numbers of types.proto.
 DTYPES = {
@@ -32,8 +39,6 @@ _NUMBERS = {name: number for number, name in DTYPES.items()}
 
 # One shard, little-endian, version {producer: 1}: what TensorFlow writes.
 HEADER = bytes.fromhex("08011a020801")
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +73,12 @@ def shards(header: bytes) -> int:
     """
     if header[:1] == b"\x0a":
         raise ValueError(
-            "a TensorFlow V1 checkpoint (one file with index and data), which is not supported;"
-            " restore it in TensorFlow 1 and save it with tf.train.Saver(write_version=V2)"
+            "a TensorFlow V1 checkpoint (one file with index and data), not the index of a V2 one;"
+            " give this file itself as the checkpoint, and it is read as tf1_v1_checkpoint"
         )
     count = 0
     for field, kind, value in _fields(header):
-        if field == 1 and kind == _VARINT and isinstance(value, int):
+        if field == 1 and kind == VARINT and isinstance(value, int):
             count = value
         elif field == 2 and value != 0:
             raise ValueError("a big-endian bundle; only little-endian ones can be read")
@@ -96,9 +101,9 @@ def parse(message: bytes, name: str) -> Entry:
                 f"{name} is stored in slices (a partitioned variable), which is not supported;"
                 " save it whole in TensorFlow"
             )
-        if field == 2 and isinstance(value, bytes):
+        if field == 2 and isinstance(value, memoryview):
             shape = _shape(value, name)
-        elif field in numbers and isinstance(value, int) and (field == 6) == (kind == _FIXED32):
+        elif field in numbers and isinstance(value, int) and (field == 6) == (kind == FIXED32):
             numbers[field] = value
         else:
             raise ValueError(f"the entry of {name} has an unknown field {field} (kind {kind})")
@@ -119,57 +124,34 @@ def serialise(entry: Entry) -> bytes:
     """
     if entry.dtype not in _NUMBERS:
         raise ValueError(f"a TensorFlow checkpoint cannot hold dtype {entry.dtype}")
-    dims = b"".join(_message(2, _integer(1, size)) for size in entry.shape)
+    dims = b"".join(bytes_field(2, _integer(1, size)) for size in entry.shape)
     return (
         _integer(1, _NUMBERS[entry.dtype])
-        + _message(2, dims)
+        + bytes_field(2, dims)
         + _integer(3, entry.shard)
         + _integer(4, entry.offset)
         + _integer(5, entry.size)
-        + (bytes([6 << 3 | _FIXED32]) + struct.pack("<I", entry.crc32c) if entry.crc32c else b"")
+        + (fixed32_field(6, entry.crc32c) if entry.crc32c else b"")
     )
 
 
 def _integer(field: int, value: int) -> bytes:
     # proto3 leaves out what is zero
-    return bytes([field << 3 | _VARINT]) + _varint.write(value) if value else b""
+    return varint_field(field, value) if value else b""
 
 
-def _message(field: int, content: bytes) -> bytes:
-    return bytes([field << 3 | _BYTES]) + _varint.write(len(content)) + content
-
-
-def _shape(message: bytes, name: str) -> tuple[int, ...]:
+def _shape(message: memoryview, name: str) -> tuple[int, ...]:
     sizes = []
     for field, _, value in _fields(message):
-        if field != 2 or not isinstance(value, bytes):
+        if field != 2 or not isinstance(value, memoryview):
             raise ValueError(f"the shape of {name} is unknown or malformed")
         size = 0
         for inner, kind, number in _fields(value):
-            if inner == 1 and kind == _VARINT and isinstance(number, int):
+            if inner == 1 and kind == VARINT and isinstance(number, int):
                 size = number
         sizes.append(size)
     return tuple(sizes)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """Yields field number, wire type and value of a protocol buffer message."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint.read(message, position)
-        kind = tag & 7
-        if kind == _VARINT:
-            value, position = _varint.read(message, position)
-            yield tag >> 3, kind, value
-            continue
-        if kind == _BYTES:
-            size, position = _varint.read(message, position)
-        elif kind in (_FIXED32, _FIXED64):
-            size = 4 if kind == _FIXED32 else 8
-        else:
-            raise ValueError(f"a message of the index has a field of unknown kind {kind}")
-        if position + size > len(message):
-            raise ValueError("a message of the index is cut off")
-        content = message[position : position + size]
-        position += size
-        yield tag >> 3, kind, content if kind == _BYTES else int.from_bytes(content, "little")
+def _fields(message: bytes | memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    return fields(message, "a message of the index")

@@ -21,7 +21,7 @@ _TRAILER = 5  # compression byte and checksum
 _BLOCK_SIZE = 262_144  # TensorFlow's target
 _RESTART_INTERVAL = 16
 # Shared prefixes let a small block declare gigabytes of keys.
-_MOST_KEY_BYTES = 64 * 2**20
+_MOST_KEY_BYTES = 16 * 2**20
 
 
 def read(data: Bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -44,15 +44,17 @@ def read(data: Bytes) -> Iterator[tuple[bytes, bytes]]:
     if any(footer[position : _FOOTER - len(MAGIC)]):
         raise ValueError("the padding of its footer is not zero")
     _block(data, *meta)
-    last, key_bytes = None, 0
-    for _, value in _entries(_block(data, *index)):
-        handle, _ = _handle(value, 0)
-        for key, content in _entries(_block(data, *handle)):
+    last, end, key_bytes = None, 0, 0
+    for separator, value in _entries(_block(data, *index)):
+        key_bytes = _add(key_bytes, separator)
+        (offset, size), _ = _handle(value, 0)
+        if offset < end:  # one block many times over would take any amount of time
+            raise ValueError(f"the table block at byte {offset} overlaps the block before it")
+        end = offset + size + _TRAILER
+        for key, content in _entries(_block(data, offset, size)):
             if last is not None and key <= last:
                 raise ValueError(f"key {key[:80]!r} is not above the key before it")
-            key_bytes += len(key)
-            if key_bytes > _MOST_KEY_BYTES:
-                raise ValueError(f"its keys are longer than {_MOST_KEY_BYTES} bytes together")
+            key_bytes = _add(key_bytes, key)
             last = key
             yield key, content
 
@@ -137,6 +139,12 @@ def _successor(last: bytes) -> bytes:
         if byte != 0xFF:
             return last[:at] + bytes([byte + 1])
     return last
+
+
+def _add(key_bytes: int, key: bytes) -> int:
+    if key_bytes + len(key) > _MOST_KEY_BYTES:
+        raise ValueError(f"its keys are longer than {_MOST_KEY_BYTES} bytes together")
+    return key_bytes + len(key)
 
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:

@@ -13,6 +13,8 @@ from common.errors import CheckpointError
 
 Bytes = npt.NDArray[np.uint8]
 
+_LONGEST_TEXT = 1500  # characters of an error, which may hold names of any length
+
 # The disk's trouble, whatever the file holds.
 _NOT_THE_CONTENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -72,8 +74,20 @@ def one_error(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NOT_THE_CONTENT:
             raise
-        raise CheckpointError(f"{path}: malformed ({error})") from error
+        raise CheckpointError(f"{path}: malformed ({_line(error)})") from error
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {_line(error)}") from error
     except Exception as error:
-        raise CheckpointError(f"{path}: malformed ({type(error).__name__}: {error})") from error
+        text = f"malformed ({type(error).__name__}: {_line(error)})"
+        raise CheckpointError(f"{path}: {text}") from error
+
+
+def _line(error: Exception) -> str:
+    """The text as one line of bounded length: a file's names may hold what a terminal obeys."""
+    text = _shortened(str(error))
+    return _shortened("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+def _shortened(text: str) -> str:
+    half = _LONGEST_TEXT // 2  # a long name may stand at the start, the reason at the end
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} ... {text[-half:]}"

@@ -61,9 +61,10 @@ class PickledDtype:
 class PickledArray:
     """What a file says about an array."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_axes", "_state")
 
-    def __init__(self) -> None:
+    def __init__(self, axes: object = None) -> None:
+        self._axes = axes  # the order of a transposed array's axes (protocol 5)
         self._state: object = None
 
     def __setstate__(self, state: object) -> None:
@@ -84,6 +85,8 @@ class PickledArray:
         if type(shape) is not tuple or type(dtype) is not PickledDtype:
             raise ValueError("the state of an array is malformed")
         array = _from_bytes(raw, dtype.resolve(), shape)
+        if self._axes is not None:
+            return array.reshape(shape).transpose(_checked_axes(self._axes, len(shape)))
         return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
 
@@ -111,7 +114,7 @@ def _from_bytes(raw: object, dtype: np.dtype[Any], shape: tuple[Any, ...]) -> Ar
     """[N] elements of `raw`, which must be exactly those that `shape` needs."""
     if isinstance(raw, str):  # bytes of Python 2
         raw = raw.encode("latin1")
-    if not isinstance(raw, bytes):
+    if not isinstance(raw, (bytes, bytearray)):
         raise ValueError(f"an array whose data is a {type(raw).__name__}; expected bytes")
     expected = _raw_values.elements(shape) * dtype.itemsize
     if len(raw) != expected:
@@ -128,6 +131,29 @@ def _reconstruct(kind: object, shape: object, code: object) -> PickledArray:
     if kind != "ndarray":
         raise ValueError(f"an array of class {str(kind)[:40]!r}; expected numpy.ndarray")
     return PickledArray()
+
+
+def _checked_axes(axes: object, count: int) -> tuple[int, ...]:
+    if (
+        type(axes) is not tuple
+        or any(type(axis) is not int for axis in axes)
+        or sorted(axes) != list(range(count))
+    ):
+        raise ValueError("an array whose axes are in a malformed order")
+    return axes
+
+
+def _frombuffer(
+    raw: object, dtype: object, shape: object, order: object, axes: object = None
+) -> PickledArray:
+    """An array of protocol 5; `axes` comes with order "K", of newer NumPy."""
+    if order not in ("C", "F", "K") or (order == "K") != (axes is not None):
+        raise ValueError(
+            f"an array in order {str(order)[:40]!r}; expected 'C', 'F', or 'K' and axes"
+        )
+    array = PickledArray(axes)
+    array.__setstate__((shape, dtype, order == "F", raw))
+    return array
 
 
 def _encode(text: object, encoding: object) -> bytes:
@@ -159,4 +185,5 @@ NUMPY_GLOBALS: dict[tuple[str, str], Any] = {
         for core in ("core", "_core")
         for name, stand_in in (("_reconstruct", _reconstruct), ("scalar", PickledScalar))
     },
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
 }

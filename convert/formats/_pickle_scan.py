@@ -2,7 +2,7 @@
 
 import pickletools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, NamedTuple, Protocol, cast
 
 # What a name in a pickle stands for: a function to call, or an immutable value (string, tuple).
@@ -18,12 +18,14 @@ _OPCODES = frozenset(
         "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1",
         "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
         "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2",
-        "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM",
-        "SETITEMS", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID",
+        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "EMPTY_TUPLE", "TUPLE",
+        "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT",
+        "DICT", "SETITEM", "SETITEMS", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD",
+        "BINPERSID",
     ]
 )
 # fmt: on
+_BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 _FILLING = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"])
 _KEYED = frozenset(["DICT", "SETITEM", "SETITEMS"])
 _TEXT = frozenset(
@@ -70,10 +72,8 @@ def scan(file: Readable, allowed: Allowed, with_ids: bool) -> None:
         ValueError: It is malformed.
     """
     stack, frame_end = _Stack(), sys.maxsize
-    # typeshed asks genops for a whole IO; it needs read, readline and tell
-    operations = pickletools.genops(cast("IO[bytes]", file))
-    for count, (opcode, argument, where) in enumerate(operations, 1):
-        position, end = where or 0, file.tell()
+    for count, (opcode, argument, position) in enumerate(_operations(file), 1):
+        end = file.tell()
         if opcode.name not in _OPCODES or (opcode.name == "BINPERSID" and not with_ids):
             raise Refused(
                 f"refused the pickle opcode {opcode.name} at byte {position}: no checkpoint needs"
@@ -97,6 +97,32 @@ def scan(file: Readable, allowed: Allowed, with_ids: bool) -> None:
             raise Refused(f"an integer of {argument.bit_length()} bits at byte {position}")
         if opcode.name != "STOP":
             stack.apply(opcode, argument, count)
+
+
+def _operations(file: Readable) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int]]:
+    """Yields opcode, argument and position: `pickletools.genops`, but for strings of protocol 0.
+
+    Those of Python 2 hold any bytes, and genops wants ASCII in them.
+    """
+    # typeshed asks a reader for a whole IO; it needs read, readline and tell
+    opened = cast("IO[bytes]", file)
+    name = ""
+    while name != "STOP":
+        position = file.tell()
+        code = file.read(1)
+        if not code:
+            raise ValueError("pickle exhausted before seeing STOP")
+        opcode = _BY_CODE.get(code.decode("latin1"))
+        if opcode is None:
+            raise ValueError(f"at position {position}, opcode {code!r} unknown")
+        name = opcode.name
+        if name == "STRING":
+            argument: Any = file.readline()
+            if not argument.endswith(b"\n"):
+                raise ValueError(f"no end of the string at position {position}")
+        else:
+            argument = opcode.arg.reader(opened) if opcode.arg else None
+        yield opcode, argument, position
 
 
 def admit(module: str, name: str, allowed: Allowed) -> None:

@@ -6,6 +6,10 @@ Python's pickler cannot name `torch._utils._rebuild_tensor_v2` without importing
 
 import struct
 from collections.abc import Iterable
+from typing import BinaryIO
+
+from convert.formats import _raw_values
+from convert.formats._raw_values import Array
 
 STOP = b"."
 NONE = b"N"
@@ -16,6 +20,8 @@ EMPTY_DICT = b"}"
 REDUCE = b"R"  # takes a function and a tuple
 BUILD = b"b"  # takes an object and its state
 PERSISTENT = b"Q"  # takes a tuple that names the object
+
+BYTE_STRING_LIMIT = 2**31  # bytes: protocol 2 has a length of four bytes with a sign
 
 
 def protocol(number: int) -> bytes:
@@ -48,6 +54,16 @@ def bytes_header(size: int) -> bytes:
     return b"\x8e" + struct.pack("<Q", size)
 
 
+def byte_string(value: bytes) -> bytes:
+    """A `str` of Python 2; Python 3 makes of it what `encoding` says."""
+    return byte_string_header(len(value)) + value
+
+
+def byte_string_header(size: int) -> bytes:
+    """What stands before less than `BYTE_STRING_LIMIT` bytes of a `str` of Python 2."""
+    return b"U" + bytes([size]) if size < 2**8 else b"T" + struct.pack("<i", size)
+
+
 def group(items: Iterable[bytes]) -> bytes:
     """A tuple of what is already pickled."""
     return b"(" + b"".join(items) + b"t"
@@ -66,3 +82,32 @@ def items(pairs: Iterable[tuple[str, bytes]]) -> bytes:
 def name(module: str, attribute: str) -> bytes:
     """A function or class by its name."""
     return f"c{module}\n{attribute}\n".encode("ascii")
+
+
+def write_array(file: BinaryIO, array: Array, *, python2: bool = False) -> None:
+    """Writes an array such that any NumPy opens it; the data goes straight from it to the file.
+
+    Args:
+        file: The pickle, opened for writing.
+        array: Plain numbers.
+        python2: Whether strings and data are byte strings of Python 2 (protocol 2) rather than
+            the text and bytes of Python 3 (protocol 3 and later).
+    """
+    size = array.size * array.dtype.itemsize
+    header = byte_string_header(size) if python2 else bytes_header(size)
+    string = _string_of_python_2 if python2 else text
+    flag = byte_string(b"b") if python2 else b"C\x01b"
+    # NumPy's code and byte order. It calls no type bfloat16, so none of these is.
+    stored = _raw_values.STORED[_raw_values.name_of(array, "the array")].str
+    reconstruct = name("numpy.core.multiarray", "_reconstruct")
+    reconstruct += group([name("numpy", "ndarray"), integers([0]), flag]) + REDUCE
+    state = [integer(3), string(stored[0]), *[NONE] * 3, integer(-1), integer(-1), integer(0)]
+    dtype = name("numpy", "dtype") + group([string(stored[1:]), FALSE, TRUE]) + REDUCE
+    dtype += group(state) + BUILD
+    file.write(reconstruct + b"(" + integer(1) + integers(array.shape) + dtype + FALSE + header)
+    file.write(_raw_values.raw_bytes(array).data)  # no second copy of the weights
+    file.write(b"t" + BUILD)
+
+
+def _string_of_python_2(value: str) -> bytes:
+    return byte_string(value.encode("ascii"))

@@ -65,20 +65,22 @@ def resolve(
     Raises:
         ValueError: A tensor does not fit its storage; the text names it.
     """
-    arrays, size, stored = {}, 0, {}
+    arrays, size, stored = {}, 0, 0
+    known = set()  # storages
     for name, tensor in tensors.items():
         try:
             if isinstance(tensor, PickledArray):
                 arrays[name] = tensor.resolve()
-                stored[name] = arrays[name].nbytes
+                stored += arrays[name].nbytes
             else:
                 raw = data(tensor.storage)
                 arrays[name] = tensor.resolve(raw)
-                stored[tensor.storage.key] = len(raw)
+                stored += 0 if tensor.storage.key in known else len(raw)
+                known.add(tensor.storage.key)
         except ValueError as error:
             raise ValueError(f"{name[:200]}: {error}") from error
         size += arrays[name].nbytes
-        _pickled_tree.check_sharing(size, sum(stored.values()) if size > 2**26 else 0)
+        _pickled_tree.check_sharing(size, stored)
     return arrays
 
 

@@ -4,41 +4,24 @@
 the path of keys, joined by ":" because the keys themselves contain "/".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from common.files import replacing
+from convert.formats import _nested_names, _pickled_tree
 from convert.formats import _pickle_writer as pickled
-from convert.formats import _pickled_tree, _raw_values, _torch_legacy, _unpickler
-from convert.formats._mapped_file import first_bytes, mapped, one_error
-from convert.formats._numpy_pickle import NUMPY_GLOBALS, PickledArray, PickledScalar
+from convert.formats._mapped_file import one_error
+from convert.formats._numpy_pickle import PickledArray, PickledScalar
 from convert.formats._raw_values import Array
 
 NAME = "flax_pickle"
-SUFFIXES = (".flax.pickle", ".ckpt.pickle", ".pkl", ".pickle")
-
-SEPARATOR = ":"
-
-# NumPy's code and byte order of each type that a pickle can hold.
-_CODES = {name: dtype.str for name, dtype in _raw_values.STORED.items() if name != "bfloat16"}
-_RECONSTRUCT = (
-    pickled.name("numpy.core.multiarray", "_reconstruct")
-    + pickled.group([pickled.name("numpy", "ndarray"), pickled.integers([0]), b"C\x01b"])
-    + pickled.REDUCE
-)
+SUFFIXES = (".flax.pickle", ".ckpt.pickle", ".pickle")
 
 
 def recognises(path: Path) -> bool:
-    """Whether the file starts like a binary pickle that is not a torch file."""
-    start = first_bytes(Path(path), 64)
-    return (
-        start[:1] == b"\x80"
-        and start[1:2] in (b"\2", b"\3", b"\4", b"\5")
-        and _torch_legacy.MAGIC not in start
-    )
+    """Whether the file starts like a pickle of dictionaries in a dictionary."""
+    return _pickled_tree.outline(path) == "nested"
 
 
 def files(path: Path) -> list[Path]:
@@ -55,16 +38,15 @@ def read(path: Path) -> dict[str, Array]:
     """
     path = Path(path)
     with one_error(path):
-        data = mapped(path)
-        stream = _unpickler.Cursor(data)
-        tree = _unpickler.load(stream, allowed=NUMPY_GLOBALS, source=path)
-        if stream.tell() != len(data):
-            raise ValueError(f"{len(data) - stream.tell()} bytes follow the end of the pickle")
-        if not isinstance(tree, dict):
-            raise ValueError(
-                f"holds a {type(tree).__name__}; expected nested dictionaries of arrays"
-            )
-        arrays = dict(_leaves(tree, len(data)))
+        tree, stored = _pickled_tree.load(path)
+        arrays: dict[str, Array] = {}
+        size = 0
+        for name, value in _nested_names.leaves(tree):
+            if not isinstance(value, (PickledArray, PickledScalar)):
+                raise ValueError(f"{name} is a {type(value).__name__}; expected an array")
+            arrays[name] = _pickled_tree.resolved(name, value)
+            size += arrays[name].nbytes
+            _pickled_tree.check_sharing(size, stored)
         if not arrays:
             raise ValueError("holds no array")
         return arrays
@@ -74,52 +56,21 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     """Writes nested dictionaries that `pickle.load` opens with any NumPy.
 
     Raises:
-        CheckpointError: A value is no array of plain numbers, or one name is the start of another.
+        CheckpointError: A value is no array of plain numbers, or one name is the start of another,
+            or a name is not nested, by which other pickles of arrays are told apart.
     """
     path = Path(path)
     with one_error(path):
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is a {type(array).__name__}; expected a NumPy array")
-            _raw_values.name_of(array, name)
-        tree = _nested(arrays)
+        tree = _nested_names.nested(arrays)
+        if first := next((name for name, value in tree.items() if not isinstance(value, dict)), ""):
+            raise ValueError(
+                f"a Flax checkpoint has nested names such as 'params:conv:kernel', not {first!r};"
+                " choose the dialect flax or linen, or another format"
+            )
         with replacing(path) as temporary, temporary.open("wb") as file:
             file.write(pickled.protocol(4))
             _write_tree(file, tree)
             file.write(pickled.STOP)
-
-
-def _leaves(tree: Mapping[Any, Any], stored: int) -> Iterator[tuple[str, Array]]:
-    """Yields name and array of every leaf; `stored` is the size of the file."""
-    size = 0
-    for path, value in _pickled_tree.leaves(tree, (dict,)):
-        name = _pickled_tree.shown(path, SEPARATOR)
-        if any(not isinstance(key, str) or SEPARATOR in key for key in path):
-            raise ValueError(f"{name!r}: a key is no string or contains {SEPARATOR!r}")
-        if not isinstance(value, (PickledArray, PickledScalar)):
-            raise ValueError(f"{name} is a {type(value).__name__}; expected an array")
-        try:
-            array = value.resolve()
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        size += array.nbytes
-        _pickled_tree.check_sharing(size, stored)
-        yield name, array
-
-
-def _nested(arrays: Mapping[str, Array]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = name.split(SEPARATOR)
-        node = tree
-        for key in parents:
-            node = node.setdefault(key, {})
-            if not isinstance(node, dict):
-                raise ValueError(f"{name}: {key} is an array and a group of arrays at once")
-        if last in node:
-            raise ValueError(f"{name} is an array and a group of arrays at once")
-        node[last] = array
-    return tree
 
 
 def _write_tree(file: BinaryIO, tree: Mapping[str, Any]) -> None:
@@ -129,22 +80,5 @@ def _write_tree(file: BinaryIO, tree: Mapping[str, Any]) -> None:
         if isinstance(value, dict):
             _write_tree(file, value)
         else:
-            _write_array(file, value)
+            pickled.write_array(file, value)
         file.write(b"s")
-
-
-def _write_array(file: BinaryIO, array: Array) -> None:
-    stored = _CODES[_raw_values.name_of(array, "the array")]
-    state = [pickled.integer(3), pickled.text(stored[0]), *[pickled.NONE] * 3]
-    dtype = (
-        pickled.name("numpy", "dtype")
-        + pickled.group([pickled.text(stored[1:]), pickled.FALSE, pickled.TRUE])
-        + pickled.REDUCE
-        + pickled.group([*state, pickled.integer(-1), pickled.integer(-1), pickled.integer(0)])
-        + pickled.BUILD
-    )
-    raw = _raw_values.raw_bytes(array)
-    file.write(_RECONSTRUCT + b"(" + pickled.integer(1) + pickled.integers(array.shape))
-    file.write(dtype + pickled.FALSE + pickled.bytes_header(len(raw)))
-    file.write(raw.data)  # straight from the array: no second copy of the weights
-    file.write(b"t" + pickled.BUILD)

@@ -1,12 +1,18 @@
 """Pickled nested dictionaries of NumPy arrays."""
 
+import collections
+import os
 import pickle
 
 import numpy as np
 import pytest
 
 from common.errors import CheckpointError
-from convert.formats import flax_pickle, torch_pt
+from convert.formats import caffe2_pkl, flax_pickle, torch_pt
+from convert.formats.corruption_test import damage
+
+# What a damaged protocol-0 string makes Python's parser say.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 
 TREE = {
     "params": {"Mixed_3b": {"Branch_0/Conv3d_0a_1x1": {"kernel": np.ones((1, 2), np.float32)}}},
@@ -19,7 +25,7 @@ NAMES = ["params:Mixed_3b:Branch_0/Conv3d_0a_1x1:kernel", "batch_stats:mean"]
 def test_reads_what_python_pickles(protocol, tmp_path):
     path = tmp_path / "m.pickle"
     path.write_bytes(pickle.dumps(TREE, protocol))
-    assert flax_pickle.recognises(path)
+    assert flax_pickle.recognises(path) and not caffe2_pkl.recognises(path)
     got = flax_pickle.read(path)
     assert list(got) == NAMES
     np.testing.assert_array_equal(got[NAMES[0]], [[1, 1]], strict=False)
@@ -42,6 +48,81 @@ def test_python_opens_what_is_written(tmp_path, arrays):
 def test_not_torch(tmp_path, arrays):
     torch_pt.write_legacy(tmp_path / "m.pt", arrays)
     assert not flax_pickle.recognises(tmp_path / "m.pt")
+
+
+ARRAY = np.ones(2, np.float32)
+ORDERED = collections.OrderedDict
+
+
+@pytest.mark.parametrize(
+    ("tree", "module"),
+    [
+        (TREE, flax_pickle),
+        ({"batch_stats": {"a": {"mean": ARRAY}}, "params": {}}, flax_pickle),
+        ({"anything": {"w": ARRAY}}, flax_pickle),
+        ({"step": np.int64(3), "params": {"w": ARRAY}}, flax_pickle),
+        (ORDERED(params=ORDERED(Conv=ORDERED(kernel=ARRAY))), flax_pickle),
+        ({"params": {}}, flax_pickle),
+        ({"w": ARRAY, "params": {"w": ARRAY}}, caffe2_pkl),
+        ({"params": ARRAY}, caffe2_pkl),
+        ({"blobs": {"w": ARRAY}}, caffe2_pkl),
+        ({"lr": np.float32(0.5), "blobs": {"w": ARRAY}}, caffe2_pkl),
+        ({"model_iter": 3, "name": "x", "w": ARRAY}, caffe2_pkl),
+        (ORDERED(blobs=ORDERED(w=ARRAY)), caffe2_pkl),
+        ({}, caffe2_pkl),
+    ],
+)
+@pytest.mark.parametrize("protocol", range(6))
+def test_one_format_claims_a_pickle(tree, module, protocol, tmp_path):
+    path = tmp_path / "m.pkl"
+    path.write_bytes(pickle.dumps(tree, protocol))
+    assert [m for m in (flax_pickle, caffe2_pkl) if m.recognises(path)] == [module]
+
+
+@pytest.mark.parametrize("first", ["params", "batch_stats", "blobs", "conv1_w"])
+def test_start_that_does_not_tell(first, tmp_path):
+    """Cut off right behind the first key."""
+    path = tmp_path / "m.pkl"
+    for protocol in range(2, 6):
+        data = pickle.dumps({first: {"w": ARRAY}}, protocol)
+        path.write_bytes(data[: data.index(first.encode()) + len(first)])
+        module = flax_pickle if first in ("params", "batch_stats") else caffe2_pkl
+        assert [m for m in (flax_pickle, caffe2_pkl) if m.recognises(path)] == [module]
+
+
+def test_at_most_one_claims_a_damaged_file(tmp_path):
+    path = tmp_path / "m.pkl"
+    random = np.random.default_rng(2)
+    for protocol in range(6):
+        data = pickle.dumps(TREE, protocol)
+        for _ in range(100):
+            path.write_bytes(damage(data, random))
+            assert flax_pickle.recognises(path) + caffe2_pkl.recognises(path) <= 1
+
+
+def test_recognising_executes_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    path = tmp_path / "m.pkl"
+    for protocol in range(6):
+        path.write_bytes(pickle.dumps({"params": Evil()}, protocol))
+        assert not flax_pickle.recognises(path) or not caffe2_pkl.recognises(path)
+    assert not (tmp_path / "executed").exists()
+    assert not flax_pickle.recognises(tmp_path) and not caffe2_pkl.recognises(tmp_path / "none")
+
+
+def test_golden_bytes(tmp_path):
+    path = tmp_path / "m.pickle"
+    flax_pickle.write(path, {"params:w": np.array([1], np.float32)})
+    assert path.read_bytes() == (
+        b"\x80\x04}X\x06\x00\x00\x00params}X\x01\x00\x00\x00w"
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
+        b"(K\x01(K\x01tcnumpy\ndtype\n(X\x02\x00\x00\x00f4\x89\x88tR"
+        b"(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89B\x04\x00\x00\x00\x00\x00\x80\x3ftbss."
+    )
 
 
 @pytest.mark.parametrize(

@@ -77,3 +77,23 @@ def test_what_numpy_pickles(protocol):
     assert got["big"].resolve().dtype == np.dtype(">f8")
     assert type(got["s"]) is PickledScalar and got["s"].resolve() == 2.5
     assert got["n"] == 3 and list(got) == list(tree)
+
+
+def test_transposed_array_of_protocol_5(tmp_path):
+    """NumPy stores its memory as it lies, with the order of the axes."""
+    path = tmp_path / "m.pkl"
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1)
+    path.write_bytes(pickle.dumps({"params": {"w": array}}, 5))
+    np.testing.assert_array_equal(flax_pickle.read(path)["params:w"], array, strict=True)
+
+
+@pytest.mark.parametrize(
+    "axes", [None, [1, 0], (1,), (1, 1), (0, 2), (-1, 0), (1, False), ("1", 0)]
+)
+def test_axes_that_are_no_order(axes):
+    call = NUMPY_GLOBALS["numpy._core.numeric", "_frombuffer"]
+    dtype = NUMPY_GLOBALS["numpy", "dtype"]("f4")
+    dtype.__setstate__((3, "<", None, None, None, -1, -1, 0))
+    assert call(RAW, dtype, (2, 3), "K", (1, 0)).resolve().tolist() == ARRAY.T.tolist()
+    with pytest.raises(ValueError, match="order"):
+        call(RAW, dtype, (2, 3), "K", axes).resolve()

@@ -97,6 +97,7 @@ def test_tensorflow_2_checkpoint(tmp_path):
     assert got["half" + ending].dtype == np.float32
     assert got["half" + ending].tolist() == [1.5, -2.0, 3.140625]
     assert tf1_checkpoint.read_index(tmp_path / "m")["names" + ending].dtype == "string"
+    assert not tf1_checkpoint.recognises(tmp_path / "m")  # tf2_checkpoint does
 
 
 def test_damaged_strings_are_found(tmp_path):
@@ -222,8 +223,16 @@ def test_messages_that_cannot_be_read(header, entry, text, tmp_path):
 def test_single_file_checkpoint(tmp_path):
     path = tmp_path / "inception_v1.ckpt"
     path.write_bytes(_leveldb_table.write([(b"", b"\x0a\x00"), (b"\0x", b"")]))
+    assert not tf1_checkpoint.recognises(path)
+    with pytest.raises(CheckpointError, match=rf"^{path}: a TensorFlow V1 checkpoint .*itself as"):
+        tf1_checkpoint.read(path)
+
+
+def test_index_without_its_ending(tmp_path, arrays):
+    tf1_checkpoint.write(tmp_path / "m", arrays)
+    path = (tmp_path / "m.index").rename(tmp_path / "model.ckpt")
     assert tf1_checkpoint.recognises(path)
-    with pytest.raises(CheckpointError, match="TensorFlow V1 checkpoint"):
+    with pytest.raises(CheckpointError, match=rf"^{path}: is the index of a bundle; rename it"):
         tf1_checkpoint.read(path)
 
 

@@ -129,6 +129,10 @@ class _Members:
         self._infos = {info.filename: info for info in infos}
         if len(self._infos) != len(infos):
             raise ValueError("has two members of the same name")
+        starts = sorted(info.header_offset for info in infos)
+        self._ends = dict(zip(starts, [*starts[1:], len(self._data)], strict=True))
+        if len(self._ends) != len(infos):
+            raise ValueError("has two members at the same place")
 
     def has(self, name: str) -> bool:
         return self._folder + name in self._infos
@@ -153,8 +157,10 @@ class _Members:
         name_length, extra_length = _LOCAL_HEADER.unpack(header)[-2:]
         start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
         end = start + info.file_size
-        if info.compress_size != info.file_size or end > len(self._data):
-            raise ValueError(f"{name} lies at bytes {start}..{end} of {len(self._data)}")
+        # Members that overlap would let a small file stand for any amount of data.
+        limit = self._ends[info.header_offset]
+        if info.compress_size != info.file_size or end > limit:
+            raise ValueError(f"{name} lies at bytes {start}..{end}; expected to end at {limit}")
         content = self._data[start:end]
         actual = zlib.crc32(content.data)
         if actual != info.CRC:

@@ -1,0 +1,282 @@
+"""TensorFlow's V2 checkpoint files ("bundles"): `P.index` and `P.data-00000-of-00001`.
+
+What `tf1_checkpoint` and `tf2_checkpoint` share: tensors under their keys, whatever these mean. A
+path is the prefix P, either file, or a folder.
+"""
+
+import contextlib
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import CheckpointError, listing
+from common.files import replacing
+from convert.formats import _bundle_entry, _leveldb_table, _raw_values, _varint
+from convert.formats._bundle_entry import Entry
+from convert.formats._crc32c import crc32c, mask, masked
+from convert.formats._mapped_file import Bytes, first_bytes, last_bytes, mapped, one_error
+from convert.formats._raw_values import Array
+
+_DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_MODEL_PATH = re.compile(r'^[ \t]*model_checkpoint_path:[ \t]*"([^"\n]*)"', re.MULTILINE)
+_STATE_SIZE = 2**20  # bytes of the file `checkpoint`: the path is its first line
+
+
+def recognises(path: Path) -> bool:
+    """Whether an index file belongs to `path` (a prefix, index, data file or folder)."""
+    if path.is_dir():
+        return any(name.suffix == ".index" for name in path.iterdir())
+    if path.is_file() and not _DATA_FILE.fullmatch(path.name):
+        return last_bytes(path, 8) == _leveldb_table.MAGIC
+    # A damaged index is still an index when its data stands beside it.
+    prefix = _prefix(path)
+    index = _with_ending(prefix, ".index")
+    return index.is_file() and (
+        last_bytes(index, 8) == _leveldb_table.MAGIC or _shard(prefix, 0, 1).is_file()
+    )
+
+
+def holds(path: Path, name: str) -> bool:
+    """Whether an undamaged index at `path` has the key `name`; it is read no further than that."""
+    # Every error is one of these two behind `one_error`.
+    with contextlib.suppress(CheckpointError, OSError), one_error(path):
+        index = _with_ending(_existing_prefix(path), ".index")
+        if last_bytes(index, 8) == _leveldb_table.MAGIC:
+            for key, _ in _leveldb_table.read(mapped(index)):
+                if key >= name.encode():
+                    return key == name.encode()
+    return False
+
+
+def files(path: Path) -> list[Path]:
+    """The data files and the index of the checkpoint at `path`, or of one to be written there."""
+    prefix, count = _prefix(path), 1
+    # A damaged or missing index says nothing about the number of shards.
+    with contextlib.suppress(CheckpointError, OSError):
+        prefix = _existing_prefix(path)
+        count = _index(prefix)[0]
+    return [_shard(prefix, i, count) for i in range(count)] + [_with_ending(prefix, ".index")]
+
+
+def read_index(path: Path) -> dict[str, Entry]:
+    """Name and place of every tensor, in key order; the data files are not needed.
+
+    Raises:
+        CheckpointError: The index is damaged or of a kind that cannot be read.
+        FileNotFoundError: There is no index.
+    """
+    return _index(_existing_prefix(path))[1]
+
+
+def read(path: Path) -> dict[str, Array]:
+    """All tensors in key order, as read-only views of the mapped data files.
+
+    String tensors (TensorFlow 2's object graph) are checked and left out.
+
+    Raises:
+        CheckpointError: Index or data are damaged, a data file is missing, a tensor is partitioned,
+            or there is none but strings.
+        FileNotFoundError: There is no index.
+    """
+    prefix = _existing_prefix(path)
+    count, entries = _index(prefix)
+    with one_error(prefix):
+        _check_apart(entries)
+    data: dict[int, Bytes] = {}
+    arrays = {}
+    for name, entry in entries.items():
+        file = _shard(prefix, entry.shard, count)
+        with one_error(file):
+            if entry.shard >= count:
+                raise ValueError(
+                    f"{name} lies in data file {entry.shard}; the index declares {count}"
+                )
+            if entry.shard not in data:
+                if not file.is_file():
+                    raise ValueError("this data file is missing; it belongs beside the index")
+                data[entry.shard] = mapped(file)
+            raw = _raw(data[entry.shard], name, entry)
+            if entry.dtype == "string":
+                _check_strings(raw, name, entry)
+                continue
+            _check(masked(raw), name, entry)
+            arrays[name] = _raw_values.values(raw, entry.dtype).reshape(entry.shape)
+    if not arrays:
+        raise CheckpointError(f"{prefix}: holds no array")
+    return arrays
+
+
+def write(path: Path, arrays: Mapping[str, Array], strings: Mapping[str, bytes]) -> None:
+    """Writes `P.data-00000-of-00001` and `P.index`, and nothing else in the folder.
+
+    Args:
+        path: The prefix P, or the name of either file.
+        arrays: Tensors by name; stored in the order of the names' bytes.
+        strings: String tensors of shape [] by name, stored among the others.
+
+    Raises:
+        CheckpointError: A name is empty or an array is of a type that the format lacks.
+    """
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: is a folder; expected a prefix such as {path / 'model.ckpt'}"
+        )
+    prefix = _prefix(path)
+    if "" in arrays:
+        raise CheckpointError(f"{path}: a tensor has the empty name, which is the header's place")
+    names = sorted((*arrays, *strings), key=lambda name: name.encode())
+    items, offset = [(b"", _bundle_entry.HEADER)], 0
+    # The data file is renamed into place first: an index never points to data that is not there.
+    with one_error(path), replacing(_with_ending(prefix, ".index")) as index:
+        with replacing(_shard(prefix, 0, 1)) as data, data.open("wb") as file:
+            for name in names:
+                if name in strings:
+                    raw, crc = _string(strings[name])
+                    entry = Entry("string", (), 0, offset, len(raw), crc)
+                else:
+                    array = np.asarray(arrays[name])
+                    dtype = _raw_values.name_of(array, name)
+                    raw = _raw_values.raw_bytes(array)
+                    entry = Entry(dtype, array.shape, 0, offset, len(raw), masked(raw))
+                items.append((name.encode(), _bundle_entry.serialise(entry)))
+                file.write(raw.data)
+                offset += len(raw)
+        index.write_bytes(_leveldb_table.write(items))
+
+
+def _prefix(path: Path) -> Path:
+    """The prefix that a file name stands for."""
+    match = _DATA_FILE.fullmatch(path.name)
+    name = match[1] if match else path.name.removesuffix(".index") or path.name
+    return path.with_name(name) if path.name else path
+
+
+def _existing_prefix(path: Path) -> Path:
+    """The prefix of the checkpoint that is there.
+
+    Raises:
+        CheckpointError: A folder holds none or several, or the file cannot be one of a pair.
+        FileNotFoundError: There is no index.
+    """
+    if path.is_dir():
+        return _prefix_in_folder(path)
+    if path.is_file() and path.suffix != ".index" and not _DATA_FILE.fullmatch(path.name):
+        with one_error(path):
+            _header(_leveldb_table.read(mapped(path)))  # says so where it is a V1 checkpoint
+            raise ValueError(
+                "is the index of a bundle; rename it to end in .index, beside its data"
+            )
+    prefix = _prefix(path)
+    index = _with_ending(prefix, ".index")
+    if not index.is_file():
+        raise FileNotFoundError(f"{index}: no such file; the checkpoint {prefix} needs it")
+    return prefix
+
+
+def _prefix_in_folder(folder: Path) -> Path:
+    found = {
+        file.name.removesuffix(".index") for file in folder.iterdir() if file.suffix == ".index"
+    }
+    state = folder / "checkpoint"
+    if state.is_file():
+        # Often an absolute path of the machine that trained: only the last component is meant.
+        text = first_bytes(state, _STATE_SIZE).decode("utf-8", errors="replace")
+        match = _MODEL_PATH.search(text)
+        name = re.split(r"[/\\]", match[1])[-1] if match else ""
+        if name in found:
+            return folder / name
+    if len(found) != 1:
+        what = f"several checkpoints: {listing(found)}" if found else "no *.index file"
+        raise CheckpointError(
+            f"{folder}: holds {what}; expected one, give the prefix of a checkpoint"
+        )
+    return folder / found.pop()
+
+
+def _with_ending(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(prefix.name + ending)
+
+
+def _shard(prefix: Path, number: int, count: int) -> Path:
+    return _with_ending(prefix, f".data-{number:05d}-of-{count:05d}")
+
+
+def _header(items: Iterator[tuple[bytes, bytes]]) -> int:
+    key, value = next(items, (b"-", b""))
+    if key != b"":
+        raise ValueError("its first key is not the header's; it is not a checkpoint index")
+    return _bundle_entry.shards(value)
+
+
+def _index(prefix: Path) -> tuple[int, dict[str, Entry]]:
+    """The number of data files, and name and place of every tensor."""
+    path = _with_ending(prefix, ".index")
+    entries = {}
+    with one_error(path):
+        items = _leveldb_table.read(mapped(path))
+        count = _header(items)
+        for key, value in items:
+            # Keys of slices are binary, but the partitioned variable itself sorts before or after:
+            # name the reason in both cases.
+            if key[:1] == b"\0":
+                raise ValueError("holds slices of a partitioned variable, which is not supported")
+            name = key.decode("utf-8")
+            entries[name] = _bundle_entry.parse(value, name)
+    return count, entries
+
+
+def _check_apart(entries: Mapping[str, Entry]) -> None:
+    """Overlapping tensors would let a small file stand for any amount of data."""
+    end = (0, 0)
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].shard, item[1].offset)):
+        if entry.size and (entry.shard, entry.offset) < end:
+            raise ValueError(f"{name} overlaps another tensor in the data file")
+        end = max(end, (entry.shard, entry.offset + entry.size))
+
+
+def _raw(data: Bytes, name: str, entry: Entry) -> Bytes:
+    end = entry.offset + entry.size
+    if end > len(data):
+        raise ValueError(
+            f"{name} lies at bytes {entry.offset}..{end}, but the file has {len(data)}: it is cut"
+            " off or of another checkpoint"
+        )
+    return data[entry.offset : end]
+
+
+def _check(actual: int, name: str, entry: Entry) -> None:
+    if actual != entry.crc32c:
+        raise ValueError(
+            f"{name} has checksum {actual:#010x}, the index says {entry.crc32c:#010x}: the data is"
+            " damaged or of another checkpoint"
+        )
+
+
+def _check_strings(raw: Bytes, name: str, entry: Entry) -> None:
+    """Verifies a string tensor: its lengths, the masked checksum of them, then the bytes."""
+    content, position, lengths, crc = raw.tobytes(), 0, [], 0
+    count = _raw_values.elements(entry.shape)
+    if count > len(content):  # a length takes a byte at least
+        raise ValueError(f"{name}: {count} strings cannot be {len(content)} bytes")
+    for _ in range(count):
+        length, position = _varint.read(content, position)
+        lengths.append(length)
+        crc = crc32c(struct.pack("<I" if length < 2**32 else "<Q", length), crc)
+    stored = content[position : position + 4]
+    if stored != struct.pack("<I", mask(crc)):
+        raise ValueError(f"{name}: the checksum of its strings' lengths does not match")
+    strings = content[position + 4 :]
+    if len(strings) != sum(lengths):
+        raise ValueError(f"{name}: its strings are {len(strings)} bytes, expected {sum(lengths)}")
+    _check(mask(crc32c(strings, crc32c(stored, crc))), name, entry)
+
+
+def _string(content: bytes) -> tuple[Bytes, int]:
+    """The bytes of a tensor of one string, and their masked checksum: see `_check_strings`."""
+    length = struct.pack("<I", len(content))
+    checked = struct.pack("<I", masked(length)) + content
+    stored = _varint.write(len(content)) + checked
+    return np.frombuffer(stored, np.uint8), masked(length + checked)

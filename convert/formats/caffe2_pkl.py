@@ -1,0 +1,125 @@
+"""Caffe2's pickled blobs, as video-nonlocal-net and VMZ publish their weights.
+
+`{"blobs": {"conv1_w": ..., "conv1_w_momentum": ..., "model_iter": 400000, "lr": ...}}`, written by
+Python 2's cPickle; some files lack the wrapper. A native name is a blob's, with its scope
+("gpu_0/") if that is stored.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.files import replacing
+from convert.formats import _pickle_writer as pickled
+from convert.formats import _pickled_tree, _raw_values
+from convert.formats._mapped_file import one_error
+from convert.formats._numpy_pickle import PickledArray, PickledScalar
+from convert.formats._raw_values import Array
+
+NAME = "caffe2_pkl"
+SUFFIXES = (".pkl",)
+
+_SETTINGS = (type(None), bool, str, bytes, int, float)
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file starts like a pickle of one dictionary of arrays, in the wrapper or not."""
+    return _pickled_tree.outline(path) == "flat"
+
+
+def files(path: Path) -> list[Path]:
+    """The one file."""
+    return [Path(path)]
+
+
+def read(path: Path) -> dict[str, Array]:
+    """All blobs in stored order; Python's integers and floats as int64 and float64 of shape ().
+
+    What stands beside the wrapper is left out, and so are settings: None, switches, strings, and
+    containers of nothing but settings.
+
+    Raises:
+        CheckpointError: The file is malformed, names anything but arrays and plain containers,
+            holds arrays in deeper containers, or none at all.
+    """
+    path = Path(path)
+    with one_error(path):
+        tree, stored = _pickled_tree.load(path)
+        blobs = _taken(tree)
+        if isinstance(wrapped := blobs.get(_pickled_tree.WRAPPER), dict):
+            blobs = _taken(wrapped)
+        arrays: dict[str, Array] = {}
+        size = 0
+        for name in list(blobs):
+            value = blobs.pop(name)  # lets go of a string that has become an array
+            if isinstance(value, (PickledArray, PickledScalar)):
+                arrays[name] = _pickled_tree.resolved(name, value)
+            elif type(value) in (int, float):
+                arrays[name] = _pickled_tree.number(name, value)
+            else:
+                _check_setting(name, value)
+                continue
+            size += arrays[name].nbytes
+            _pickled_tree.check_sharing(size, stored)
+        if not arrays:
+            raise ValueError("holds no array")
+        return arrays
+
+
+def write(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes what Python 2 opens, and Python 3 with `pickle.load(file, encoding="latin1")`.
+
+    Data and types are byte strings, as only those exist in Python 2. Names are unicode strings:
+    equal to Python 2's byte strings, and `str` in Python 3 whatever encoding is given there.
+
+    Raises:
+        CheckpointError: A value is no array of plain numbers, or has 2 GiB or more.
+    """
+    path = Path(path)
+    with one_error(path):
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is a {type(array).__name__}; expected a NumPy array")
+            _raw_values.name_of(array, name)
+            if array.nbytes >= pickled.BYTE_STRING_LIMIT:
+                raise ValueError(
+                    f"{name} has {array.nbytes} bytes; a blob that Python 2 opens has less than"
+                    f" {pickled.BYTE_STRING_LIMIT}. Write another format"
+                )
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            wrapper = pickled.text(_pickled_tree.WRAPPER)
+            file.write(pickled.protocol(2) + pickled.EMPTY_DICT + wrapper + pickled.EMPTY_DICT)
+            for name, array in arrays.items():
+                file.write(pickled.text(name))
+                pickled.write_array(file, array, python2=True)
+                file.write(b"s")
+            file.write(b"s" + pickled.STOP)
+
+
+def _taken(tree: dict[Any, Any]) -> dict[str, Any]:
+    """The entries of `tree`, which is empty afterwards: nothing else shall keep them alive.
+
+    Raises:
+        ValueError: A key is no string, or there twice, as text and as bytes.
+    """
+    entries: dict[str, Any] = {}
+    for key in list(tree):
+        name = key.decode("latin1") if isinstance(key, bytes) else key
+        if not isinstance(name, str):
+            raise ValueError(f"has a key of type {type(key).__name__}; expected names")
+        name = _pickled_tree.shown((name,), "")
+        if name in entries:
+            raise ValueError(f"has the name {name[:200]!r} twice, as text and as bytes")
+        entries[name] = tree.pop(key)
+    return entries
+
+
+def _check_setting(name: str, value: object) -> None:
+    for _, leaf in _pickled_tree.leaves(value, (dict, list, tuple)):
+        if not isinstance(leaf, _SETTINGS):
+            raise ValueError(
+                f"{name} is a {type(value).__name__} that holds a {type(leaf).__name__}; expected"
+                " one dictionary of arrays, in {'blobs': ...} or not"
+            )

@@ -1,0 +1,292 @@
+"""Flax's msgpack files: Flax itself as the judge, and content that is damaged or hostile."""
+
+import re
+import struct
+import sys
+
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError
+from convert.formats import FORMATS, flax_msgpack
+from convert.formats.corruption_test import damage, outcome
+
+KERNEL = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
+
+
+def extension(code, payload):
+    return b"\xc8" + struct.pack(">HB", len(payload), code) + payload
+
+
+def stored(shape=b"\x92\x01\x02", dtype=b"\xa7float32", raw=None, size=None):
+    """An array whose parts can be wrong."""
+    raw = struct.pack("<2f", 1, 2) if raw is None else raw
+    return b"\x93" + shape + dtype + b"\xc4" + bytes([len(raw) if size is None else size]) + raw
+
+
+def text(value):
+    return bytes([0xA0 + len(value)]) + value.encode()
+
+
+@pytest.fixture
+def nested(arrays):
+    return {f"params:{name}": array for name, array in arrays.items()}
+
+
+def test_round_trip(tmp_path, nested, same):
+    path = tmp_path / "m.msgpack"
+    flax_msgpack.write(path, nested)
+    got = flax_msgpack.read(path)
+    same(got, nested)
+    assert list(got) == list(nested)
+    assert flax_msgpack.files(path) == [path] == list(tmp_path.iterdir())
+    assert flax_msgpack.recognises(path)
+    assert [m.NAME for m in FORMATS.values() if m.recognises(path)] in ([], ["flax_msgpack"])
+
+
+def test_golden_bytes(tmp_path):
+    path = tmp_path / "m.msgpack"
+    flax_msgpack.write(path, {"a:b": np.array([[5, 6]], np.uint8), "c": np.array(1.0, "<f2")})
+    assert path.read_bytes() == (
+        b"\x82\xa1a\x81\xa1b\xc7\x0e\x01\x93\x92\x01\x02\xa5uint8\xc4\x02\x05\x06"
+        b"\xa1c\xc7\x0e\x01\x93\x90\xa7float16\xc4\x02\x00\x3c"
+    )
+
+
+def test_arrays_are_views(tmp_path):
+    path = tmp_path / "m.msgpack"
+    flax_msgpack.write(path, {"w": KERNEL})
+    got = flax_msgpack.read(path)["w"]
+    assert not got.flags.owndata and not got.flags.writeable
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 70_000])
+def test_sizes_of_every_width(count, tmp_path, same):
+    """Maps, names, dimensions and payloads at the borders of msgpack's forms."""
+    path = tmp_path / "m.msgpack"
+    arrays = {f"g:{i}": np.full(i % 3, i, np.int32) for i in range(min(count, 300))}
+    arrays["n" * min(count, 900)] = np.arange(count, dtype=np.uint8)
+    flax_msgpack.write(path, arrays)
+    same(flax_msgpack.read(path), arrays)
+
+
+def test_starts_of_every_width():
+    """What test files are too small for."""
+    head = flax_msgpack._head
+    assert head("map", 2**16 - 1) == b"\xde\xff\xff" and head("map", 2**16) == b"\xdf\0\1\0\0"
+    assert head("extension", 16) == b"\xd8" and head("extension", 17) == b"\xc7\x11"
+    assert head("bytes", 2**30) == b"\xc6\x40\0\0\0"
+    assert head("text", 31) == b"\xbf" and head("text", 32) == b"\xd9\x20"
+    with pytest.raises(ValueError, match="too large for msgpack"):
+        head("bytes", 2**32)
+
+
+def test_pieces(tmp_path, monkeypatch, same):
+    path = tmp_path / "m.msgpack"
+    monkeypatch.setattr(flax_msgpack, "_LARGEST", 40)
+    arrays = {"w": KERNEL, "p:half": KERNEL.astype(np.float16).T, "small": KERNEL[0, 0]}
+    flax_msgpack.write(path, arrays)
+    data = path.read_bytes()
+    assert data.count(b"__msgpack_chunked_array__\xc3") == 2
+    same(flax_msgpack.read(path), arrays)
+    for wrong, message in (
+        (data.replace(b"\xa10\x02", b"\xa10\x03", 1), r"shape \[3, 3, 4\] needs 36 values"),
+        (data.replace(b"\xa11\x03", b"\xa17\x03", 1), "where a list is expected"),
+        (data.replace(b"\xa5shape", b"\xa5shapf", 1), "where a list is expected"),
+        (data.replace(b"\xa10\x02", b"\xa10\xa2", 1), "is cut off|UTF-8|a name is expected"),
+    ):
+        assert wrong != data
+        path.write_bytes(wrong)
+        with pytest.raises(CheckpointError, match=message):
+            flax_msgpack.read(path)
+
+
+def test_plain_values(tmp_path):
+    """A step or a learning rate beside the weights, as in a training state."""
+    path = tmp_path / "m.msgpack"
+    path.write_bytes(
+        b"\x8b" + text("step") + b"\xcd\x01\x00" + text("minus") + b"\xd0\x85" + text("five")
+        + b"\xfb" + text("rate") + b"\xcb" + struct.pack(">d", 0.1) + text("float")
+        + b"\xca" + struct.pack(">f", 0.5) + text("complex")
+        + extension(2, b"\x92\xcb" + struct.pack(">d", 1) + b"\xcb" + struct.pack(">d", -2))
+        + text("none") + b"\xc0" + text("on") + b"\xc3" + text("name") + b"\xa1x"
+        + text("number") + extension(3, stored(b"\x90", raw=struct.pack("<f", 2.5)))
+        + text("list") + b"\x92" + extension(1, stored()) + b"\x81\xa1q\x07"
+    )  # fmt: skip
+    got = flax_msgpack.read(path)
+    assert {name: (array.dtype.name, array.tolist()) for name, array in got.items()} == {
+        "step": ("int64", 256),
+        "minus": ("int64", -123),
+        "five": ("int64", -5),
+        "rate": ("float64", 0.1),
+        "float": ("float64", 0.5),
+        "complex": ("complex128", 1 - 2j),
+        "number": ("float32", 2.5),
+        "list:0": ("float32", [[1.0, 2.0]]),
+        "list:1:q": ("int64", 7),
+    }
+
+
+def test_bfloat16_is_widened(tmp_path):
+    path = tmp_path / "m.msgpack"
+    raw = struct.pack("<2H", 0x3FC0, 0xC000)  # the upper halves of 1.5 and -2
+    path.write_bytes(b"\x81\xa1w" + extension(1, stored(dtype=b"\xa8bfloat16", raw=raw)))
+    got = flax_msgpack.read(path)["w"]
+    assert got.dtype == np.float32 and got.tolist() == [[1.5, -2.0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x81\xa1w\xc9\xff\xff\xff\xff\x01", "needs 4294967295 bytes at byte 9, but 0 are left"),
+        (b"\x81\xa1w\xc6\xff\xff\xff\xffx", "needs 4294967295 bytes"),
+        (b"\x81\xdb\xff\xff\xff\xffx", "needs 4294967295 bytes"),
+        (b"\xdf\xff\xff\xff\xff\xa1w", "a map of 4294967295 entries at byte 5"),
+        (b"\x81\xa1w\xdd\xff\xff\xff\xff\x00", "a list of 4294967295 entries"),
+        (b"\x81\xa1w" * 5000 + b"\x00", "nested more than 100 deep"),
+        (b"\x81\xa1w" + b"\x91" * 5000 + b"\x00", "nested more than 100 deep"),
+        (b"\x81\xa1w\xdd" + struct.pack(">I", 1_100_000) + bytes(1_100_000), "more than 1000000"),
+        (b"\x81\xa1w" + extension(5, b"abc"), "an extension of type 5; Flax has 1, 2 and 3"),
+        (b"\x81\xa1w\xd6\xff" + bytes(4), "an extension of type 255"),  # a time
+        (b"\x82\xa1w\x01\xa1w\x02", "the key 'w' twice"),
+        (b"\x81\x01\x02", "a plain value at byte 1 where a name is expected"),
+        (b"\x81\xc4\x01w\x02", "a bytes value at byte 1"),
+        (b"\x81\xa2\xff\xfe\x02", "a name that is not UTF-8"),
+        (b"\x81\xa3a:b\x02", "'a:b': a key is no string or contains ':'"),
+        (b"\x81\xa1w\xc1", "byte 3 is 0xc1, which msgpack does not use"),
+        (b"\x81\xa1w\xcf" + b"\xff" * 8, "w is an integer of 64 bits"),
+        (b"\x81\xa1w\x01\x00", "1 bytes follow the end"),
+        (b"\x80", "holds no array"),
+        (b"\x81\xa1w\xc0", "holds no array"),
+        (b"\x05", "holds no map of arrays"),
+        (extension(1, stored()), "holds no map of arrays"),
+        (b"", "needs 1 bytes at byte 0"),
+    ],
+)
+def test_what_is_refused(data, message, tmp_path):
+    path = tmp_path / "m.msgpack"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        flax_msgpack.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert isinstance(flax_msgpack.recognises(path), bool)
+
+
+@pytest.mark.parametrize(
+    ("code", "payload", "message"),
+    [
+        (1, stored(b"\x92\x01\x03"), r"float32 \[1, 3\] needs 12 bytes, not 8"),
+        (1, stored(b"\x92\x01\xff"), "a dimension of -1"),
+        (1, stored(b"\x92\xcf\x7f" + b"\xff" * 7 + b"\x00"), "a dimension of 92233"),
+        (1, stored(b"\x92\x01\xc3"), "a dimension of True"),
+        (1, stored(b"\xdc\x00\x28" + b"\x01" * 40), "40 dimensions"),
+        (1, stored(dtype=b"\xa6object"), "an array of dtype 'object'; expected one of"),
+        (1, stored(dtype=b"\xa3U10"), "an array of dtype 'U10'"),
+        (1, stored(dtype=b"\x07"), "an array that is not"),
+        (1, stored(size=9), "needs 9 bytes at byte .* but 8 are left"),
+        (3, stored() + b"x", "1 bytes follow the end"),
+        (1, b"\x92\x90\xa4bool", "an array that is not"),
+        (1, b"\xc4\x00", "where a list is expected"),
+        (1, b"", "needs 1 bytes"),
+    ],
+)
+def test_arrays_that_contradict_themselves(code, payload, message, tmp_path):
+    path = tmp_path / "m.msgpack"
+    path.write_bytes(b"\x81\xa1w" + extension(code, payload))
+    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))}: w: .*{message}"):
+        flax_msgpack.read(path)
+
+
+@pytest.mark.parametrize("payload", [b"\x92\x01\x02", b"\x91\xcb" + bytes(8), b"\x01"])
+def test_complex_numbers_that_are_none(payload, tmp_path):
+    path = tmp_path / "m.msgpack"
+    path.write_bytes(b"\x81\xa1w" + extension(2, payload))
+    with pytest.raises(CheckpointError, match=r"a complex number|where a list is expected"):
+        flax_msgpack.read(path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.zeros(1), "a:b": np.zeros(1)}, "a:b: a is an array and a group"),
+        ({"a": [1.0]}, "a is a list; expected a NumPy array"),
+        ({"a": np.array(["x"])}, "a has dtype"),
+        ({"a:__msgpack_chunked_array__": np.zeros(1)}, "Flax reserves the name"),
+        ({":".join("a" * 101): np.zeros(1)}, "nested 101 deep; expected 100 at most"),
+    ],
+)
+def test_what_cannot_be_written(arrays, message, tmp_path):
+    with pytest.raises(CheckpointError, match=message):
+        flax_msgpack.write(tmp_path / "m.msgpack", arrays)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_deepest_name(tmp_path, same):
+    path = tmp_path / "m.msgpack"
+    arrays = {":".join("a" * 100): KERNEL}
+    flax_msgpack.write(path, arrays)
+    same(flax_msgpack.read(path), arrays)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"\x89HDF\r\n\x1a\n", b"\x89PNG\r\n", b"PK\3\4", b"\x80\x04}", b"{}", b"", b"\x85\xa1\0"],
+)
+def test_other_files_are_not_recognised(start, tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(start + bytes(100))
+    assert not flax_msgpack.recognises(path)
+    assert not flax_msgpack.recognises(tmp_path) and not flax_msgpack.recognises(tmp_path / "x")
+
+
+def test_damage(tmp_path, monkeypatch):
+    path = tmp_path / "m.msgpack"
+    monkeypatch.setattr(flax_msgpack, "_LARGEST", 80)
+    arrays = {"params:w": KERNEL, "params:b": np.arange(7.0), "step": np.array(12345)}
+    flax_msgpack.write(path, arrays)
+    data = path.read_bytes()
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        assert outcome(flax_msgpack, path) is None, size
+    for bit in range(8 * len(data)):
+        bad = bytearray(data)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        outcome(flax_msgpack, path)
+    random, refused = np.random.default_rng(1), 0
+    for _ in range(1000):
+        path.write_bytes(damage(data, random))
+        refused += outcome(flax_msgpack, path) is None
+    assert refused > 250
+
+
+@pytest.mark.parametrize("largest", [2**30, 40])
+def test_flax_writes_and_reads_the_same(largest, tmp_path, monkeypatch, nested, same):
+    """The judge: the bytes of `to_bytes`, and `msgpack_restore` of ours."""
+    serialization = pytest.importorskip("flax.serialization", reason="Flax judges its own format")
+    monkeypatch.setattr(flax_msgpack, "_LARGEST", largest)
+    monkeypatch.setattr(serialization, "MAX_CHUNK_SIZE", largest)
+    path = tmp_path / "m.msgpack"
+    flax_msgpack.write(path, nested)
+    data = path.read_bytes()
+    same(
+        {f"params:{k}": v for k, v in serialization.msgpack_restore(data)["params"].items()}, nested
+    )
+    tree = {name.removeprefix("params:"): array for name, array in nested.items()}
+    little = {k: v.astype(v.dtype.newbyteorder("<")) for k, v in tree.items()}
+    assert serialization.to_bytes({"params": little}) == data
+
+
+def test_what_flax_writes_is_read(tmp_path):
+    serialization = pytest.importorskip("flax.serialization", reason="Flax judges its own format")
+    numpy = sys.modules["jax"].numpy
+    path = tmp_path / "m.msgpack"
+    tree = {"step": 3, "s": np.float32(2.5), "w": [numpy.ones((2, 3)), {"b": 2 - 1j}], "o": None}
+    tree["half"] = numpy.arange(4, dtype=numpy.bfloat16) * 1.5
+    path.write_bytes(serialization.to_bytes(tree))
+    assert flax_msgpack.recognises(path)
+    got = {name: array.tolist() for name, array in flax_msgpack.read(path).items()}
+    assert got == {
+        **{"step": 3, "s": 2.5, "w:0": [[1.0] * 3] * 2, "w:1:b": 2 - 1j},
+        "half": [0.0, 1.5, 3.0, 4.5],
+    }

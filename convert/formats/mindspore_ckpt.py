@@ -1,0 +1,234 @@
+"""MindSpore's `.ckpt`: one protocol buffer message with an entry a tensor.
+
+    Checkpoint   1: repeated Value
+    Value        1: tag (the name)    2: tensor    or 3: map tensor (an embedding table)
+    TensorProto  1: repeated dims     2: tensor_type ("Float32")    3: tensor_content (raw values)
+
+A large tensor is several entries in a row: the same tag and all dims in each, the content in
+slices. `mindspore.save_checkpoint(..., crc_check=True)` adds a CRC-32 of everything at the end;
+so does `write`, and `mindspore.load_checkpoint` opens the file with and without being asked to
+check it (but not in MindSpore 1, whose parser takes the last 17 bytes for a field).
+Source: checkpoint.proto and train/serialization.py of MindSpore 2.10.
+"""
+
+import dataclasses
+import itertools
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.files import replacing
+from convert.formats import _raw_values
+from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error
+from convert.formats._protobuf import fields, header, string_field, varint_field
+from convert.formats._raw_values import Array
+
+NAME = "mindspore_ckpt"
+SUFFIXES = (".mindspore.ckpt", ".ms.ckpt")
+
+SLICE = 2**29  # the largest content of one entry in bytes, MindSpore's own limit
+
+_DTYPES = {
+    "Uint8": "uint8",  # the unsigned types as MindSpore 1 spelled them
+    "Uint16": "uint16",
+    "Uint32": "uint32",
+    "Uint64": "uint64",
+    "Int8": "int8",
+    "UInt8": "uint8",
+    "Int16": "int16",
+    "UInt16": "uint16",
+    "Int32": "int32",
+    "UInt32": "uint32",
+    "Int64": "int64",
+    "UInt64": "uint64",
+    "Float16": "float16",
+    "Float32": "float32",
+    "Float64": "float64",
+    "Bool": "bool",
+    "BFloat16": "bfloat16",
+}
+# The spelling of today is the last one; NumPy has no bfloat16 to write.
+_TYPES = {dtype: name for name, dtype in _DTYPES.items() if dtype != "bfloat16"}
+_STRING = "str"
+_MOST_DIMS = 32
+
+_CHECKSUM, _CHECKSUM_SIZE = b"crc_num", 10  # the marker, then a big-endian integer
+_TRAILER_SIZE = len(_CHECKSUM) + _CHECKSUM_SIZE
+
+# What encrypted files start with (AES-GCM, AES-CBC, SM4-CBC).
+_ENCRYPTED = (b"\xd8\x5e\x3a\x7f", b"\xd9\x5e\x3a\x7f", b"\xda\x5e\x3a\x7f")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slice:
+    """One entry: a tensor or a part of it."""
+
+    name: str
+    type: str
+    dims: tuple[int, ...]
+    content: Bytes
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file starts with the entry of a tensor of a known type, or is encrypted."""
+    path = Path(path)
+    start = first_bytes(path, 4)
+    if start in _ENCRYPTED:
+        return True
+    if start[:1] != header(1, 0)[:1]:
+        return False
+    try:
+        first = next(_slices(mapped(path)))
+    except (OSError, StopIteration, ValueError):
+        return False
+    return first.type in _DTYPES or first.type == _STRING
+
+
+def files(path: Path) -> list[Path]:
+    """The one file."""
+    return [Path(path)]
+
+
+def read(path: Path) -> dict[str, Array]:
+    """All tensors in stored order, as views of the mapped file (in slices, bfloat16, bool: copies).
+
+    The checksum is verified where there is one. Strings and map tensors are left out.
+
+    Raises:
+        CheckpointError: The file is damaged, encrypted or no MindSpore checkpoint, a name is there
+            twice, a type is unknown, or there is no tensor.
+    """
+    path = Path(path)
+    with one_error(path):
+        data = mapped(path)
+        if data[:4].tobytes() in _ENCRYPTED:
+            raise ValueError(
+                "is encrypted; load it in MindSpore with its key and save it again without one"
+            )
+        arrays: dict[str, Array] = {}
+        seen = set()
+        for name, group in itertools.groupby(_slices(_checked(data)), lambda entry: entry.name):
+            if name in seen:
+                raise ValueError(f"{name[:200]} is in the file twice")
+            seen.add(name)
+            slices = list(group)
+            if any(entry.type != _STRING for entry in slices):
+                arrays[name] = _joined(name[:200], slices)
+        if not arrays:
+            raise ValueError("holds no array")
+        return arrays
+
+
+def write(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes the same bytes as `mindspore.save_checkpoint` with `crc_check`.
+
+    Raises:
+        CheckpointError: An array is of a type or shape that the format lacks.
+    """
+    path = Path(path)
+    with one_error(path), replacing(path) as temporary, temporary.open("wb") as file:
+        checksum = 0
+        for name, array in arrays.items():
+            for piece in _pieces(name, array):
+                checksum = zlib.crc32(piece, checksum)
+                file.write(piece)
+        file.write(_CHECKSUM + checksum.to_bytes(_CHECKSUM_SIZE, "big"))
+
+
+def _checked(data: Bytes) -> Bytes:
+    """The message without the checksum that may follow it."""
+    trailer = data[-_TRAILER_SIZE:].tobytes()
+    if len(trailer) < _TRAILER_SIZE or not trailer.startswith(_CHECKSUM):
+        return data
+    message = data[:-_TRAILER_SIZE]
+    expected = int.from_bytes(trailer[-_CHECKSUM_SIZE:], "big")
+    actual = zlib.crc32(message.data)
+    if actual != expected:
+        raise ValueError(
+            f"has checksum {actual:#010x}, expected {expected:#010x}: the file is damaged"
+        )
+    return message
+
+
+def _slices(data: Bytes) -> Iterator[_Slice]:
+    """Yields the entries but map tensors."""
+    for number, _, value in fields(data, "the file (damaged, or no MindSpore checkpoint)"):
+        if number != 1 or not isinstance(value, memoryview):
+            raise ValueError(
+                f"has an unknown field {number}: it is damaged or no MindSpore checkpoint"
+            )
+        entry: dict[int, memoryview] = {}
+        for inner, _, part in fields(value, "an entry of the file"):
+            if inner not in (1, 2, 3) or inner in entry or not isinstance(part, memoryview):
+                raise ValueError(f"an entry has an unknown or repeated field {inner}")
+            entry[inner] = part
+        if 1 not in entry or len(entry) != 2:
+            raise ValueError("an entry is not a tag with one tensor")
+        if 2 in entry:
+            yield _slice(str(entry[1], "utf-8"), entry[2])
+
+
+def _slice(name: str, tensor: memoryview) -> _Slice:
+    dims: list[int] = []
+    parts: dict[int, memoryview] = {}
+    for number, _, value in fields(tensor, name[:200]):
+        if number == 1 and isinstance(value, int) and len(dims) < _MOST_DIMS:
+            dims.append(value)
+        elif number in (2, 3) and number not in parts and isinstance(value, memoryview):
+            parts[number] = value
+        else:
+            raise ValueError(
+                f"{name[:200]} has an unknown or repeated field {number}, or more than"
+                f" {_MOST_DIMS} dimensions"
+            )
+    if len(parts) != 2:
+        raise ValueError(f"{name[:200]} lacks its type or its content")
+    return _Slice(name, str(parts[2], "utf-8"), tuple(dims), np.frombuffer(parts[3], np.uint8))
+
+
+def _joined(name: str, slices: list[_Slice]) -> Array:
+    """The tensor that entries in a row make together."""
+    first = slices[0]
+    if any((entry.type, entry.dims) != (first.type, first.dims) for entry in slices):
+        raise ValueError(f"{name} is in the file twice, with different types or dimensions")
+    if first.type not in _DTYPES:
+        raise ValueError(
+            f"{name} has type {first.type[:40]!r}; expected one of {', '.join(sorted(_DTYPES))}"
+        )
+    dtype = _DTYPES[first.type]
+    itemsize = _raw_values.STORED[dtype].itemsize
+    size = sum(len(entry.content) for entry in slices)
+    # A scalar: no dims today, [0] in MindSpore 1.
+    dims = () if first.dims == (0,) and size == itemsize else first.dims
+    expected = _raw_values.elements(dims) * itemsize
+    if len(slices) > 1 and len(first.content) >= expected:
+        raise ValueError(f"{name} is in the file twice")
+    if size != expected:
+        raise ValueError(
+            f"{name}: {first.type} {list(dims)} needs {expected} bytes, but {size} are stored: the"
+            " file is cut off or damaged"
+        )
+    raw = first.content if len(slices) == 1 else np.concatenate([s.content for s in slices])
+    return _raw_values.values(raw, dtype).reshape(dims)
+
+
+def _pieces(name: str, array: Array) -> Iterator[bytes | memoryview]:
+    """Yields the bytes of a tensor's entries: a header and the values of each."""
+    dtype = _raw_values.name_of(array, name)
+    if dtype not in _TYPES:
+        raise ValueError(f"{name}: a MindSpore checkpoint cannot hold dtype {dtype}")
+    if array.shape == (0,):
+        raise ValueError(
+            f"{name} has shape [0], which means a scalar in a MindSpore checkpoint; leave it out"
+        )
+    raw = _raw_values.raw_bytes(array)
+    about = b"".join(varint_field(1, dim) for dim in array.shape) + string_field(2, _TYPES[dtype])
+    for start in range(0, max(len(raw), 1), SLICE):  # an empty tensor has an entry too
+        content = raw[start : start + SLICE]
+        tensor = about + header(3, len(content))
+        size = len(tensor) + len(content)
+        tag = string_field(1, name) + header(2, size)
+        yield header(1, len(tag) + size) + tag + tensor
+        yield content.data
