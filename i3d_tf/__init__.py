@@ -2,7 +2,7 @@
 
 For example, with clips [B, T, H, W, C] in [-1, 1]:
 
-    model = i3d_tf.load("rgb_scratch")      # or inception_i3d(num_classes=101)
+    model = i3d_tf.load("rgb_scratch")      # or create("r2plus1d_18", 101)
     logits, endpoints = model(clips)
     i3d_tf.save(model, "mine.ckpt")
 """
@@ -20,7 +20,7 @@ except ImportError as error:
         "i3d_tf needs TensorFlow 2 and Sonnet 2. In a checkout: pip install '.[tf]'"
     ) from error
 
-from i3d_tf.model import VideoModel, inception_i3d
+from i3d_tf.model import VideoModel, create, inception_i3d
 from i3d_tf.weights import arrays, assign, load, save
 
-__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load", "save"]
+__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "save"]

@@ -22,7 +22,8 @@ class BatchNorm(snt.Module):
     def __init__(self, norm: arch.Norm, channels: int):
         super().__init__(name="norm")
         self.norm = norm
-        self.weight = tf.Variable(tf.ones([channels]), name="weight") if norm.scale else None
+        initial = tf.fill([channels], norm.initial_scale)
+        self.weight = tf.Variable(initial, name="weight") if norm.scale else None
         self.bias = tf.Variable(tf.zeros([channels]), name="bias")
         self.running_mean = tf.Variable(tf.zeros([channels]), trainable=False, name="running_mean")
         self.running_var = tf.Variable(tf.ones([channels]), trainable=False, name="running_var")
@@ -39,6 +40,19 @@ class BatchNorm(snt.Module):
 
     def _average(self, running: tf.Variable, batch: tf.Tensor) -> None:
         running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
+
+
+class Affine(snt.Module):
+    """A scale and an offset for each channel."""
+
+    def __init__(self, channels: int):
+        super().__init__(name="norm")
+        self.weight = tf.Variable(tf.ones([channels]), name="weight")
+        self.bias = tf.Variable(tf.zeros([channels]), name="bias")
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        del is_training  # The same either way.
+        return x * self.weight + self.bias
 
 
 class Conv(snt.Module):
@@ -58,7 +72,7 @@ class Conv(snt.Module):
             name="conv",
         )
         self.conv(tf.zeros([1, *node.kernel, in_channels]))
-        self.norm = BatchNorm(node.norm, node.out_channels) if node.norm else None
+        self.norm = _norm(node)
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         x = self.conv(_pad(x, self.node, value=0.0))
@@ -95,24 +109,75 @@ class Branches(snt.Module):
         super().__init__(name=node.name)
         self.node = node
         self.out_channels = 0
-        self.branches = {}
+        self.parts = {}
         for name, branch in node.branches:
             channels = in_channels
             parts = {}
             for part in branch:
                 parts[part.name] = build(part, channels)
                 channels = parts[part.name].out_channels
-            self.branches[name] = parts
+            self.parts[name] = parts
             self.out_channels += channels
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         outputs = []
         for name, _ in self.node.branches:
             y = x
-            for part in self.branches[name].values():
+            for part in self.parts[name].values():
                 y = part(y, is_training)
             outputs.append(y)
         return tf.concat(outputs, axis=-1)
+
+
+class Residual(snt.Module):
+    """Adds what the body makes of the input to the input, or to its projection."""
+
+    def __init__(self, node: arch.Residual, in_channels: int):
+        super().__init__(name=node.name)
+        self.node = node
+        self.parts = {}
+        channels = in_channels
+        for conv in node.body:
+            self.parts[conv.name] = Conv(conv, channels)
+            channels = conv.out_channels
+        if node.shortcut:
+            self.parts[node.shortcut.name] = Conv(node.shortcut, in_channels)
+        self.out_channels = channels
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        y = x
+        for conv in self.node.body:
+            y = self.parts[conv.name](y, is_training)
+        shortcut = self.node.shortcut
+        return tf.nn.relu(y + (self.parts[shortcut.name](x, is_training) if shortcut else x))
+
+
+class NonLocal(snt.Module):
+    """Adds to every position what it attends to."""
+
+    def __init__(self, node: arch.NonLocal, in_channels: int):
+        super().__init__(name=node.name)
+        self.node = node
+        self.out_channels = in_channels
+        self.pool = Pool(node.pool, in_channels)
+        self.parts = {conv.name: Conv(conv, in_channels) for conv in (node.theta, node.phi, node.g)}
+        self.parts[node.out.name] = Conv(node.out, node.theta.out_channels)
+
+    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
+        b, t, h, w, c = _sizes(x)
+        group = self.node.group or t
+        # Groups of time steps stand side by side in the batch.
+        inner = self._attend(tf.reshape(x, [b * (t // group), group, h, w, c]))
+        inner = tf.reshape(inner, [b, t, h, w, self.node.theta.out_channels])
+        return x + self.parts[self.node.out.name](inner, is_training)
+
+    def _attend(self, x: tf.Tensor) -> tf.Tensor:
+        pooled = self.pool(x)
+        theta = _flatten(self.parts[self.node.theta.name](x))
+        phi = _flatten(self.parts[self.node.phi.name](pooled))
+        g = _flatten(self.parts[self.node.g.name](pooled))
+        scores = tf.matmul(theta, phi, transpose_b=True) / math.sqrt(theta.shape[-1])
+        return tf.matmul(tf.nn.softmax(scores), g)
 
 
 class Head(snt.Module):
@@ -121,25 +186,44 @@ class Head(snt.Module):
     def __init__(self, node: arch.Head, in_channels: int):
         super().__init__(name=node.name)
         self.node = node
-        self.pool = Pool(node.pool, in_channels)
-        self.conv = Conv(node.conv, in_channels)
+        self.pool = Pool(node.pool, in_channels) if node.pool else None
+        self.parts = {node.conv.name: Conv(node.conv, in_channels)}
 
     def features(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         """Pools [B, T, H, W, C]: one vector for each position of the window."""
-        return self.pool(x, is_training)
+        if self.pool:
+            return self.pool(x, is_training)
+        return tf.reduce_mean(x, axis=[1, 2, 3], keepdims=True)
 
     def __call__(self, features: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         """Turns features [B, T, H, W, C] into logits [B, num_classes]."""
         x = tf.nn.dropout(features, self.node.dropout) if is_training else features
-        return tf.reduce_mean(self.conv(x, is_training), axis=[1, 2, 3])
+        return tf.reduce_mean(self.parts[self.node.conv.name](x, is_training), axis=[1, 2, 3])
 
 
-LAYERS = {arch.Conv: Conv, arch.Pool: Pool, arch.Branches: Branches, arch.Head: Head}
+LAYERS = {
+    arch.Conv: Conv,
+    arch.Pool: Pool,
+    arch.Branches: Branches,
+    arch.Residual: Residual,
+    arch.NonLocal: NonLocal,
+    arch.Head: Head,
+}
 
 
-def build(node: arch.Node, in_channels: int) -> Conv | Pool | Branches | Head:
+def build(node: arch.Node, in_channels: int) -> snt.Module:
     """Makes the layer of a node that reads `in_channels` channels."""
     return LAYERS[type(node)](node, in_channels)
+
+
+def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
+    match node.norm:
+        case arch.Norm() as norm:
+            return BatchNorm(norm, node.out_channels)
+        case arch.Affine():
+            return Affine(node.out_channels)
+        case _:
+            return None
 
 
 def _mean(x: tf.Tensor) -> tf.Tensor:
@@ -175,6 +259,12 @@ def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
     """Sizes of all axes: numbers where they are known, tensors where they are not."""
     sizes = zip(x.shape, tf.unstack(tf.shape(x)), strict=True)
     return [dynamic if known is None else known for known, dynamic in sizes]
+
+
+def _flatten(x: tf.Tensor) -> tf.Tensor:
+    """[B, T, H, W, C] to [B, T * H * W, C]."""
+    b, t, h, w, c = _sizes(x)
+    return tf.reshape(x, [b, t * h * w, c])
 
 
 def _op_padding(node: arch.Conv | arch.Pool) -> str:

@@ -15,6 +15,9 @@ class VideoModel(snt.Module):
     def __init__(self, net: arch.Network):
         super().__init__(name=net.name)
         self.net = net
+        # The names of the weights do not tell all architectures apart; a saved checkpoint does.
+        name = tf.constant(list(net.name.encode()), tf.uint8)
+        self.architecture = tf.Variable(name, trainable=False, name="architecture")
         self.layers = {}
         channels = net.in_channels
         for node in net.nodes[:-1]:
@@ -64,6 +67,15 @@ class VideoModel(snt.Module):
             (self.net.head.name, head),
             (self.net.head.predictions, lambda logits, is_training: tf.nn.softmax(logits)),
         ]
+
+
+def create(architecture: str, num_classes: int = 400, in_channels: int = 3) -> VideoModel:
+    """Makes any network of `common.arch.ARCHITECTURES` with initial values, ready for inference.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    return VideoModel(arch.make(architecture, num_classes, in_channels))
 
 
 def inception_i3d(num_classes: int = 400, in_channels: int = 3) -> VideoModel:

@@ -30,8 +30,24 @@ def test_there_is_a_variable_for_every_parameter():
     state = i3d_tf.arrays(model)
     expected = {p.name: p.shape for p in arch.parameters(arch.inception_i3d())}
     assert {name: array.shape for name, array in state.items()} == expected
-    assert len(model.variables) == 230
+    assert bytes(model.architecture.numpy()) == b"inception_i3d"
+    assert len(model.variables) == 231
     assert sum(int(tf.size(v)) for v in model.trainable_variables) == 12_689_984
+
+
+@pytest.mark.parametrize("name", arch.ARCHITECTURES)
+def test_every_architecture_has_its_variables(name):
+    net = arch.narrow(arch.make(name, 5, 2), 16)
+    model = i3d_tf.VideoModel(net)
+    expected = {p.name: p.shape for p in arch.parameters(net)}
+    assert bytes(model.architecture.numpy()).decode() == name
+    assert {name: array.shape for name, array in i3d_tf.arrays(model).items()} == expected
+    assert len(model.variables) == len(expected) + 1
+
+
+def test_an_unknown_architecture_is_named():
+    with pytest.raises(ValueError, match=r"Expected one of.*r2plus1d_18.*Received: 'i3d_resnet'"):
+        i3d_tf.create("i3d_resnet")
 
 
 def test_initial_values_are_the_releases():

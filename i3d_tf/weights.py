@@ -1,5 +1,7 @@
 """Weights in and out of a model; the twin of `i3d_torch/weights.py`."""
 
+import functools
+import operator
 import os
 from collections.abc import Mapping
 
@@ -8,22 +10,23 @@ import tensorflow as tf
 
 from common import arch
 from convert import hub, layouts
-from i3d_tf import layers
 from i3d_tf.model import VideoModel
 
 
-def load(checkpoint: str | os.PathLike[str]) -> VideoModel:
+def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) -> VideoModel:
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
         checkpoint: The name of a published checkpoint (see `common.checkpoints`) or the path of
             one in any format and dialect that `convert` reads.
+        architecture: Which the weights are of, where their names fit several; a name in
+            `common.arch.ARCHITECTURES`.
 
     Raises:
-        CheckpointError: The file is damaged or not of a known kind.
+        CheckpointError: The file is damaged or not of a known kind, or fits several networks.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    weights = hub.load(checkpoint)
+    weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
     model = VideoModel(weights.net)
     assign(model, weights.arrays)
     return model
@@ -89,11 +92,10 @@ def layout(parameter: arch.Parameter) -> str:
 
 
 def _variable(model: VideoModel, parameter: arch.Parameter) -> tf.Variable:
-    layer = model.layers[parameter.unit[0]]
-    if isinstance(layer, layers.Branches):
-        layer = layer.branches[parameter.unit[1]][parameter.unit[2]]
-    elif isinstance(layer, layers.Head):
-        layer = layer.conv
+    outer, *inner = parameter.unit
+    layer = model.layers[outer]
+    if inner:
+        layer = functools.reduce(operator.getitem, inner, layer.parts)
     part, name = parameter.field.split(".")
     if part == "norm":
         return getattr(layer.norm, name)

@@ -2,7 +2,7 @@
 
 For example, with clips [B, C, T, H, W] in [-1, 1]:
 
-    model = i3d_torch.load("rgb_scratch")   # or inception_i3d(num_classes=101)
+    model = i3d_torch.load("rgb_scratch")   # or create("r2plus1d_18", 101)
     logits, endpoints = model(clips)
     i3d_torch.save(model, "mine.pt")
 """
@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("i3d_torch needs PyTorch. In a checkout: pip install '.[torch]'") from error
 
-from i3d_torch.model import VideoModel, inception_i3d
+from i3d_torch.model import VideoModel, create, inception_i3d
 from i3d_torch.weights import arrays, assign, load, save
 
-__all__ = ["VideoModel", "arrays", "assign", "inception_i3d", "load", "save"]
+__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "save"]

@@ -21,7 +21,8 @@ class BatchNorm(nn.Module):
     def __init__(self, norm: arch.Norm, channels: int):
         super().__init__()
         self.norm = norm
-        self.weight = nn.Parameter(torch.ones(channels)) if norm.scale else None
+        initial = torch.full([channels], norm.initial_scale)
+        self.weight = nn.Parameter(initial) if norm.scale else None
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
@@ -44,6 +45,19 @@ class BatchNorm(nn.Module):
         return F.batch_norm(x, mean, var, self.weight, self.bias, training, momentum=1.0, eps=eps)
 
 
+class Affine(nn.Module):
+    """A scale and an offset for each channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = (-1, 1, 1, 1)
+        return x * self.weight.view(each) + self.bias.view(each)
+
+
 class Conv(nn.Module):
     """Convolution, then batch norm and ReLU where the node has them."""
 
@@ -54,7 +68,7 @@ class Conv(nn.Module):
         self.conv = nn.Conv3d(
             in_channels, node.out_channels, node.kernel, node.stride, bias=node.bias
         )
-        self.norm = BatchNorm(node.norm, node.out_channels) if node.norm else None
+        self.norm = _norm(node)
         # The release's initial values, which are Sonnet's: truncated normal, 1 / sqrt(fan-in).
         std = 1 / math.sqrt(in_channels * math.prod(node.kernel))
         nn.init.trunc_normal_(self.conv.weight, std=std, a=-2 * std, b=2 * std)
@@ -107,18 +121,71 @@ class Branches(nn.Module):
         return torch.cat([self.get_submodule(name)(x) for name, _ in self.node.branches], dim=1)
 
 
+class Residual(nn.Module):
+    """Adds what the body makes of the input to the input, or to its projection."""
+
+    def __init__(self, node: arch.Residual, in_channels: int):
+        super().__init__()
+        self.node = node
+        channels = in_channels
+        for conv in node.body:
+            self.add_module(conv.name, Conv(conv, channels))
+            channels = conv.out_channels
+        if node.shortcut:
+            self.add_module(node.shortcut.name, Conv(node.shortcut, in_channels))
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for conv in self.node.body:
+            y = self.get_submodule(conv.name)(y)
+        shortcut = self.node.shortcut
+        return F.relu(y + (self.get_submodule(shortcut.name)(x) if shortcut else x))
+
+
+class NonLocal(nn.Module):
+    """Adds to every position what it attends to."""
+
+    def __init__(self, node: arch.NonLocal, in_channels: int):
+        super().__init__()
+        self.node = node
+        self.out_channels = in_channels
+        self.pool = Pool(node.pool, in_channels)
+        for conv in (node.theta, node.phi, node.g):
+            self.add_module(conv.name, Conv(conv, in_channels))
+        self.add_module(node.out.name, Conv(node.out, node.theta.out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, t, h, w = x.shape
+        groups = t // self.node.group if self.node.group else 1
+        # Groups of time steps stand side by side in the batch.
+        inner = x.view(b, c, groups, -1, h, w).transpose(1, 2).flatten(0, 1)
+        inner = self._attend(inner)
+        inner = inner.unflatten(0, (b, groups)).transpose(1, 2).reshape(b, -1, t, h, w)
+        return x + self.get_submodule(self.node.out.name)(inner)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        pooled = self.pool(x)
+        theta = self.get_submodule(self.node.theta.name)(x)
+        phi = self.get_submodule(self.node.phi.name)(pooled).flatten(2)
+        g = self.get_submodule(self.node.g.name)(pooled).flatten(2)
+        scores = theta.flatten(2).transpose(1, 2) @ phi / math.sqrt(theta.shape[1])
+        attention = torch.softmax(scores, dim=-1)
+        return (g @ attention.transpose(1, 2)).view_as(theta)
+
+
 class Head(nn.Module):
     """Pooled features, and from them logits averaged over all positions."""
 
     def __init__(self, node: arch.Head, in_channels: int):
         super().__init__()
         self.node = node
-        self.pool = Pool(node.pool, in_channels)
+        self.pool = Pool(node.pool, in_channels) if node.pool else None
         self.add_module(node.conv.name, Conv(node.conv, in_channels))
 
     def features(self, x: Tensor) -> Tensor:
         """Pools [B, C, T, H, W]: one vector for each position of the window."""
-        return self.pool(x)
+        return self.pool(x) if self.pool else x.mean(dim=(2, 3, 4), keepdim=True)
 
     def forward(self, features: Tensor) -> Tensor:
         """Turns features [B, C, T, H, W] into logits [B, num_classes]."""
@@ -126,12 +193,29 @@ class Head(nn.Module):
         return self.get_submodule(self.node.conv.name)(x).mean(dim=(2, 3, 4))
 
 
-LAYERS = {arch.Conv: Conv, arch.Pool: Pool, arch.Branches: Branches, arch.Head: Head}
+LAYERS = {
+    arch.Conv: Conv,
+    arch.Pool: Pool,
+    arch.Branches: Branches,
+    arch.Residual: Residual,
+    arch.NonLocal: NonLocal,
+    arch.Head: Head,
+}
 
 
-def build(node: arch.Node, in_channels: int) -> Conv | Pool | Branches | Head:
+def build(node: arch.Node, in_channels: int) -> nn.Module:
     """Makes the layer of a node that reads `in_channels` channels."""
     return LAYERS[type(node)](node, in_channels)
+
+
+def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
+    match node.norm:
+        case arch.Norm() as norm:
+            return BatchNorm(norm, node.out_channels)
+        case arch.Affine():
+            return Affine(node.out_channels)
+        case _:
+            return None
 
 
 def _pad(x: Tensor, node: arch.Conv | arch.Pool, value: float) -> Tensor:

@@ -16,6 +16,9 @@ class VideoModel(nn.Module):
     def __init__(self, net: arch.Network):
         super().__init__()
         self.net = net
+        # The names of the weights do not tell all architectures apart; a saved state dict does.
+        name = torch.tensor(list(net.name.encode()), dtype=torch.uint8)
+        self.register_buffer("architecture", name)
         channels = net.in_channels
         for node in net.nodes[:-1]:
             layer = layers.build(node, channels)
@@ -60,6 +63,15 @@ class VideoModel(nn.Module):
             (self.net.head.name, head),
             (self.net.head.predictions, functools.partial(torch.softmax, dim=-1)),
         ]
+
+
+def create(architecture: str, num_classes: int = 400, in_channels: int = 3) -> VideoModel:
+    """Makes any network of `common.arch.ARCHITECTURES` with initial values, ready for inference.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    return VideoModel(arch.make(architecture, num_classes, in_channels)).eval()
 
 
 def inception_i3d(num_classes: int = 400, in_channels: int = 3) -> VideoModel:

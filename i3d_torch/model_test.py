@@ -30,7 +30,22 @@ def test_inception_i3d_is_ready_for_inference():
 def test_the_state_dict_has_the_canonical_names_and_shapes():
     state = i3d_torch.inception_i3d().state_dict()
     expected = {p.name: p.shape for p in arch.parameters(arch.inception_i3d())}
+    assert bytes(state.pop("architecture").tolist()) == b"inception_i3d"
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == expected
+
+
+@pytest.mark.parametrize("name", arch.ARCHITECTURES)
+def test_every_architecture_has_the_canonical_names(name):
+    net = arch.narrow(arch.make(name, 5, 2), 16)
+    state = i3d_torch.VideoModel(net).state_dict()
+    expected = {p.name: p.shape for p in arch.parameters(net)}
+    assert bytes(state.pop("architecture").tolist()).decode() == name
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == expected
+
+
+def test_an_unknown_architecture_is_named():
+    with pytest.raises(ValueError, match=r"Expected one of.*r2plus1d_18.*Received: 'i3d_resnet'"):
+        i3d_torch.create("i3d_resnet")
 
 
 def test_initial_values_are_the_releases():

@@ -11,18 +11,20 @@ from convert import hub
 from i3d_torch.model import VideoModel
 
 
-def load(checkpoint: str | os.PathLike[str]) -> VideoModel:
+def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) -> VideoModel:
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
         checkpoint: The name of a published checkpoint (see `common.checkpoints`) or the path of
             one in any format and dialect that `convert` reads.
+        architecture: Which the weights are of, where their names fit several; a name in
+            `common.arch.ARCHITECTURES`.
 
     Raises:
-        CheckpointError: The file is damaged or not of a known kind.
+        CheckpointError: The file is damaged or not of a known kind, or fits several networks.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    weights = hub.load(checkpoint)
+    weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
     model = VideoModel(weights.net).eval()
     assign(model, weights.arrays)
     return model

@@ -97,6 +97,7 @@ def test_torch_itself_opens_what_is_written(tmp_path):
     hub.write(weights, tmp_path / "model.pt")
     state = torch.load(tmp_path / "model.pt", weights_only=True)
     i3d_torch.VideoModel(net).load_state_dict(state, strict=True)
+    assert bytes(state.pop("architecture").tolist()) == b"inception_i3d"
     for name, tensor in state.items():
         np.testing.assert_array_equal(tensor.numpy(), weights.arrays[name], err_msg=name)
 

@@ -15,10 +15,15 @@ from common import arch
 def arrays(net: arch.Network, seed: int = 0) -> dict[str, np.ndarray]:
     """Every parameter and running statistic of `net` by canonical name, float32.
 
-    Kernels have variance 2 / fan-in, so that ReLUs keep the scale of the input; scales and
-    variances lie in 0.5..1.5; all else is 0.1 x normal.
+    Kernels have variance 2 / fan-in, so that ReLUs keep the scale of the input (less where the
+    input is added again, or goes through a softmax); scales and variances lie in 0.5..1.5; all
+    else is 0.1 x normal.
     """
-    return {parameter.name: _array(parameter, seed) for parameter in arch.parameters(net)}
+    gains = _gains(net)
+    return {
+        parameter.name: _array(parameter, seed, gains.get(parameter.unit, 1.0))
+        for parameter in arch.parameters(net)
+    }
 
 
 def clips(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -26,11 +31,24 @@ def clips(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
-def _array(parameter: arch.Parameter, seed: int) -> np.ndarray:
+def _gains(net: arch.Network) -> dict[tuple[str, ...], float]:
+    """Factors of the kernels that keep a deep sum, and scores before a softmax, in scale."""
+    gains = {}
+    for node in net.nodes:
+        match node:
+            case arch.Residual():
+                gains[node.name, node.body[-1].name] = 0.2
+            case arch.NonLocal():
+                gains[node.name, node.out.name] = 0.2
+                gains |= {(node.name, conv.name): 0.15 for conv in (node.theta, node.phi)}
+    return gains
+
+
+def _array(parameter: arch.Parameter, seed: int, gain: float) -> np.ndarray:
     rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode())])
     if parameter.field == "conv.weight":
         fan_in = np.prod(parameter.shape[1:])
-        values = rng.normal(scale=np.sqrt(2 / fan_in), size=parameter.shape)
+        values = rng.normal(scale=gain * np.sqrt(2 / fan_in), size=parameter.shape)
     elif parameter.field in ("norm.weight", "norm.running_var"):
         values = rng.uniform(0.5, 1.5, parameter.shape)
     else:

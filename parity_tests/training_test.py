@@ -16,12 +16,8 @@ TRAINING_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-2
 
 
-def _without_dropout(net):
-    # Each framework draws its own random numbers; all else is deterministic.
-    return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=0.0)))
-
-
-NET = _without_dropout(arch.narrow(arch.inception_i3d(11, scale=True), 8))
+# Each framework draws its own random numbers; all else is deterministic.
+NET = arch.without_dropout(arch.narrow(arch.inception_i3d(11, scale=True), 8))
 STATISTICS = [p.name for p in arch.parameters(NET) if not p.trainable]
 
 

@@ -1,11 +1,33 @@
 """Architectures as values: each network once, as frozen data that both backends are built from."""
 
 from collections.abc import Callable
+from functools import partial
 
+from common.arch.i3d_resnet import I3D_RESNETS, i3d_resnet
 from common.arch.inception_i3d import inception_i3d
-from common.arch.narrow import narrow
-from common.arch.nodes import Branches, Conv, Head, Network, Node, Norm, Padding, Pool, Triple
-from common.arch.parameters import Field, Parameter, check_arrays, count, parameters
+from common.arch.nodes import (
+    Affine,
+    Branches,
+    Conv,
+    Head,
+    Network,
+    Node,
+    NonLocal,
+    Norm,
+    Padding,
+    Pool,
+    Residual,
+    Triple,
+)
+from common.arch.parameters import (
+    Field,
+    Parameter,
+    check_arrays,
+    convolutions,
+    count,
+    parameters,
+)
+from common.arch.r2plus1d import R2PLUS1DS, r2plus1d
 from common.arch.shapes import (
     check_clips,
     check_endpoint,
@@ -15,33 +37,68 @@ from common.arch.shapes import (
     smallest_size,
     window,
 )
+from common.arch.variants import map_norms, narrow, scaled, with_classes, without_dropout
+from common.errors import listing
 
-ARCHITECTURES: dict[str, Callable[..., Network]] = {"inception_i3d": inception_i3d}
-"""Every architecture by name: functions of (num_classes, in_channels, scale)."""
+ARCHITECTURES: dict[str, Callable[..., Network]] = {
+    "inception_i3d": inception_i3d,
+    "inception_i3d_symmetric": partial(inception_i3d, symmetric=True),
+    **I3D_RESNETS,
+    **R2PLUS1DS,
+}
+"""Every architecture by name: functions of (num_classes, in_channels)."""
+
+
+def make(architecture: str, num_classes: int = 400, in_channels: int = 3) -> Network:
+    """The network of that name.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"no such architecture. Expected one of {listing(ARCHITECTURES, len(ARCHITECTURES))}."
+            f" Received: {architecture!r}."
+        )
+    return ARCHITECTURES[architecture](num_classes, in_channels)
+
 
 __all__ = [
     "ARCHITECTURES",
+    "I3D_RESNETS",
+    "R2PLUS1DS",
+    "Affine",
     "Branches",
     "Conv",
     "Field",
     "Head",
     "Network",
     "Node",
+    "NonLocal",
     "Norm",
     "Padding",
     "Parameter",
     "Pool",
+    "Residual",
     "Triple",
     "check_arrays",
     "check_clips",
     "check_endpoint",
+    "convolutions",
     "count",
     "endpoint_shapes",
+    "i3d_resnet",
     "inception_i3d",
+    "make",
+    "map_norms",
     "multiply_adds",
     "narrow",
     "pads",
     "parameters",
+    "r2plus1d",
+    "scaled",
     "smallest_size",
     "window",
+    "with_classes",
+    "without_dropout",
 ]

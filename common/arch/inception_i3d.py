@@ -6,14 +6,16 @@ the release: `Mixed_5b/Branch_2` calls its second unit `Conv3d_0a_3x3`; here it 
 `Conv3d_0b_3x3` as in every other block, and the dialects that repeat the slip say so.
 """
 
-from common.arch.nodes import Branches, Conv, Head, Network, Norm, Pool, Triple
+from common.arch.nodes import Branches, Conv, Head, Network, Norm, Padding, Pool, Triple
 
 NAME = "inception_i3d"
 
 ONE = (1, 1, 1)
 
 
-def inception_i3d(num_classes: int = 400, in_channels: int = 3, scale: bool = False) -> Network:
+def inception_i3d(
+    num_classes: int = 400, in_channels: int = 3, scale: bool = False, symmetric: bool = False
+) -> Network:
     """Describes InceptionI3D: clips [T, H, W, C] of at least 9 x 193 x 193 to class scores.
 
     Args:
@@ -21,15 +23,23 @@ def inception_i3d(num_classes: int = 400, in_channels: int = 3, scale: bool = Fa
         in_channels: 3 for RGB in [-1, 1], 2 for TV-L1 flow (x, y) / 20 px in [-1, 1].
         scale: Whether batch norm has a trainable scale. The release has none; checkpoints that
             were fine-tuned in PyTorch do.
+        symmetric: GluonCV's variant `inception_i3d_symmetric`: the same cells of padding on both
+            sides, and a head that averages over all positions.
     """
     # Sonnet 1's defaults, with which the release was trained: eps 1e-3, decay 0.999.
     norm = Norm(eps=1e-3, momentum=1e-3, scale=scale)
 
+    def padding(kernel: Triple) -> Padding:
+        t, h, w = kernel
+        return ((t - 1) // 2, (h - 1) // 2, (w - 1) // 2) if symmetric else "same"
+
     def unit(name: str, out_channels: int, kernel: Triple, stride: Triple = ONE) -> Conv:
-        return Conv(name, out_channels, kernel, stride, norm=norm)
+        return Conv(name, out_channels, kernel, stride, padding(kernel), norm=norm)
 
     def max_pool(name: str, kernel: Triple, stride: Triple) -> Pool:
-        return Pool(name, "max", kernel, stride)
+        return Pool(name, "max", kernel, stride, padding(kernel))
+
+    window = Pool("AvgPool3d_0a_7x7", "average", (2, 7, 7), ONE, padding=(0, 0, 0))
 
     def mixed(name: str, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3: int) -> Branches:
         reduce_1 = unit("Conv3d_0a_1x1", b1a, (1, 1, 1))
@@ -72,11 +82,11 @@ def inception_i3d(num_classes: int = 400, in_channels: int = 3, scale: bool = Fa
         Head(
             "Logits",
             features="Features",
-            pool=Pool("AvgPool3d_0a_7x7", "average", (2, 7, 7), ONE, padding=(0, 0, 0)),
+            pool=None if symmetric else window,
             dropout=0.5,
             conv=Conv("Conv3d_0c_1x1", num_classes, (1, 1, 1), bias=True, relu=False),
             predictions="Predictions",
         ),
     )
     # fmt: on
-    return Network(NAME, in_channels, nodes)
+    return Network(f"{NAME}_symmetric" if symmetric else NAME, in_channels, nodes)

@@ -24,16 +24,24 @@ class Norm:
         momentum: The share of the batch in an update of the running statistics, torch's sense:
             running = (1 - momentum) * running + momentum * batch, with the biased variance.
         scale: Whether there is a trainable scale (gamma) beside the offset (beta).
+        initial_scale: What the scale starts training from; 0 makes a residual branch start as
+            nothing at all.
     """
 
     eps: float
     momentum: float
     scale: bool
+    initial_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A trainable scale and offset for each channel: batch norm with its statistics taken in."""
 
 
 @dataclass(frozen=True)
 class Conv:
-    """3-D convolution, then batch norm and ReLU where given."""
+    """3-D convolution, then batch norm (or what is left of it) and ReLU where given."""
 
     name: str
     out_channels: int
@@ -41,7 +49,7 @@ class Conv:
     stride: Triple = (1, 1, 1)
     padding: Padding = "same"
     bias: bool = False
-    norm: Norm | None = None
+    norm: Norm | Affine | None = None
     relu: bool = True
 
 
@@ -65,13 +73,51 @@ class Branches:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """relu(body(x) + shortcut(x)); without a shortcut x itself is added."""
+
+    name: str
+    body: tuple[Conv, ...]
+    shortcut: Conv | None = None
+
+
+@dataclass(frozen=True)
+class NonLocal:
+    """x + out(attention): every position looks at all others, or at those of its group.
+
+    With n = inner channels and a softmax over the positions that are looked at,
+    attention = softmax(theta(x) . phi(pool(x)) / sqrt(n)) . g(pool(x)). No ReLU follows.
+    Wang et al., "Non-local Neural Networks", CVPR 2018, https://arxiv.org/abs/1711.07971.
+
+    Attributes:
+        name: Also the name of its endpoint.
+        theta: Projects to the inner channels; so do phi and g.
+        pool: Max pool before phi and g.
+        phi: See theta.
+        g: See theta.
+        out: Projects back to the channels of x.
+        group: Consecutive time steps that look at one another only; None for all. An input's
+            time steps must be a multiple of it.
+    """
+
+    name: str
+    theta: Conv
+    pool: Pool
+    phi: Conv
+    g: Conv
+    out: Conv
+    group: int | None = None
+
+
+@dataclass(frozen=True)
 class Head:
     """Average pool, dropout, a 1x1x1 convolution to classes, mean over what positions are left.
 
     Attributes:
         name: Also the name of the endpoint that holds the logits.
         features: Name of the endpoint that holds the pooled features [T, H, W, C].
-        pool: The window of the average pool; an input smaller than it is an error.
+        pool: The window of the average pool, for which an input may be too small; None averages
+            over all positions.
         dropout: Probability that a feature is dropped in training.
         conv: The classifier; its out_channels is the number of classes.
         predictions: Name of the endpoint that holds the softmax of the logits.
@@ -79,13 +125,13 @@ class Head:
 
     name: str
     features: str
-    pool: Pool
+    pool: Pool | None
     dropout: float
     conv: Conv
     predictions: str
 
 
-Node = Conv | Pool | Branches | Head
+Node = Conv | Pool | Branches | Residual | NonLocal | Head
 
 
 @dataclass(frozen=True)

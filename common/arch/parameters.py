@@ -7,7 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from common.arch.nodes import Branches, Conv, Head, Network, Node
+from common.arch.nodes import (
+    Branches,
+    Conv,
+    Head,
+    Network,
+    Node,
+    NonLocal,
+    Norm,
+    Pool,
+    Residual,
+)
 from common.errors import CheckpointError, listing
 
 Field = Literal[
@@ -50,9 +60,15 @@ def parameters(net: Network) -> tuple[Parameter, ...]:
     found: list[Parameter] = []
     channels = net.in_channels
     for node in net.nodes:
-        inner, channels = _walk(node, (), channels)
-        found += inner
+        for unit, conv, read in _convolutions(node, (), channels):
+            found += _of_conv(conv, unit, read)
+        channels = _width(node, channels)
     return tuple(found)
+
+
+def convolutions(net: Network) -> list[tuple[tuple[str, ...], Conv]]:
+    """All convolutions with the path of their unit, in the order the nodes run."""
+    return [(unit, conv) for node in net.nodes for unit, conv, _ in _convolutions(node, (), 0)]
 
 
 def count(net: Network, trainable_only: bool = True) -> int:
@@ -87,26 +103,48 @@ def check_arrays(net: Network, arrays: Mapping[str, np.ndarray]) -> None:
         raise CheckpointError(f"{net.name}: the arrays do not fit the network; {'; '.join(wrong)}.")
 
 
-def _walk(node: Node, path: tuple[str, ...], channels: int) -> tuple[list[Parameter], int]:
-    """Parameters of a node that reads `channels` channels, and how many it returns."""
+def _convolutions(
+    node: Node, path: tuple[str, ...], channels: int
+) -> Iterator[tuple[tuple[str, ...], Conv, int]]:
+    """Unit, convolution and the channels it reads, of a node that reads `channels`."""
     path = (*path, node.name)
     match node:
         case Conv():
-            return list(_of_conv(node, path, channels)), node.out_channels
-        case Head():
-            return list(_of_conv(node.conv, (*path, node.conv.name), channels)), 0
+            yield path, node, channels
         case Branches():
-            found: list[Parameter] = []
-            total = 0
             for name, branch in node.branches:
-                inner_channels = channels
-                for part in branch:
-                    inner, inner_channels = _walk(part, (*path, name), inner_channels)
-                    found += inner
-                total += inner_channels
-            return found, total
+                yield from _of_chain(branch, (*path, name), channels)
+        case Residual():
+            yield from _of_chain(node.body, path, channels)
+            if node.shortcut:
+                yield from _convolutions(node.shortcut, path, channels)
+        case NonLocal():
+            for conv in (node.theta, node.phi, node.g):
+                yield from _convolutions(conv, path, channels)
+            yield from _convolutions(node.out, path, node.g.out_channels)
+        case Head():
+            yield from _convolutions(node.conv, path, channels)
+
+
+def _of_chain(
+    chain: tuple[Conv | Pool, ...], path: tuple[str, ...], channels: int
+) -> Iterator[tuple[tuple[str, ...], Conv, int]]:
+    for part in chain:
+        yield from _convolutions(part, path, channels)
+        channels = _width(part, channels)
+
+
+def _width(node: Node, channels: int) -> int:
+    """The channels that a node which reads `channels` returns."""
+    match node:
+        case Conv():
+            return node.out_channels
+        case Residual():
+            return node.body[-1].out_channels
+        case Branches():
+            return sum(_width(branch[-1], channels) for _, branch in node.branches)
         case _:
-            return [], channels
+            return channels
 
 
 def _of_conv(conv: Conv, unit: tuple[str, ...], channels: int) -> Iterator[Parameter]:
@@ -115,8 +153,9 @@ def _of_conv(conv: Conv, unit: tuple[str, ...], channels: int) -> Iterator[Param
     if conv.bias:
         yield Parameter(unit, "conv.bias", vector)
     if conv.norm:
-        if conv.norm.scale:
+        if not isinstance(conv.norm, Norm) or conv.norm.scale:
             yield Parameter(unit, "norm.weight", vector)
         yield Parameter(unit, "norm.bias", vector)
+    if isinstance(conv.norm, Norm):
         yield Parameter(unit, "norm.running_mean", vector)
         yield Parameter(unit, "norm.running_var", vector)

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from math import prod
 
-from common.arch.nodes import Branches, Conv, Head, Network, Node, Padding, Pool, Triple
+from common.arch.nodes import (
+    Branches,
+    Conv,
+    Head,
+    Network,
+    Node,
+    NonLocal,
+    Padding,
+    Pool,
+    Residual,
+    Triple,
+)
 
 Shape = tuple[int, int, int, int]
 """[T, H, W, C]"""
@@ -38,37 +49,50 @@ def endpoint_shapes(net: Network, size: Triple) -> dict[str, Shape | tuple[int]]
         [T, H, W, C] of every endpoint by name; [num_classes] for the logits and predictions.
 
     Raises:
-        ValueError: The clip is smaller than the network's smallest.
+        ValueError: The clip is smaller than the network's smallest, or its time steps cannot be
+            divided into the groups of a non-local block.
     """
+    smallest = smallest_size(net)
+    if any(n < least for n, least in zip(size, smallest, strict=True)):
+        raise ValueError(
+            f"{net.name}: the clip is too small. Expected at least {_times(smallest)} (frames x"
+            f" height x width). Received: {_times(size)}."
+            " Loop or pad the clip in time, resize it in space."
+        )
     shape: Shape = (*size, net.in_channels)
     shapes: dict[str, Shape | tuple[int]] = {}
     for node in net.nodes[:-1]:
+        if isinstance(node, NonLocal) and node.group and shape[0] % node.group:
+            raise ValueError(
+                f"{net.name}: {node.name} divides its time steps into groups of {node.group}."
+                f" Expected a multiple of that. Received: {shape[0]}, from a clip of {size[0]}"
+                " frames."
+            )
         shape = _output(node, shape)
         shapes[node.name] = shape
     head = net.head
-    features = window(shape[:3], head.pool)
-    if min(features) < 1:
-        smallest = smallest_size(net)
-        raise ValueError(
-            f"{net.name}: the clip is too small for {head.name}/{head.pool.name}. Expected at"
-            f" least {_times(smallest)} (frames x height x width). Received: {_times(size)}."
-            " Loop or pad the clip in time, resize it in space."
-        )
-    shapes[head.features] = (*features, shape[3])
+    shapes[head.features] = _features(head, shape)
     shapes[head.name] = shapes[head.predictions] = (net.num_classes,)
     return shapes
 
 
 def smallest_size(net: Network) -> Triple:
-    """The smallest clip (T, H, W) that the head's pool still has room for.
+    """The smallest clip (T, H, W) that every window still has room for.
 
     Goes back through the nodes: an output of n cells needs, under "same", an input of at least
     (n - 1) * stride + 1 cells.
     """
-    needed = net.head.pool.kernel
+    needed = net.head.pool.kernel if net.head.pool else (1, 1, 1)
     for node in reversed(net.nodes[:-1]):
-        if isinstance(node, Conv | Pool):
-            needed = _smallest_input(needed, node)
+        match node:
+            case Conv() | Pool():
+                needed = _smallest_input(needed, node)
+            case Residual():
+                for conv in reversed(node.body):
+                    needed = _smallest_input(needed, conv)
+            case NonLocal():
+                t, h, w = (max(n, k) for n, k in zip(needed, node.pool.kernel, strict=True))
+                needed = (max(t, node.group or 1), h, w)
     return needed
 
 
@@ -92,7 +116,7 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
         raise ValueError(
             f"{net.name}: clips have the wrong number of channels. {expected} {received}"
         )
-    # An axis that is not known yet is checked when its size is.
+    # An axis that is not known yet is checked when its size is; the smallest always fits.
     known = [size[axis] for axis in "THW"]
     least = smallest_size(net)
     t, h, w = (least[i] if n is None else n for i, n in enumerate(known))
@@ -109,34 +133,43 @@ def check_endpoint(net: Network, name: str | None) -> None:
 
 
 def multiply_adds(net: Network, size: Triple) -> int:
-    """Multiply-adds of all convolutions for one clip of `size` (T, H, W)."""
+    """Multiply-adds of all convolutions and attentions for one clip of `size` (T, H, W)."""
     shape: Shape = (*size, net.in_channels)
     total = 0
     for node in net.nodes[:-1]:
-        for conv, before in _convolutions(node, shape):
-            total += _conv_multiply_adds(conv, before)
+        total += _multiply_adds(node, shape)
         shape = _output(node, shape)
-    features = window(shape[:3], net.head.pool)
-    return total + _conv_multiply_adds(net.head.conv, (*features, shape[3]))
+    return total + _multiply_adds(net.head.conv, _features(net.head, shape))
 
 
-def _conv_multiply_adds(conv: Conv, shape: Shape) -> int:
-    outputs = prod(window(shape[:3], conv)) * conv.out_channels
-    return outputs * prod(conv.kernel) * shape[3]
+def _multiply_adds(node: Node, shape: Shape) -> int:
+    """Multiply-adds of a node that reads `shape`."""
+    match node:
+        case Conv():
+            return prod(_output(node, shape)) * prod(node.kernel) * shape[3]
+        case Branches():
+            return sum(_of_chain(branch, shape) for _, branch in node.branches)
+        case Residual():
+            shortcut = _multiply_adds(node.shortcut, shape) if node.shortcut else 0
+            return _of_chain(node.body, shape) + shortcut
+        case NonLocal():
+            pooled, inner = _output(node.pool, shape), node.theta.out_channels
+            groups = shape[0] // node.group if node.group else 1
+            # Every position with every pooled one, once for the weights and once for the sum.
+            attention = 2 * inner * prod(shape[:3]) * prod(pooled[:3]) // groups
+            projections = [(node.theta, shape), (node.phi, pooled), (node.g, pooled)]
+            projections.append((node.out, (*shape[:3], inner)))
+            return attention + sum(_multiply_adds(conv, before) for conv, before in projections)
+        case _:
+            return 0
 
 
-def _convolutions(node: Node, shape: Shape) -> list[tuple[Conv, Shape]]:
-    """The convolutions of a node, each with the shape of what it reads."""
-    if isinstance(node, Conv):
-        return [(node, shape)]
-    found: list[tuple[Conv, Shape]] = []
-    if isinstance(node, Branches):
-        for _, branch in node.branches:
-            inner = shape
-            for part in branch:
-                found += _convolutions(part, inner)
-                inner = _output(part, inner)
-    return found
+def _of_chain(chain: Sequence[Conv | Pool], shape: Shape) -> int:
+    total = 0
+    for part in chain:
+        total += _multiply_adds(part, shape)
+        shape = _output(part, shape)
+    return total
 
 
 def _output(node: Node, shape: Shape) -> Shape:
@@ -145,26 +178,46 @@ def _output(node: Node, shape: Shape) -> Shape:
             return (*window(shape[:3], node), node.out_channels)
         case Pool():
             return (*window(shape[:3], node), shape[3])
+        case NonLocal():
+            return shape
         case Branches():
-            outputs = []
-            for _, branch in node.branches:
-                inner = shape
-                for part in branch:
-                    inner = _output(part, inner)
-                outputs.append(inner)
-            sizes = {output[:3] for output in outputs}
-            if len(sizes) != 1:
+            outputs = [_chained(branch, shape) for _, branch in node.branches]
+            return (*_common(node.name, outputs), sum(output[3] for output in outputs))
+        case Residual():
+            outputs = [_chained(node.body, shape), shape]
+            if node.shortcut:
+                outputs[1] = _output(node.shortcut, shape)
+            if outputs[0][3] != outputs[1][3]:
                 raise ValueError(
-                    f"{node.name}: branches must agree in [T, H, W]. Received: {sizes}"
+                    f"{node.name}: cannot add {outputs[0][3]} to {outputs[1][3]} channels"
                 )
-            return (*outputs[0][:3], sum(output[3] for output in outputs))
+            return (*_common(node.name, outputs), outputs[0][3])
         case Head():
             raise ValueError(f"{node.name}: a head can only be the last node")
 
 
+def _chained(chain: Sequence[Conv | Pool], shape: Shape) -> Shape:
+    for part in chain:
+        shape = _output(part, shape)
+    return shape
+
+
+def _common(name: str, shapes: Sequence[Shape]) -> Triple:
+    """The [T, H, W] of shapes that are put together."""
+    sizes = {shape[:3] for shape in shapes}
+    if len(sizes) != 1:
+        raise ValueError(f"{name}: its branches must agree in [T, H, W]. Received: {sizes}")
+    return sizes.pop()
+
+
+def _features(head: Head, shape: Shape) -> Shape:
+    size = window(shape[:3], head.pool) if head.pool else (1, 1, 1)
+    return (*size, shape[3])
+
+
 def _smallest_input(needed: Triple, node: Conv | Pool) -> Triple:
     t, h, w = (
-        (n - 1) * s + (1 if node.padding == "same" else k - 2 * node.padding[axis])
+        max((n - 1) * s + (1 if node.padding == "same" else k - 2 * node.padding[axis]), 1)
         for axis, (n, k, s) in enumerate(zip(needed, node.kernel, node.stride, strict=True))
     )
     return t, h, w
