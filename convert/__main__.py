@@ -1,70 +1,92 @@
 """Converts a checkpoint into another format or dialect; the files' names say which.
 
     python -m convert --input=rgb_scratch --output=rgb_scratch.pt
-    python -m convert --input=rgb_imagenet.pt --output=model.ckpt
-    python -m convert --input=model.ckpt --output=i3d.safetensors --to=piergiaj
+    python -m convert --input=i3d_baseline_32x2_IN_pretrain_400k.pkl --output=r50.safetensors
+    python -m convert --input=model.ckpt --output=i3d.pt --to=piergiaj --num_classes=101
+    python -m convert --list
 
 --input is a published name or a path: format, dialect, architecture and number of classes are
-found out. --output ends in .pt or .pth (PyTorch), .safetensors, .ckpt (TensorFlow; the prefix
-of its two files) or .pkl (Flax). What was written is read back and compared before it is kept.
+found out. What was written is read back and compared before it is kept.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 from absl import app, flags
 
-from common import command
+from common import arch, command
 from common.flags import INPUT, OUTPUT, OVERWRITE
-from convert import hub
+from convert import changes, conversion, hub, inflation, listing
 from convert.dialects import DIALECTS
+from convert.exports import EXPORTS
+from convert.formats import FORMATS
 
 TO = flags.DEFINE_enum(
     "to",
     None,
-    list(DIALECTS),
-    "Dialect to write; by default the usual one of the format. "
-    + " ".join(f"{dialect.name}: {dialect.about}." for dialect in DIALECTS.values()),
+    [name for name, dialect in DIALECTS.items() if dialect.writable],
+    "Dialect to write; by default the usual one of the format. --list says whose each is.",
 )
+FORMAT = flags.DEFINE_enum(
+    "format",
+    None,
+    [name for name, module in {**FORMATS, **EXPORTS}.items() if module.SUFFIXES],
+    "Format to write; by default what the ending of --output says.",
+)
+ARCHITECTURE = flags.DEFINE_enum(
+    "architecture", None, list(arch.ARCHITECTURES), "Which network it is, of several that fit."
+)
+ALLOW = flags.DEFINE_multi_enum(
+    "allow",
+    [],
+    list(changes.CHANGES),
+    "Changes that may be made where a conversion cannot be exact. "
+    + " ".join(f"{name}: {change.about}." for name, change in changes.CHANGES.items()),
+)
+ADJUST_EPS = flags.DEFINE_bool(
+    "adjust_eps", False, "Take the other side's eps of batch norm into the running variances."
+)
+NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", None, "Replace the classifier by a new one of so many classes.", lower_bound=1
+)
+TO_AFFINE = flags.DEFINE_bool("to_affine", False, "Turn batch norm into scale and offset.")
+AVERAGE = flags.DEFINE_list("average", [], "Checkpoints to average, instead of --input.")
+INFLATE = flags.DEFINE_enum(
+    "inflate", "repeat", list(inflation.HOW), "How 2-D kernels become 3-D ones."
+)
+VERIFY = flags.DEFINE_bool("verify", False, "Run the network with both files and compare.")
+LIST = flags.DEFINE_bool("list", False, "Print formats, dialects and architectures.")
 for _flag in (INPUT, OUTPUT, OVERWRITE):
     flags.declare_key_flag(_flag.name)
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The command's flags."""
-
-    input: str
-    output: str
-    to: str | None
-    overwrite: bool
-
-
-def describe(report: hub.Report) -> str:
-    """What a conversion did, for people."""
-    lines = [
-        f"{report.source.format} ({report.source.dialect}) -> {report.path}:"
-        f" {report.target.format} ({report.target.dialect})",
-        f"{report.target.net.name}, {report.target.net.num_classes} classes,"
-        f" {report.target.stream}: {len(report.target.arrays)} arrays,"
-        f" {report.target.numbers:,} numbers, read back and found equal",
-    ]
-    if report.source.ignored:
-        lines.append(f"{len(report.source.ignored)} arrays passed over: optimiser slots, counters")
-    if report.source.narrowed:
-        lines.append(f"{len(report.source.narrowed)} arrays rounded to float32")
-    if report.folded_scale:
-        lines.append("batch norm's scale multiplied into the kernels: the dialect has none")
-    return "\n".join(lines)
-
-
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
-    for flag in (INPUT, OUTPUT):
-        if not flag.value:
-            raise app.UsageError(f"--{flag.name} is missing.")
-    options = Options(INPUT.value, OUTPUT.value, TO.value, OVERWRITE.value)
-    print(describe(hub.convert(options.input, options.output, options.to, options.overwrite)))
+    if LIST.value:
+        print(listing.table())
+        return
+    if INPUT.value and AVERAGE.value:
+        raise app.UsageError("give --input or --average, not both.")
+    if not (INPUT.value or AVERAGE.value):
+        raise app.UsageError("--input is missing.")
+    if not OUTPUT.value:
+        raise app.UsageError("--output is missing.")
+    options = conversion.Options(
+        inputs=tuple(AVERAGE.value or [INPUT.value]),
+        output=OUTPUT.value,
+        to=TO.value,
+        container=FORMAT.value,
+        terms=hub.Terms(
+            architecture=ARCHITECTURE.value,
+            allow=frozenset(ALLOW.value),
+            adjust_eps=ADJUST_EPS.value,
+            inflate=INFLATE.value,
+            num_classes=NUM_CLASSES.value,
+        ),
+        to_affine=TO_AFFINE.value,
+        overwrite=OVERWRITE.value,
+        verify=VERIFY.value,
+    )
+    print(conversion.run(options))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 Every dialect generates the names it expects; the file is of the one whose names it has. Nothing
 is guessed: a file that fits none entirely is an error that says how the closest one differs.
+Some architectures differ in strides and padding alone, which no array shows; our own dialects
+then carry the architecture's name, for others the caller says it, or the file's name does.
 """
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +21,11 @@ from convert.dialects import DIALECTS, Dialect, Native
 
 # What training code puts around a state dict: a level of the checkpoint dictionary ("/" ends it),
 # the `module.` of DataParallel, or both. The file's other levels (optimiser, epoch) are ignored.
-_LEVELS = ("", "state_dict/", "model_state_dict/", "model/", "net/")
+_LEVELS = ("", "state_dict/", "model_state_dict/", "model_state/", "model/", "net/")
 WRAPPERS = tuple(level + prefix for level in _LEVELS for prefix in ("", "module."))
+
+# What the names of published files say about the timing: frames x stride.
+TIMINGS = {"8x8": ("8x8", "32x4"), "32x2": ("32x2", "128x1")}
 
 
 @dataclass(frozen=True)
@@ -30,32 +37,42 @@ class Match:
         net: The network, with the file's classes and channels.
         natives: Where each parameter is.
         ignored: Names in the file that are no parameters.
+        tag: The name of the array that says which architecture it is.
     """
 
     dialect: Dialect
     net: arch.Network
     natives: tuple[Native, ...]
     ignored: tuple[str, ...]
+    tag: str
 
 
-def match(arrays: Mapping[str, np.ndarray], path: object) -> Match:
+def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None = None) -> Match:
     """Finds the dialect and network of native arrays.
 
     Args:
         arrays: All arrays of a file by native name.
-        path: The file, for the error.
+        path: The file, for the error and for what its name says.
+        architecture: Which it is, of several that the names fit; None finds out.
 
     Raises:
         CheckpointError: No dialect fits; the closest is named, with what is missing, left over
-            or of another shape.
+            or of another shape. Or several architectures fit, and nothing says which it is.
+        ValueError: There is no such architecture.
     """
+    if architecture is not None:
+        arch.make(architecture)  # says so where there is none
     closest: tuple[int, str] | None = None
-    for candidate in _candidates(arrays):
-        problems, found = _differences(candidate, arrays)
-        if not problems:
-            return candidate
-        if closest is None or found > closest[0]:
-            closest = found, f"{candidate.dialect.name} {candidate.net.name}: {problems}"
+    for _, group in itertools.groupby(_candidates(arrays, path), lambda found: found[0]):
+        fitting = []
+        for _, candidate in group:
+            problems, found = _differences(candidate, arrays)
+            if not problems:
+                fitting.append(candidate)
+            elif closest is None or found > closest[0]:
+                closest = found, f"{candidate.dialect.name} {candidate.net.name}: {problems}"
+        if fitting:
+            return _only(fitting, path, architecture)
     if closest:
         raise CheckpointError(
             f"{path}: the weights fit no known network. The closest is {closest[1]}."
@@ -66,66 +83,156 @@ def match(arrays: Mapping[str, np.ndarray], path: object) -> Match:
     )
 
 
-def _candidates(arrays: Mapping[str, np.ndarray]) -> Iterator[Match]:
-    """Networks whose first or last kernel is in the file, in each dialect, scope and wrapper."""
+def _only(fitting: Sequence[Match], path: Path, architecture: str | None) -> Match:
+    """The one of several networks with the same names and shapes that is meant."""
+    names = [found.net.name for found in fitting]
+    wanted = [architecture] if architecture else _hinted(names, path.name.lower())
+    chosen = [found for found in fitting if found.net.name in wanted]
+    if len(chosen) == 1:
+        return chosen[0]
+    if architecture:
+        raise CheckpointError(
+            f"{path}: these are no weights of {architecture}. They fit {', '.join(names)}."
+        )
+    raise CheckpointError(
+        f"{path}: the weights fit several networks, which differ in strides and padding only:"
+        f" {', '.join(names)}. Say which it is with --architecture=NAME."
+    )
+
+
+def _hinted(names: Sequence[str], file_name: str) -> list[str]:
+    """Those of several architectures that a file's name allows."""
+    if len(names) == 1:
+        return list(names)
+    if named := [name for name in names if name in file_name]:
+        return [max(named, key=len)]  # i3d_resnet50_8x8 is in i3d_resnet50_8x8_padded, too
+    for timing, said in TIMINGS.items():
+        if any(text in file_name for text in said):
+            return [name for name in names if timing in name]
+    return list(names)
+
+
+def _candidates(
+    arrays: Mapping[str, np.ndarray], path: Path
+) -> Iterator[tuple[tuple[str, str], Match]]:
+    """Networks whose first or last kernel is in the file, by the place where they are."""
     present = [w for w in WRAPPERS if any(name.startswith(w) for name in arrays)]
     for wrapper, dialect in itertools.product(present, DIALECTS.values()):
-        scopes = dict.fromkeys(dialect.scopes.values())
-        for architecture, scope in itertools.product(dialect.architectures, scopes):
-            make = arch.ARCHITECTURES[architecture]
-            net = _size(make, dialect, wrapper + scope, arrays)
-            if net:
-                natives = tuple(dialect.natives(net, wrapper + scope))
-                yield Match(dialect, net, natives, _ignored(arrays, dialect, wrapper))
+        for scope in dict.fromkeys((*dialect.scopes.values(), *dialect.other_scopes)):
+            place = wrapper + scope
+            for architecture in _architectures(arrays, dialect, place, path):
+                net = _size(architecture, dialect, place, arrays)
+                if net:
+                    natives = tuple(dialect.natives(net, place))
+                    ignored = _ignored(arrays, dialect, wrapper, place)
+                    tag = f"{place}{dialect.tag}"
+                    yield (dialect.name, place), Match(dialect, net, natives, ignored, tag)
 
 
-def _ignored(arrays: Mapping[str, np.ndarray], dialect: Dialect, wrapper: str) -> tuple[str, ...]:
+def _architectures(
+    arrays: Mapping[str, np.ndarray], dialect: Dialect, place: str, path: Path
+) -> tuple[str, ...]:
+    """The architectures a file may be of: the one that it names, or all of the dialect."""
+    tag = arrays.get(f"{place}{dialect.tag}") if dialect.tag else None
+    if tag is None:
+        return dialect.architectures
+    name = tag.astype(np.uint8).tobytes().decode("ascii", "replace") if tag.ndim == 1 else ""
+    if name not in arch.ARCHITECTURES:
+        raise CheckpointError(
+            f"{path}: says that it is of the architecture {name[:60]!r}, which is not known."
+            f" Known: {listing(arch.ARCHITECTURES, 60)}."
+        )
+    return (name,)
+
+
+def _ignored(
+    arrays: Mapping[str, np.ndarray], dialect: Dialect, wrapper: str, place: str
+) -> tuple[str, ...]:
     """Names that are no parameters: the dialect's, and the other levels of a dictionary."""
     level, slash, _ = wrapper.rpartition("/")
     return tuple(
-        name for name in arrays if dialect.ignores(name) or not name.startswith(level + slash)
+        name
+        for name in arrays
+        if dialect.ignores(name.removeprefix(place)) or not name.startswith(level + slash)
     )
+
+
+@functools.cache
+def _default(architecture: str, classes: int = 400) -> arch.Network:
+    return arch.ARCHITECTURES[architecture](classes)
+
+
+@functools.cache
+def _ends(dialect_name: str, architecture: str, classes: int = 400) -> tuple[Native, Native | None]:
+    """Where a dialect keeps the stem's and the classifier's kernel, the latter if it has it.
+
+    The shapes are not those of the network: all that is asked of them is how many axes they have.
+    """
+    dialect, net = DIALECTS[dialect_name], _default(architecture, classes)
+
+    def kernel(*unit: str) -> Native:
+        return dialect.native(net, arch.Parameter(unit, "conv.weight", (1,) * 5))
+
+    head = None if dialect.inflates else kernel(net.head.name, net.head.conv.name)
+    return kernel(net.nodes[0].name), head
 
 
 def _size(
-    make: Callable[..., arch.Network],
-    dialect: Dialect,
-    scope: str,
-    arrays: Mapping[str, np.ndarray],
+    architecture: str, dialect: Dialect, place: str, arrays: Mapping[str, np.ndarray]
 ) -> arch.Network | None:
     """The network with the channels and classes of the file; None if neither end is there."""
-    kernels = [p for p in arch.parameters(make()) if p.field == "conv.weight"]
-    default = (kernels[0], kernels[-1])
-    names = {native.canonical: native.name for native in dialect.natives(make(), scope)}
-    ends = [arrays.get(names[parameter.name]) for parameter in default]
-    shapes = [
-        layouts.to_canonical(end, dialect.kernel).shape
-        if end is not None and end.ndim == len(dialect.kernel)
-        else None
-        for end in ends
-    ]
-    if not any(shapes):
+    stem, head = _ends(dialect.name, architecture)
+    channels = _canonical_shape(stem, place, arrays)
+    if channels and head and f"{place}{head.name}" not in arrays:
+        head = _renamed_head(architecture, dialect, place, arrays) or head
+    classes = _canonical_shape(head, place, arrays) if head else None
+    if not channels and not classes:
         return None
     # With one end missing the file cannot fit; the network is only for saying what is missing.
-    stem, head = (
-        shape or parameter.shape for shape, parameter in zip(shapes, default, strict=True)
+    default = _default(architecture)
+    net = arch.ARCHITECTURES[architecture](
+        classes[0] if classes else default.num_classes,
+        channels[1] if channels else default.in_channels,
     )
-    return make(head[0], stem[1], scale=_scaled(make, dialect, scope, arrays))
+    return arch.scaled(net) if _scaled(net, dialect, place, arrays) else net
+
+
+def _renamed_head(
+    architecture: str, dialect: Dialect, place: str, arrays: Mapping[str, np.ndarray]
+) -> Native | None:
+    """The classifier's kernel in a dialect that puts the number of classes into its name."""
+    if _ends(dialect.name, architecture, 1) == _ends(dialect.name, architecture, 2):
+        return None
+    for classes in sorted({a.shape[0] for a in arrays.values() if a.ndim == 1}):
+        if 0 < classes <= 100_000:
+            _, head = _ends(dialect.name, architecture, classes)
+            if head and f"{place}{head.name}" in arrays:
+                return head
+    return None
+
+
+def _canonical_shape(
+    native: Native, place: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[int, ...] | None:
+    """The canonical shape of a kernel in the file; None if it is not there, or no kernel."""
+    array = arrays.get(f"{place}{native.name}")
+    for layout in native.shapes:
+        if array is not None and array.ndim == len(layout):
+            return layouts.to_canonical(array, layout).shape
+    return None
 
 
 def _scaled(
-    make: Callable[..., arch.Network],
-    dialect: Dialect,
-    scope: str,
-    arrays: Mapping[str, np.ndarray],
+    net: arch.Network, dialect: Dialect, place: str, arrays: Mapping[str, np.ndarray]
 ) -> bool:
-    """Whether the file's batch norm has scales that were trained."""
-    if not dialect.has_scale:
+    """Whether the file's batch norm has scales that were trained, and the network's has none."""
+    scaled = arch.scaled(net)
+    if not dialect.has_scale or scaled == net:
         return False
     names = {
         native.name
-        for native in dialect.natives(make(scale=True), scope)
-        if native.canonical and native.canonical.endswith(".norm.weight")
+        for native in dialect.natives(scaled, place)
+        if native.name and native.canonical and native.canonical.endswith(".norm.weight")
     }
     scales = [arrays[name] for name in names & arrays.keys()]
     fill = dialect.fills.get("norm.weight")
@@ -135,8 +242,14 @@ def _scaled(
 
 def _differences(candidate: Match, arrays: Mapping[str, np.ndarray]) -> tuple[str, int]:
     """What keeps a file from being the candidate ("" if nothing), and how many names fit."""
-    expected = {native.name: native for native in candidate.natives}
-    given = set(arrays) - set(candidate.ignored)
+    expected = {native.name: native for native in candidate.natives if native.name}
+    again = {
+        alias: native.name
+        for native in candidate.natives
+        for alias in native.aliases
+        if native.name and alias in arrays
+    }
+    given = set(arrays) - set(candidate.ignored) - again.keys() - {candidate.tag}
     problems = []
     if missing := expected.keys() - given:
         problems.append(f"missing {listing(missing)}")
@@ -149,6 +262,13 @@ def _differences(candidate: Match, arrays: Mapping[str, np.ndarray]) -> tuple[st
     ]
     if shapes:
         problems.append(f"wrong shapes: {listing(shapes)}")
+    differing = [
+        f"{alias} is not {name}"
+        for alias, name in again.items()
+        if name in arrays and not np.array_equal(arrays[alias], arrays[name])
+    ]
+    if differing:
+        problems.append(f"arrays that should be the same twice: {listing(differing)}")
     return "; ".join(problems), len(expected.keys() & given)
 
 

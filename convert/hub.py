@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,44 @@ import numpy as np
 from common import arch
 from common.errors import CheckpointError, listing
 from common.files import check_target
-from convert import detect, formats
-from convert.dialects import DIALECTS, Dialect, has_scale, to_native
+from convert import changes, classifier, detect, exports, formats, inflation
+from convert.dialects import DIALECTS, Dialect, Native, has_scale, to_native
 from convert.layouts import to_canonical
 from convert.scale import fold_scale
 
 STREAMS = {3: "rgb", 2: "flow"}
 
-# What people who own files of a format expect in them; all others get our own names.
-USUAL_DIALECT = {"tf1_checkpoint": "kinetics_i3d", "flax_pickle": "flax"}
+# What people who own files of a format expect in them, the first that knows the architecture;
+# all else gets our own names.
+USUAL_DIALECTS = {
+    "tf1_checkpoint": ("kinetics_i3d", "sonnet"),
+    "tf2_checkpoint": ("sonnet",),
+    "flax_pickle": ("flax", "linen"),
+    "flax_msgpack": ("flax", "linen"),
+    "caffe2_pkl": ("nonlocal_net", "vmz", "caffe2"),
+    "mindspore_ckpt": ("mindspore",),
+}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a conversion is told, and what it is allowed to change.
+
+    Attributes:
+        architecture: Which the weights are of, where their names fit several.
+        allow: Names of `convert.changes.CHANGES` that may be made.
+        adjust_eps: Takes the difference between the eps of a dialect's owner and ours into the
+            running variances, so that the function stays the same there.
+        inflate: How 2-D kernels become 3-D: "repeat" or "centre".
+        num_classes: Classes of the classifier that inflated weights get, or of a new one for
+            others; None keeps what is there (400 where nothing is).
+    """
+
+    architecture: str | None = None
+    allow: frozenset[str] = frozenset()
+    adjust_eps: bool = False
+    inflate: inflation.How = "repeat"
+    num_classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +64,7 @@ class Weights:
         dialect: The dialect of their names there.
         ignored: Names in the file that were passed over: optimiser slots and counters.
         narrowed: Names whose numbers were of a wider type than float32.
+        notes: What was made of them on the way, a sentence each.
     """
 
     net: arch.Network
@@ -43,6 +73,7 @@ class Weights:
     dialect: str = "canonical"
     ignored: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def stream(self) -> str:
@@ -57,56 +88,54 @@ class Weights:
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did: `source` as read, `target` as read back from `path`."""
+    """What was written: `source` as given, `target` as read back from `path`.
+
+    `notes` says what was made of the weights on the way, a sentence each.
+    """
 
     source: Weights
     target: Weights
     path: Path
-    folded_scale: bool
+    notes: tuple[str, ...] = field(default=())
 
 
-def load(checkpoint: str | os.PathLike[str]) -> Weights:
+def load(checkpoint: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
     """Reads a published checkpoint by name, or any checkpoint by path.
 
     Raises:
-        CheckpointError: The file is damaged or fits no known network.
+        CheckpointError: See `read`.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
     from common import checkpoints  # Its second sources convert what they fetch.
 
     path, _ = checkpoints.resolve(os.fspath(checkpoint))
-    return read(path)
+    return read(path, terms)
 
 
-def read(path: str | os.PathLike[str]) -> Weights:
+def read(path: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
     """Reads a checkpoint of any format, dialect, architecture and number of classes.
 
     Raises:
-        CheckpointError: The file is damaged, or fits no known network, or holds values that are
-            not finite.
+        CheckpointError: The file is damaged, or fits no known network, or several, or holds
+            values that are not finite, or its function cannot be kept and `terms` does not
+            allow the change.
         FileNotFoundError: There is no such file.
+        ValueError: There is no such architecture or inflation.
     """
     path = Path(path)
-    container = formats.detect(path)
-    native = container.read(path)
-    found = detect.match(native, path)
-    arrays, narrowed = {}, []
-    for entry in found.natives:
-        if entry.canonical is None:
-            continue
-        array = native[entry.name]
-        layout = next(name for name, shape in entry.shapes.items() if shape == array.shape)
-        if array.dtype.kind != "f":
-            raise CheckpointError(
-                f"{path}: {entry.name} is no floating-point array. Received: {array.dtype}."
-            )
-        if array.dtype.itemsize > 4:
-            narrowed.append(entry.name)
-        arrays[entry.canonical] = to_canonical(array, layout).astype(np.float32, copy=False)
-    _check_finite(arrays, path)
-    return Weights(
-        found.net, arrays, container.NAME, found.dialect.name, found.ignored, tuple(narrowed)
-    )
+    weights = _read(path, terms)
+    net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
+    dialect = DIALECTS[weights.dialect]
+    if change := dialect.change.get(net.name):
+        arrays = changes.require(change, terms.allow, path).reading(net, arrays)
+        notes.append(changes.CHANGES[change].about)
+    if dialect.eps is not None and terms.adjust_eps:
+        arrays = changes.shift_variance(net, arrays, dialect.eps)
+        notes.append(f"variances shifted from {dialect.name}'s eps of {dialect.eps:g}")
+    if terms.num_classes is not None and terms.num_classes != net.num_classes:
+        net, arrays = classifier.replace(net, arrays, terms.num_classes)
+        notes.append(f"a new classifier of {net.num_classes} classes")
+    return replace(weights, net=net, arrays=arrays, notes=tuple(notes))
 
 
 def convert(
@@ -114,6 +143,7 @@ def convert(
     target: str | os.PathLike[str],
     to: str | None = None,
     overwrite: bool = False,
+    terms: Terms = Terms(),
 ) -> Report:
     """Converts a checkpoint; the file name of `target` says to which format.
 
@@ -124,6 +154,7 @@ def convert(
         target: The file to write, or for a TensorFlow checkpoint its prefix.
         to: The dialect; None takes the usual one of the format.
         overwrite: Whether an existing target may be replaced.
+        terms: What the files do not say, and what may change.
 
     Raises:
         CheckpointError: The source is damaged or unknown, or what was written reads differently.
@@ -132,7 +163,7 @@ def convert(
         FileNotFoundError: There is no such source.
         ValueError: The target's name or the dialect is not known.
     """
-    return write(load(source), target, to, overwrite)
+    return write(load(source, terms), target, to, overwrite, terms)
 
 
 def write(
@@ -140,42 +171,145 @@ def write(
     target: str | os.PathLike[str],
     to: str | None = None,
     overwrite: bool = False,
+    terms: Terms = Terms(),
+    container: str | None = None,
 ) -> Report:
-    """Writes weights; see `convert`."""
+    """Writes weights; see `convert`. `container` names a format that the target's name does not."""
     target = Path(target)
-    container = formats.for_output(target)
-    dialect = _dialect(to or USUAL_DIALECT.get(container.NAME, "canonical"), weights.net)
-    for file in container.files(target):
+    if container in exports.EXPORTS or (container is None and exports.for_output(target)):
+        return _export(weights, target, to, overwrite, container)
+    module = formats.FORMATS[container] if container else formats.for_output(target)
+    dialect = _dialect(to, module.NAME, weights.net)
+    for file in module.files(target):
         check_target(file, overwrite)
-    net, arrays = weights.net, weights.arrays
-    folds = has_scale(net) and not dialect.has_scale
-    if folds:
-        net, arrays = fold_scale(net, arrays)
+    net, arrays, notes = _adapted(weights, dialect, terms, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        container.write(scratch / target.name, to_native(dialect, net, arrays))
-        written = read(scratch / target.name)
+        module.write(scratch / target.name, to_native(dialect, net, arrays))
+        written = _read(scratch / target.name, Terms(architecture=net.name))
         _check_equal(arrays, written.arrays, target)
-        for file in container.files(scratch / target.name):
+        for file in module.files(scratch / target.name):
             os.replace(file, target.parent / file.name)
     finally:
         shutil.rmtree(scratch)
-    return Report(weights, written, target, folds)
+    return Report(weights, written, target, notes)
 
 
-def _dialect(name: str, net: arch.Network) -> Dialect:
-    if name not in DIALECTS:
-        raise ValueError(
-            f"no such dialect. Expected one of {', '.join(DIALECTS)}. Received: {name!r}."
+def _read(path: Path, terms: Terms) -> Weights:
+    """What a file holds, as it is there."""
+    container = formats.detect(path)
+    native = container.read(path)
+    found = detect.match(native, path, terms.architecture)
+    arrays, narrowed, notes = {}, [], []
+    for entry in found.natives:
+        if entry.name is None:
+            arrays[str(entry.canonical)] = np.zeros(next(iter(entry.shapes.values())), np.float32)
+        elif entry.canonical is not None:
+            array = native[entry.name]
+            if array.dtype.kind != "f":
+                raise CheckpointError(
+                    f"{path}: {entry.name} is no floating-point array. Received: {array.dtype}."
+                )
+            if array.dtype.itemsize > 4:
+                narrowed.append(entry.name)
+            arrays[entry.canonical] = _canonical(array, entry)
+    net = found.net
+    if found.dialect.inflates:
+        net, arrays = _inflated(net, arrays, terms)
+        notes.append(
+            f"2-D kernels inflated ({terms.inflate}); a new classifier of {net.num_classes} classes"
         )
-    dialect = DIALECTS[name]
-    if net.name not in dialect.architectures:
+    _check_finite(arrays, path)
+    return Weights(
+        net,
+        arrays,
+        container.NAME,
+        found.dialect.name,
+        found.ignored,
+        tuple(narrowed),
+        tuple(notes),
+    )
+
+
+def _canonical(array: np.ndarray, entry: Native) -> np.ndarray:
+    layout = next(name for name, shape in entry.shapes.items() if shape == array.shape)
+    return to_canonical(array, layout).astype(np.float32, copy=False)
+
+
+def _inflated(
+    net: arch.Network, arrays: Mapping[str, np.ndarray], terms: Terms
+) -> tuple[arch.Network, dict[str, np.ndarray]]:
+    """2-D arrays as those of the video network, with a new classifier."""
+    net = arch.with_classes(net, terms.num_classes or net.num_classes)
+    whole = {**arrays, **classifier.fresh(net)}
+    for parameter in arch.parameters(net):
+        if parameter.field == "conv.weight" and parameter.name in arrays:
+            kernel = whole[parameter.name]
+            whole[parameter.name] = inflation.inflate(kernel, parameter.shape[2], terms.inflate)
+    return net, whole
+
+
+def _adapted(
+    weights: Weights, dialect: Dialect, terms: Terms, target: Path
+) -> tuple[arch.Network, Mapping[str, np.ndarray], tuple[str, ...]]:
+    """The weights as the dialect can hold them, and what was done to them."""
+    net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
+    if has_scale(net) and not dialect.has_scale:
+        notes.append(changes.require("fold_scale", terms.allow, target).about)
+        net, arrays = fold_scale(net, arrays)
+    if change := dialect.change.get(net.name):
+        arrays = changes.require(change, terms.allow, target).writing(net, arrays)
+        notes.append(changes.CHANGES[change].about)
+    if dialect.eps is not None and terms.adjust_eps:
+        arrays = changes.shift_variance(net, arrays, dialect.eps, back=True)
+        notes.append(f"variances shifted to {dialect.name}'s eps of {dialect.eps:g}")
+    return net, arrays, tuple(notes)
+
+
+def _export(
+    weights: Weights, target: Path, to: str | None, overwrite: bool, container: str | None
+) -> Report:
+    """Writes a whole model, which has no dialects."""
+    module = exports.EXPORTS[container] if container else exports.for_output(target)
+    assert module is not None
+    if to is not None:
         raise ValueError(
-            f"the dialect {name} has no names for {net.name}, only for"
-            f" {', '.join(dialect.architectures)}."
+            f"{target}: {module.NAME} has names of its own; leave out the dialect {to!r}"
         )
-    return dialect
+    for file in module.files(target):
+        check_target(file, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        module.write(scratch / target.name, weights.net, weights.arrays)
+        written = Weights(
+            weights.net, module.read_back(scratch / target.name, weights.net), module.NAME
+        )
+        _check_equal(weights.arrays, written.arrays, target)
+        os.replace(scratch / target.name, target)
+    finally:
+        shutil.rmtree(scratch)
+    return Report(weights, written, target, weights.notes)
+
+
+def _dialect(to: str | None, container: str, net: arch.Network) -> Dialect:
+    """The dialect of that name, or the usual one of a format for a network."""
+    names = [to] if to else [*USUAL_DIALECTS.get(container, ()), "canonical"]
+    for name in names:
+        if name not in DIALECTS:
+            raise ValueError(
+                f"no such dialect. Expected one of {', '.join(DIALECTS)}. Received: {name!r}."
+            )
+        dialect = DIALECTS[name]
+        if net.name in dialect.architectures and dialect.writable:
+            return dialect
+    reason = (
+        f"has no names for {net.name}, only for {listing(dialect.architectures)}"
+        if dialect.writable
+        else "can only be read"
+    )
+    raise ValueError(f"the dialect {name} {reason}.")
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:

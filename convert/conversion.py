@@ -1,0 +1,116 @@
+"""A whole conversion: read or average, change what was asked for, write, and say what was done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from common import arch
+from common.errors import CheckpointError
+from convert import hub, verify
+from convert.affine import to_affine
+from convert.dialects import DIALECTS
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `python -m convert` is asked for.
+
+    Attributes:
+        inputs: Names or paths; several are averaged.
+        output: The file to write.
+        to: The dialect; None takes the usual one.
+        container: The format; None goes by the ending of `output`.
+        terms: What the files do not say, and what may change.
+        to_affine: Whether batch norm is turned into scale and offset.
+        overwrite: Whether an existing file may be replaced.
+        verify: Whether both sides are run as well.
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+    to: str | None = None
+    container: str | None = None
+    terms: hub.Terms = field(default_factory=hub.Terms)
+    to_affine: bool = False
+    overwrite: bool = False
+    verify: bool = False
+
+
+def run(options: Options) -> str:
+    """Converts, and says what was done, a line for each thing.
+
+    Raises:
+        CheckpointError: An input is damaged or unknown, inputs that are averaged differ in
+            kind, or what was written reads differently.
+        FileExistsError: The output exists and may not be replaced.
+        ValueError: An option is not possible.
+    """
+    weights = _read(options)
+    if options.to_affine:
+        net, arrays = to_affine(weights.net, weights.arrays, options.terms.allow)
+        note = "batch norm turned into scale and offset"
+        weights = replace(weights, net=net, arrays=arrays, notes=(*weights.notes, note))
+    report = hub.write(
+        weights, options.output, options.to, options.overwrite, options.terms, options.container
+    )
+    text = describe(report)
+    return f"{text}\n{verify.verify(report)}" if options.verify else text
+
+
+def average(checkpoints: Sequence[hub.Weights]) -> hub.Weights:
+    """The mean of weights of one network, statistics included, summed in float64.
+
+    Raises:
+        CheckpointError: They are not of one network.
+    """
+    first, *others = checkpoints
+    for other in others:
+        if other.net != first.net:
+            raise CheckpointError(
+                f"only weights of one network can be averaged. Received: {_kind(first)} and"
+                f" {_kind(other)}."
+            )
+    arrays = {}
+    for name in first.arrays:
+        total = np.zeros(first.arrays[name].shape, np.float64)
+        for weights in checkpoints:
+            total += weights.arrays[name]
+        arrays[name] = (total / len(checkpoints)).astype(np.float32)
+    return replace(first, arrays=arrays, notes=(f"the mean of {len(checkpoints)} checkpoints",))
+
+
+def describe(report: hub.Report) -> str:
+    """What was written, for people."""
+    source, target = report.source, report.target
+    lines = [
+        f"{source.format} ({source.dialect}) -> {report.path}: {target.format} ({target.dialect})",
+        f"{target.net.name}, {target.net.num_classes} classes, {target.stream}:"
+        f" {len(target.arrays)} arrays, {target.numbers:,} numbers, read back and found equal",
+    ]
+    if source.ignored:
+        lines.append(f"{len(source.ignored)} arrays passed over: optimiser slots, counters")
+    if source.narrowed:
+        lines.append(f"{len(source.narrowed)} arrays rounded to float32")
+    lines += [f"note: {note}" for note in report.notes]
+    for weights in (source, target):
+        dialect = DIALECTS.get(weights.dialect)
+        if dialect and dialect.eps is not None and "eps" not in " ".join(report.notes):
+            lines.append(
+                f"note: {dialect.name}'s own code has an eps of {dialect.eps:g}, these weights"
+                f" were trained with {_eps(weights.net):g}; --adjust_eps makes up for it"
+            )
+    return "\n".join(lines)
+
+
+def _read(options: Options) -> hub.Weights:
+    checkpoints = [hub.load(name, options.terms) for name in options.inputs]
+    return average(checkpoints) if len(checkpoints) > 1 else checkpoints[0]
+
+
+def _kind(weights: hub.Weights) -> str:
+    return f"{weights.net.name} of {weights.net.num_classes} classes ({weights.stream})"
+
+
+def _eps(net: arch.Network) -> float:
+    return next(c.norm.eps for _, c in arch.convolutions(net) if isinstance(c.norm, arch.Norm))
