@@ -17,6 +17,7 @@ COMMANDS = {
     "multi-evaluate": ("all published evaluations of the sample", "{backend}.multi_evaluate"),
     "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
     "inspect": ("print what a checkpoint holds", "convert.inspect"),
+    "compare": ("say in which arrays two checkpoints differ", "convert.compare"),
 }
 
 BACKENDS = {"tf": ("i3d_tf", "tensorflow"), "torch": ("i3d_torch", "torch")}

@@ -36,7 +36,7 @@ def test_without_a_command_the_status_is_an_error(capsys):
 
 
 def test_an_unknown_command_is_named():
-    with pytest.raises(SystemExit, match=r"Expected one of convert.*Received: 'train'"):
+    with pytest.raises(SystemExit, match=r"Expected one of compare, convert.*Received: 'train'"):
         cli.main(["train"])
 
 

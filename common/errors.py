@@ -7,6 +7,18 @@ class CheckpointError(ValueError):
     """Anything wrong with a weights file; the text names the file and what is wrong."""
 
 
+class UnknownNetworkError(CheckpointError):
+    """Weights that are well-formed, but of no network that is known."""
+
+
+class AmbiguousNetworkError(CheckpointError):
+    """Weights that fit several networks; `names` are those of the architectures."""
+
+    def __init__(self, text: str, names: Iterable[str]):
+        super().__init__(text)
+        self.names = tuple(names)
+
+
 class AssetError(FileNotFoundError):
     """A file that no source could provide; the text names it and every source tried."""
 

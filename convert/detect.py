@@ -15,7 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError, listing
+from common.errors import (
+    AmbiguousNetworkError,
+    CheckpointError,
+    UnknownNetworkError,
+    listing,
+)
 from convert import layouts
 from convert.dialects import DIALECTS, Dialect, Native
 
@@ -56,8 +61,9 @@ def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None
         architecture: Which it is, of several that the names fit; None finds out.
 
     Raises:
-        CheckpointError: No dialect fits; the closest is named, with what is missing, left over
-            or of another shape. Or several architectures fit, and nothing says which it is.
+        CheckpointError: No dialect fits (`UnknownNetworkError`); the closest is named, with what
+            is missing, left over or of another shape. Or several architectures fit, and nothing
+            says which it is (`AmbiguousNetworkError`).
         ValueError: There is no such architecture.
     """
     if architecture is not None:
@@ -74,10 +80,10 @@ def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None
         if fitting:
             return _only(fitting, path, architecture)
     if closest:
-        raise CheckpointError(
+        raise UnknownNetworkError(
             f"{path}: the weights fit no known network. The closest is {closest[1]}."
         )
-    raise CheckpointError(
+    raise UnknownNetworkError(
         f"{path}: no known network has these names: {listing(arrays)}. Known dialects:"
         f" {', '.join(DIALECTS)}."
     )
@@ -94,9 +100,10 @@ def _only(fitting: Sequence[Match], path: Path, architecture: str | None) -> Mat
         raise CheckpointError(
             f"{path}: these are no weights of {architecture}. They fit {', '.join(names)}."
         )
-    raise CheckpointError(
+    raise AmbiguousNetworkError(
         f"{path}: the weights fit several networks, which differ in strides and padding only:"
-        f" {', '.join(names)}. Say which it is with --architecture=NAME."
+        f" {', '.join(names)}. Say which it is with --architecture=NAME.",
+        names,
     )
 
 

@@ -1,0 +1,117 @@
+"""Two checkpoints, held against each other across formats and dialects."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from common import arch
+from common.errors import CheckpointError
+from convert import formats, hub
+from convert.compare import compare
+from parity_tests import randomise
+
+pytestmark = pytest.mark.usefixtures("thin")
+
+
+def _weights(architecture="r2plus1d_18", **changed):
+    net = arch.make(architecture, 7)
+    return hub.Weights(net, randomise.arrays(net) | changed)
+
+
+@pytest.fixture
+def first(tmp_path):
+    hub.write(_weights(), tmp_path / "a.pt")
+    return str(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect"), [("b.pkl", None), ("b.safetensors", "torchvision"), ("b.ckpt", None)]
+)
+def test_the_same_weights_in_another_dialect(tmp_path, first, name, dialect):
+    hub.write(_weights(), tmp_path / name, to=dialect)
+    text, same = compare(first, str(tmp_path / name))
+    assert same
+    lines = text.splitlines()
+    assert lines[0].endswith("a.pt: torch_pt (canonical), r2plus1d_18, 7 classes, rgb")
+    assert lines[2] == "the same numbers under the same names, bit for bit"
+
+
+def test_every_array_that_differs_is_measured(tmp_path, first):
+    arrays = _weights().arrays
+    bias, mean = "Logits.fc.conv.bias", "conv1_spatial.norm.running_mean"
+    changed = {bias: arrays[bias] * np.float32(1.5), mean: arrays[mean].copy()}
+    changed[mean][0] += 1
+    hub.write(_weights(**changed), tmp_path / "b.pt")
+    text, same = compare(first, str(tmp_path / "b.pt"))
+    assert not same
+    lines = text.splitlines()
+    assert lines[2] == "2 of 187 arrays that both have differ:"
+    rows = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[4:]}
+    largest = np.abs(arrays[bias]).max()
+    assert rows[bias] == pytest.approx([largest / 2, 0.5], rel=1e-2)
+    assert rows[mean] == pytest.approx([1, 1 / np.abs(arrays[mean]).max()], rel=1e-2)
+    # The larger of the two comes first.
+    assert list(rows) == [mean, bias]
+
+
+def test_the_sign_of_a_zero_is_a_difference(tmp_path):
+    zero = {"Logits.fc.conv.bias": np.zeros(7, np.float32)}
+    hub.write(_weights(**zero), tmp_path / "a.pt")
+    hub.write(_weights(**{name: -array for name, array in zero.items()}), tmp_path / "b.pt")
+    text, same = compare(str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
+    assert not same and "1 of 187 arrays" in text
+
+
+def test_other_networks_and_classes(tmp_path, first):
+    net = arch.make("r2plus1d_18", 9)
+    hub.write(hub.Weights(net, randomise.arrays(net)), tmp_path / "b.pt")
+    text, same = compare(first, str(tmp_path / "b.pt"))
+    assert not same
+    assert "Logits.fc.conv.bias: [7] in A, [9] in B" in text
+    hub.write(_weights("inception_i3d"), tmp_path / "c.pt")
+    text, same = compare(first, str(tmp_path / "c.pt"))
+    assert not same and "only in A: " in text and "only in B: " in text
+
+
+def test_files_that_fit_several_networks_need_no_flag(tmp_path):
+    weights = _weights("i3d_resnet50_8x8")
+    hub.write(weights, tmp_path / "a.pkl")
+    hub.write(weights, tmp_path / "b.pt")
+    text, same = compare(str(tmp_path / "a.pkl"), str(tmp_path / "b.pt"))
+    assert same
+    assert "(nonlocal_net), i3d_resnet50_8x8 or i3d_resnet50_32x2, 7" in text
+
+
+def test_files_of_no_known_network_are_compared_by_their_names(tmp_path, first):
+    write = formats.FORMATS["safetensors"].write
+    write(tmp_path / "b.safetensors", {"x": np.ones(3, np.float32)})
+    write(tmp_path / "c.safetensors", {"x": np.full(3, 2, np.float32)})
+    text, same = compare(str(tmp_path / "b.safetensors"), str(tmp_path / "c.safetensors"))
+    assert not same and "1 of 1 arrays" in text
+    assert compare(*[str(tmp_path / "b.safetensors")] * 2)[1]
+    assert "only in B: x" in compare(first, str(tmp_path / "b.safetensors"))[0]
+
+
+def test_a_damaged_file_is_an_error_not_a_difference(tmp_path, first):
+    (tmp_path / "b.pt").write_bytes(b"PK\3\4 nothing")
+    with pytest.raises(CheckpointError):
+        compare(first, str(tmp_path / "b.pt"))
+
+
+def test_the_commands_status_says_whether_they_are_the_same(tmp_path):
+    write = formats.FORMATS["safetensors"].write
+    for name, value in (("a", 1), ("b", 1), ("c", 2)):
+        write(tmp_path / f"{name}.safetensors", {"x": np.full(3, value, np.float32)})
+
+    def run(*names):
+        paths = [str(tmp_path / f"{name}.safetensors") for name in names]
+        return subprocess.run(
+            [sys.executable, "-m", "convert.compare", *paths], capture_output=True, text=True
+        )
+
+    assert run("a", "b").returncode == 0
+    assert run("a", "c").returncode == 1
+    done = run("a")
+    assert done.returncode == 1 and "two checkpoints" in done.stdout + done.stderr
