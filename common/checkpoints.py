@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common import assets, label_maps
 from common.assets import Asset
+from common.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.digests import git_blob
 from common.errors import listing
 from common.sources import PackageFile, Source, Url
@@ -16,36 +17,6 @@ RELEASE = (
 
 INDEX = "model.ckpt.index"
 DATA = "model.ckpt.data-00000-of-00001"
-
-
-@dataclasses.dataclass(frozen=True)
-class InputContract:
-    """What the frames of a clip must be before a network sees them.
-
-    Attributes:
-        channels: "rgb", or "flow": x and y displacement to the next frame.
-        channel_order: Of the last axis of a clip.
-        frames: Frames of a clip at evaluation, at most; 64 when training (paper).
-        fps: Frames a second of the video, before the stride.
-        stride: Every so-many-th frame is taken.
-        short_side: The shorter side is resized to it, bilinear; pixels.
-        crop: Side of the centre crop; pixels.
-        value_range: Of the values fed. RGB 0 to 255 is mapped onto it; flow is clipped to
-            +-20 pixels first.
-    """
-
-    channels: str = "rgb"
-    channel_order: str = "RGB"
-    frames: int = 250
-    fps: float = 25.0
-    stride: int = 1
-    short_side: int = 256
-    crop: int = 224
-    value_range: tuple[float, float] = (-1.0, 1.0)
-
-
-RGB_CONTRACT = InputContract()
-FLOW_CONTRACT = InputContract(channels="flow", channel_order="xy")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,16 +13,18 @@ import numpy as np
 from absl import app, flags, logging
 from numpy.typing import NDArray
 
-from common import checkpoints, frames, label_maps, preview, provenance, samples
-from common.checkpoints import FLOW_CONTRACT, RGB_CONTRACT, Checkpoint, InputContract
+from common import arch, checkpoints, contracts, frames, label_maps, preview, provenance, samples
+from common.checkpoints import Checkpoint
+from common.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.errors import AssetError
 from common.files import check_target, write_text
-from common.flags import CHECKPOINT, OUTPUT, OVERWRITE
+from common.flags import ARCHITECTURE, CHECKPOINT, OUTPUT, OVERWRITE
 
 Floats = NDArray[np.float32]
 
-Predict = Callable[[str, Floats], Floats]
-"""A checkpoint (name or path) and a clip [1, T, H, W, C] to logits [num_classes], float32."""
+Predict = Callable[[str, Floats, str | None], Floats]
+"""A checkpoint (name or path), a clip [1, T, H, W, C] and the architecture, where the checkpoint
+does not say it, to logits [num_classes], float32."""
 
 EVAL_TYPES = ("rgb", "rgb600", "flow", "joint")
 
@@ -48,7 +50,7 @@ MAX_FRAMES = flags.DEFINE_integer(
 GIF = flags.DEFINE_string(
     "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
 )
-for _flag in (CHECKPOINT, OUTPUT, OVERWRITE):
+for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE):
     flags.declare_key_flag(_flag.name)
 
 _TOP = 20
@@ -64,6 +66,7 @@ class Options:
     video: str | None = None
     max_frames: int = frames.MAX_FRAMES
     checkpoint: str | None = None
+    architecture: str | None = None
     output: str | None = None
     gif: str | None = None
     overwrite: bool = False
@@ -120,6 +123,7 @@ def main(predict: Predict, backend: str) -> None:
         video=VIDEO.value,
         max_frames=MAX_FRAMES.value,
         checkpoint=CHECKPOINT.value,
+        architecture=ARCHITECTURE.value,
         output=OUTPUT.value,
         gif=GIF.value,
         overwrite=OVERWRITE.value,
@@ -152,10 +156,16 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
     try:
         chosen = {stream: checkpoints.resolve(name) for stream, name in names(options).items()}
         # What is wrong with the weights shows at once, not after a long video.
-        for stream, (path, _) in chosen.items():
-            _check_weights(stream, path)
-        contracts = {stream: _contract(stream, row) for stream, (_, row) in chosen.items()}
-        clips = {stream: _clip(options, stream, contracts[stream]) for stream in chosen}
+        nets = {
+            stream: _network(stream, path, options.architecture)
+            for stream, (path, _) in chosen.items()
+        }
+        expected = {
+            stream: _contract(stream, row, nets[stream]) for stream, (_, row) in chosen.items()
+        }
+        clips = {
+            stream: _clip(options, stream, expected[stream], nets[stream]) for stream in chosen
+        }
     except AssetError as error:
         raise AssetError(f"{error}{_way_out(options, backend)}") from error
     for stream, target in _gifs(options).items():
@@ -164,7 +174,9 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
     logits: dict[str, Floats] = {}
     for stream, (path, _) in chosen.items():
         logging.info("%s: weights %s, clip %s", stream, path, list(clips[stream].shape))
-        logits[stream] = np.asarray(predict(str(path), clips[stream]), np.float32)
+        logits[stream] = np.asarray(
+            predict(str(path), clips[stream], options.architecture), np.float32
+        )
         if not np.isfinite(logits[stream]).all():
             raise ValueError(f"{path}: the {stream} logits are not finite. Check the weights.")
     total: Floats = np.stack(list(logits.values())).sum(axis=0)
@@ -180,7 +192,7 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
                 "max_frames": options.max_frames,
             },
             streams=chosen,
-            contracts=contracts,
+            contracts=expected,
             clips=clips,
         ),
     )
@@ -233,29 +245,34 @@ def _check_source(options: Options) -> None:
         raise FileNotFoundError(f"{options.video}: there is no such video file. Check the path.")
 
 
-def _check_weights(stream: str, path: Path) -> None:
-    """Refuses weights that cannot be read or that take another stream."""
+def _network(stream: str, path: Path, architecture: str | None) -> arch.Network:
+    """The network of weights; refuses those that cannot be read or that take another stream."""
     from convert import hub  # reads any format; it finds published names through `common`
 
-    found = hub.read(path).stream
+    weights = hub.read(path, hub.Terms(architecture=architecture))
+    found = weights.stream
     if found != stream:
         raise ValueError(
             f"{path}: the weights are for another stream. Expected {stream}. Received: {found}."
             f"{f' Use --eval_type={found}.' if found in EVAL_TYPES else ''}"
         )
+    return weights.net
 
 
-def _contract(stream: str, row: Checkpoint | None) -> InputContract:
-    """The row's contract; for a file of somebody's own, that of the published ones."""
+def _contract(stream: str, row: Checkpoint | None, net: arch.Network) -> InputContract:
+    """The row's contract; for a file of somebody's own, what its architecture usually expects."""
     if row:
         return row.contract
-    return FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
+    if net.name == "inception_i3d":
+        return FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
+    return contracts.usual(net.name)
 
 
-def _clip(options: Options, stream: str, contract: InputContract) -> Floats:
+def _clip(options: Options, stream: str, contract: InputContract, net: arch.Network) -> Floats:
     if options.video is None:
         return samples.clip(options.sample, stream, contract, options.max_frames)
-    return frames.clip_from_video(options.video, contract, options.max_frames)
+    least, _, _ = arch.smallest_size(net)
+    return frames.clip_from_video(options.video, contract, options.max_frames, least)
 
 
 def _gifs(options: Options) -> dict[str, Path]:

@@ -55,7 +55,9 @@ def at_hand(tmp_path, monkeypatch):
         arrays[stream] = put(cricket.files[stream], lambda path, clip=clip: np.save(path, clip))
     cricket = dataclasses.replace(cricket, files=arrays)
     monkeypatch.setitem(samples.SAMPLES, "cricket", cricket)
-    monkeypatch.setattr(evaluate_sample, "_check_weights", lambda stream, path: None)
+    monkeypatch.setattr(
+        evaluate_sample, "_network", lambda stream, path, name: arch.make(name or "inception_i3d")
+    )
     return tmp_path
 
 
@@ -67,7 +69,7 @@ class FakePredict:
 
     __module__ = __name__
 
-    def __call__(self, checkpoint, clip):
+    def __call__(self, checkpoint, clip, architecture):
         self.calls.append((checkpoint, clip.shape))
         stream = 2.0 if "flow" in checkpoint else 1.0
         return stream * np.linspace(0, 9, self.classes, dtype=np.float32)
@@ -223,17 +225,44 @@ def test_a_video_is_prepared_as_the_row_says(at_hand, monkeypatch):
     monkeypatch.setitem(checkpoints.CHECKPOINTS, row.name, row)
     seen = []
 
-    def clip_from_video(path, contract, max_frames):
-        seen.append((path, contract, max_frames))
+    def clip_from_video(path, contract, max_frames, min_frames):
+        seen.append((path, contract, max_frames, min_frames))
         return np.zeros((1, 9, 112, 112, 3), np.float32)
 
     monkeypatch.setattr(evaluate_sample.frames, "clip_from_video", clip_from_video)
     (at_hand / "a.mp4").touch()
     options = Options("rgb", video=str(at_hand / "a.mp4"), max_frames=12)
     result = evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-    assert seen == [(str(at_hand / "a.mp4"), other, 12)]
+    assert seen == [(str(at_hand / "a.mp4"), other, 12, 9)]
     assert result.provenance["streams"]["rgb"]["contract"]["fps"] == 10.0
     assert result.provenance["max_frames"] == 12
+
+
+@pytest.mark.parametrize(
+    ("architecture", "mean", "stride", "least"),
+    [("i3d_resnet50_32x2", 114.75, 2, 7), ("r2plus1d_34_vmz", 110.201, 1, 1)],
+)
+def test_a_file_of_ones_own_is_fed_what_its_network_expects(
+    at_hand, monkeypatch, architecture, mean, stride, least
+):
+    seen = []
+
+    def clip_from_video(path, contract, max_frames, min_frames):
+        seen.append((contract.mean[0], contract.stride, min_frames))
+        return np.zeros((1, 9, 112, 112, 3), np.float32)
+
+    monkeypatch.setattr(evaluate_sample.frames, "clip_from_video", clip_from_video)
+    for name in ("a.mp4", "a.pkl"):
+        (at_hand / name).write_bytes(b"x")
+    monkeypatch.setattr(evaluate_sample.provenance, "weights", lambda path, row: {})
+    options = Options(
+        "rgb",
+        video=str(at_hand / "a.mp4"),
+        checkpoint=str(at_hand / "a.pkl"),
+        architecture=architecture,
+    )
+    evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+    assert seen == [(mean, stride, least)]
 
 
 @pytest.mark.parametrize("flag", ["output", "gif"])
@@ -283,7 +312,7 @@ import numpy as np
 from absl import flags
 from common import command, evaluate_sample
 flags.adopt_module_key_flags(evaluate_sample)
-def predict(checkpoint, clip):
+def predict(checkpoint, clip, architecture):
     raise SystemExit("not reached")
 def main(argv):
     command.no_arguments(argv)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import video
-from common.checkpoints import InputContract
+from common.contracts import InputContract
 
 Frames = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -70,10 +70,19 @@ def to_range(frames: Frames, low: float = -1.0, high: float = 1.0) -> NDArray[np
     return unit * np.float32(high - low) + np.float32(low)
 
 
+def to_contract(frames: Frames, contract: InputContract) -> NDArray[np.float32]:
+    """Turns RGB values 0 to 255, channels last, into what the contract says, as float32."""
+    if not contract.mean:
+        return to_range(frames, *contract.value_range)
+    mean, std = (np.asarray(values, np.float32) for values in (contract.mean, contract.std))
+    return (frames.astype(np.float32) - mean) / std
+
+
 def clip_from_video(
     path: str | os.PathLike[str],
     contract: InputContract | None = None,
     max_frames: int | None = MAX_FRAMES,
+    min_frames: int = MIN_FRAMES,
 ) -> NDArray[np.float32]:
     """Reads a video as one clip: resampled, resized and cropped as the contract says.
 
@@ -83,13 +92,14 @@ def clip_from_video(
         path: The video file.
         contract: Rate, short side, crop and value range; None is InceptionI3D's RGB stream.
         max_frames: Takes so many frames from the beginning; None takes all.
+        min_frames: What the network needs at least.
 
     Returns:
         [1, T, crop, crop, 3] float32 in the contract's range.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Not a video (`VideoError`), fewer than 9 frames, or a contract for flow.
+        ValueError: Not a video (`VideoError`), too few frames, or a contract for flow.
     """
     contract = contract or InputContract()
     if contract.channels != "rgb":
@@ -97,18 +107,17 @@ def clip_from_video(
             f"{path}: a video holds RGB frames, the checkpoint expects {contract.channels}. "
             "Choose an RGB checkpoint."
         )
-    low, high = contract.value_range
     rate = contract.fps / contract.stride
     kept = []
     for frame in video.read_frames(path, fps=rate, max_frames=max_frames):
         resized = resize_short_side(frame[None], contract.short_side)
-        kept.append(to_range(center_crop(resized, contract.crop), low, high)[0])
-    if len(kept) < MIN_FRAMES:
+        kept.append(to_contract(center_crop(resized, contract.crop), contract)[0])
+    if len(kept) < min_frames:
         limit = "" if max_frames is None else f" and --max_frames={max_frames}"
         raise ValueError(
-            f"{path}: too short. Expected at least {MIN_FRAMES} frames, got {len(kept)} at "
+            f"{path}: too short. Expected at least {min_frames} frames, got {len(kept)} at "
             f"{rate:g} frames a second{limit}. Choose a longer video"
-            f"{' or a larger --max_frames' if max_frames and max_frames < MIN_FRAMES else ''}."
+            f"{' or a larger --max_frames' if max_frames and max_frames < min_frames else ''}."
         )
     return np.stack(kept)[None]
 

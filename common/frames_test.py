@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from common import frames
-from common.checkpoints import FLOW_CONTRACT, InputContract
+from common.contracts import FLOW_CONTRACT, InputContract
 
 SIZES = [((24, 33), 16), ((33, 24), 16), ((17, 17), 40), ((19, 50), 7), ((10, 31), 25)]
 
@@ -74,6 +74,15 @@ def test_to_range():
     np.testing.assert_allclose(frames.to_range(levels), [-1, -0.6, 1], rtol=0, atol=1e-7)
     np.testing.assert_allclose(frames.to_range(levels, 0, 1), [0, 0.2, 1], rtol=0, atol=1e-7)
     assert frames.to_range(levels).dtype == np.float32
+
+
+def test_values_are_standardised_where_the_contract_has_a_mean():
+    contract = InputContract(mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 5.0))
+    pixels = np.array([[[[3, 10, 255]]]], np.uint8)
+    expected = np.array([[[[1.0, 2.0, 50.4]]]], np.float32)
+    np.testing.assert_allclose(frames.to_contract(pixels, contract), expected, rtol=1e-6)
+    plain = frames.to_contract(pixels, InputContract(value_range=(0.0, 1.0)))
+    np.testing.assert_allclose(plain, pixels / 255, rtol=1e-6)
 
 
 def test_wrong_axes():

@@ -44,10 +44,10 @@ def run(folder: Path, sample: str, predict: Predict, backend: str) -> int:
     """
     computed: dict[tuple[str, tuple[int, ...]], Floats] = {}
 
-    def once(checkpoint: str, clip: Floats) -> Floats:
+    def once(checkpoint: str, clip: Floats, architecture: str | None) -> Floats:
         key = (checkpoint, clip.shape)  # joint takes what rgb and flow have computed
         if key not in computed:
-            computed[key] = np.asarray(predict(checkpoint, clip), np.float32)
+            computed[key] = np.asarray(predict(checkpoint, clip, architecture), np.float32)
         return computed[key]
 
     failed: dict[str, str] = {}

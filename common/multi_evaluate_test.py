@@ -19,7 +19,7 @@ def seen(monkeypatch):
         found.append(options)
         total = 0
         for name in evaluate_sample.names(options).values():
-            total = total + predict(name, np.zeros((1, 9, 4, 4, 3), np.float32))
+            total = total + predict(name, np.zeros((1, 9, 4, 4, 3), np.float32), None)
         return Result(total, ("a", "b"), {})
 
     monkeypatch.setattr(evaluate_sample, "evaluate", evaluate)
@@ -29,7 +29,7 @@ def seen(monkeypatch):
 def test_every_combination_is_written(tmp_path, seen, capsys):
     calls = []
 
-    def predict(checkpoint, clip):
+    def predict(checkpoint, clip, architecture):
         calls.append(checkpoint)
         return np.array([1, 2], np.float32)
 
@@ -52,7 +52,7 @@ def test_false_means_false():
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path, seen, capsys):
-    def predict(checkpoint, clip):
+    def predict(checkpoint, clip, architecture):
         if checkpoint == "flow_scratch":
             raise FileNotFoundError("no flow_scratch here")
         return np.array([1, 2], np.float32)

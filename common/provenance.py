@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checkpoints import Checkpoint, InputContract
+from common.checkpoints import Checkpoint
+from common.contracts import InputContract
 from common.digests import sha256
 
 # The distributions whose versions can change a number.

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from common import assets, frames
 from common.assets import Asset
-from common.checkpoints import RELEASE, RGB_CONTRACT, InputContract
+from common.checkpoints import RELEASE
+from common.contracts import RGB_CONTRACT, InputContract
 from common.digests import git_blob
 from common.errors import listing
 from common.sources import PackageFile, Url
@@ -108,6 +109,11 @@ def clip(
     path = assets.fetch(asset(name, stream))
     if path.suffix != ".npy":
         return frames.clip_from_video(path, contract, max_frames)
+    if contract.mean or contract.value_range != RGB_CONTRACT.value_range:
+        raise ValueError(
+            f"the sample {name} is an array in [-1, 1], and the weights expect values of"
+            f" {contract.values}. Use --sample=backflip or --video."
+        )
     array = np.asarray(np.load(path, allow_pickle=False), np.float32)
     if max_frames is not None and max_frames < frames.MIN_FRAMES:
         raise ValueError(

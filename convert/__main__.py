@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from common import arch, command
-from common.flags import INPUT, OUTPUT, OVERWRITE
+from common import command
+from common.flags import ARCHITECTURE, INPUT, OUTPUT, OVERWRITE
 from convert import changes, conversion, hub, inflation, listing
 from convert.dialects import DIALECTS
 from convert.exports import EXPORTS
@@ -31,9 +31,6 @@ FORMAT = flags.DEFINE_enum(
     None,
     [name for name, module in {**FORMATS, **EXPORTS}.items() if module.SUFFIXES],
     "Format to write; by default what the ending of --output says.",
-)
-ARCHITECTURE = flags.DEFINE_enum(
-    "architecture", None, list(arch.ARCHITECTURES), "Which network it is, of several that fit."
 )
 ALLOW = flags.DEFINE_multi_enum(
     "allow",
@@ -55,7 +52,7 @@ INFLATE = flags.DEFINE_enum(
 )
 VERIFY = flags.DEFINE_bool("verify", False, "Run the network with both files and compare.")
 LIST = flags.DEFINE_bool("list", False, "Print formats, dialects and architectures.")
-for _flag in (INPUT, OUTPUT, OVERWRITE):
+for _flag in (INPUT, OUTPUT, OVERWRITE, ARCHITECTURE):
     flags.declare_key_flag(_flag.name)
 
 

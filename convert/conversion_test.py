@@ -309,6 +309,21 @@ def test_both_sides_are_run(tmp_path):
 
 
 @thin
+@pytest.mark.parametrize(
+    ("name", "needs", "endpoints"),
+    [("a.onnx", "onnxruntime", 2), ("a.savedmodel", "tensorflow", 3)],
+)
+def test_a_whole_model_runs_in_its_own_runtime(tmp_path, name, needs, endpoints):
+    pytest.importorskip(needs, reason="the runtime of this format")
+    pytest.importorskip("sonnet", reason="needs the extra 'tf'")
+    hub.write(_weights("r2plus1d_18"), tmp_path / "a.pt")
+    options = conversion.Options((str(tmp_path / "a.pt"),), str(tmp_path / name), verify=True)
+    line = conversion.run(options).splitlines()[-1]
+    assert f"target in {needs}" in line and f"of {endpoints} endpoints" in line
+    assert float(line.split("difference ")[1].split()[0]) <= 1e-5
+
+
+@thin
 def test_a_different_side_is_seen():
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     one, other = _weights("r2plus1d_18"), _weights("r2plus1d_18", seed=1)

@@ -1,12 +1,81 @@
-"""What can be converted, as text: formats, dialects and architectures, from their registries."""
+"""What can be converted, as text, from the registries: for the terminal and for the README.
 
+    python -m convert.listing README.md
+
+writes the README's table of architectures anew.
+"""
+
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
-from common import arch
+from common import arch, contracts
+from common.checkpoints import CHECKPOINTS
+from common.files import write_text
 from convert.dialects import DIALECTS
 from convert.exports import EXPORTS
 from convert.formats import FORMATS
+
+BEGIN, END = "<!-- architectures: make readme -->", "<!-- end of architectures -->"
+
+# Variants that have the parameters and the cost of the row above, or nearly so.
+_VARIANTS = ("_symmetric", "_affine", "_padded")
+
+
+def architectures() -> str:
+    """The table of architectures, as Markdown.
+
+    A multiply-add counts as one operation, as in the papers. Dialects that are ours and hold every
+    architecture are left out.
+    """
+    header = (
+        "| architecture | also | parameters | clip | GFLOPs | values | weights that people own |"
+    )
+    lines = [header, "|---|---|---|---|---|---|---|"]
+    names = [name for name in arch.ARCHITECTURES if not name.endswith(_VARIANTS)]
+    for name in names:
+        also = [other for other in arch.ARCHITECTURES if other in {name + v for v in _VARIANTS}]
+        net, contract = arch.make(name), contracts.usual(name)
+        size = (contract.frames, contract.crop, contract.crop)
+        stride = f" of every {contract.stride}" if contract.stride > 1 else ""
+        cells = [
+            f"`{name}`",
+            ", ".join(f"`{other.removeprefix(name)}`" for other in also),
+            f"{arch.count(net):,}",
+            f"{contract.frames}{stride}, {contract.crop}²",
+            f"{arch.multiply_adds(net, size) / 1e9:.1f}",
+            contract.values,
+            ", ".join(_owned([name, *also])),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _owned(names: Sequence[str]) -> list[str]:
+    """Published checkpoints, and dialects in which others published theirs."""
+    dialects = [
+        dialect.name
+        for dialect in DIALECTS.values()
+        if set(names) & set(dialect.architectures)
+        and set(dialect.architectures) != set(arch.ARCHITECTURES)
+        and not dialect.inflates
+    ]
+    published = [row.name for row in CHECKPOINTS.values() if row.architecture in names]
+    return [*(f"`{name}`" for name in published), *dialects]
+
+
+def readme(text: str) -> str:
+    """A README with its table of architectures as it is today.
+
+    Raises:
+        ValueError: The marks around the table are not there.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the text has no {BEGIN} and {END} around its table")
+    return f"{before}{BEGIN}\n{architectures()}\n{END}{after}"
 
 
 def table() -> str:
@@ -25,12 +94,12 @@ def table() -> str:
         )
         for name, dialect in DIALECTS.items()
     ]
-    architectures = [(name, f"{arch.count(make()):,}") for name, make in arch.ARCHITECTURES.items()]
+    networks = [(name, f"{arch.count(make()):,}") for name, make in arch.ARCHITECTURES.items()]
     return "\n\n".join(
         [
             _block("formats", ("name", "", "endings"), formats),
             _block("dialects", ("name", "", "whose", "architectures"), dialects),
-            _block("architectures", ("name", "parameters"), architectures),
+            _block("architectures", ("name", "parameters"), networks),
         ]
     )
 
@@ -54,3 +123,8 @@ def _block(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
         for line in lines
     ]
     return "\n".join([f"{title}:", *text])
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    write_text(path, readme(path.read_text(encoding="utf-8")))

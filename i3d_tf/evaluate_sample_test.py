@@ -14,18 +14,18 @@ def test_predict_feeds_the_clip_in_the_order_of_the_backend(monkeypatch):
     clip = np.arange(9 * 8 * 6 * 3, dtype=np.float32).reshape(1, 9, 8, 6, 3)
     seen = []
 
-    def load(checkpoint):
+    def load(checkpoint, architecture):
         def model(clips):
-            seen.append((checkpoint, list(clips.shape), float(clips[0, 2, 3, 4, 1])))
+            seen.append((checkpoint, architecture, list(clips.shape), float(clips[0, 2, 3, 4, 1])))
             return tf.zeros([1, 7]), {}
 
         return model
 
     monkeypatch.setattr(i3d_tf, "load", load)
-    logits = evaluate_sample.predict("name", clip)
+    logits = evaluate_sample.predict("name", clip, "r2plus1d_18")
     assert isinstance(logits, np.ndarray)
     assert (logits.shape, logits.dtype) == ((7,), np.float32)
-    assert seen == [("name", [1, 9, 8, 6, 3], clip[0, 2, 3, 4, 1])]
+    assert seen == [("name", "r2plus1d_18", [1, 9, 8, 6, 3], clip[0, 2, 3, 4, 1])]
 
 
 def test_the_commands_show_their_flags():
@@ -33,7 +33,15 @@ def test_the_commands_show_their_flags():
         return {flag.name for flag in flags.FLAGS.get_key_flags_for_module(module.__name__)}
 
     assert names(evaluate_sample) == {
-        *("checkpoint", "eval_type", "gif", "imagenet_pretrained", "max_frames", "output"),
+        *(
+            "architecture",
+            "checkpoint",
+            "eval_type",
+            "gif",
+            "imagenet_pretrained",
+            "max_frames",
+            "output",
+        ),
         *("overwrite", "sample", "video"),
     }
     assert names(multi_evaluate) == {"output_dir", "sample"}

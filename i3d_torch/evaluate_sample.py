@@ -20,9 +20,9 @@ from common import command, evaluate_sample
 flags.adopt_module_key_flags(evaluate_sample)
 
 
-def predict(checkpoint: str, clip: np.ndarray) -> np.ndarray:
+def predict(checkpoint: str, clip: np.ndarray, architecture: str | None = None) -> np.ndarray:
     """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
-    model = i3d_torch.load(checkpoint)
+    model = i3d_torch.load(checkpoint, architecture)
     channels_first = np.ascontiguousarray(np.moveaxis(clip, -1, 1))
     with torch.inference_mode():
         logits, _ = model(torch.from_numpy(channels_first))

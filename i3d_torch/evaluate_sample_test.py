@@ -13,18 +13,18 @@ def test_predict_feeds_the_clip_in_the_order_of_the_backend(monkeypatch):
     clip = np.arange(9 * 8 * 6 * 3, dtype=np.float32).reshape(1, 9, 8, 6, 3)
     seen = []
 
-    def load(checkpoint):
+    def load(checkpoint, architecture):
         def model(clips):
-            seen.append((checkpoint, list(clips.shape), clips[0, 1, 2, 3, 4].item()))
+            seen.append((checkpoint, architecture, list(clips.shape), clips[0, 1, 2, 3, 4].item()))
             return torch.zeros(1, 7), {}
 
         return model
 
     monkeypatch.setattr(i3d_torch, "load", load)
-    logits = evaluate_sample.predict("name", clip)
+    logits = evaluate_sample.predict("name", clip, "r2plus1d_18")
     assert isinstance(logits, np.ndarray)
     assert (logits.shape, logits.dtype) == ((7,), np.float32)
-    assert seen == [("name", [1, 3, 9, 8, 6], clip[0, 2, 3, 4, 1])]
+    assert seen == [("name", "r2plus1d_18", [1, 3, 9, 8, 6], clip[0, 2, 3, 4, 1])]
 
 
 def test_the_commands_show_their_flags():
@@ -32,7 +32,15 @@ def test_the_commands_show_their_flags():
         return {flag.name for flag in flags.FLAGS.get_key_flags_for_module(module.__name__)}
 
     assert names(evaluate_sample) == {
-        *("checkpoint", "eval_type", "gif", "imagenet_pretrained", "max_frames", "output"),
+        *(
+            "architecture",
+            "checkpoint",
+            "eval_type",
+            "gif",
+            "imagenet_pretrained",
+            "max_frames",
+            "output",
+        ),
         *("overwrite", "sample", "video"),
     }
     assert names(multi_evaluate) == {"output_dir", "sample"}
