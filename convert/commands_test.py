@@ -81,4 +81,19 @@ def test_inspect_lists_a_file_of_no_known_network_too(tmp_path):
     done = _run("convert.inspect", path)
     assert done.returncode == 1
     assert done.stdout.split() == ["some.weight", "float32", "[2,", "3]"]
-    assert "no known network has these names: some.weight" in done.stderr
+    assert "no dialect of a known network has these names: some.weight" in done.stderr
+
+
+def test_inspect_shows_names_and_does_not_obey_them(tmp_path):
+    path = tmp_path / "other.safetensors"
+    names = {
+        "\x1b[2J\x1b]0;title\x07": r"\x1b[2J\x1b]0;title\x07",
+        "line\nclasses: 400": r"line\nclasses: 400     ",  # as wide as the first
+        "größe.权重": "größe.权重               ",
+    }
+    formats.for_output(path).write(path, {name: np.zeros(3, np.float32) for name in names})
+    done = _run("convert.inspect", path)
+    assert done.returncode == 1
+    assert done.stdout == "".join(f"{shown}  float32  [3]\n" for shown in names.values()) + "\n"
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable() and r"\x1b[2J" in line and "größe.权重" in line

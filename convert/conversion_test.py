@@ -45,7 +45,7 @@ def test_a_file_that_fits_several_networks_asks_which(tmp_path):
         hub.read(path)
     read = hub.read(path, hub.Terms(architecture="i3d_resnet50_32x2"))
     assert read.net.name == "i3d_resnet50_32x2"
-    with pytest.raises(CheckpointError, match=r"no weights of r2plus1d_18. They fit"):
+    with pytest.raises(CheckpointError, match=r"no dialect of r2plus1d_18 has these names"):
         hub.read(path, hub.Terms(architecture="r2plus1d_18"))
     with pytest.raises(ValueError, match="no such architecture"):
         hub.read(path, hub.Terms(architecture="resnet"))

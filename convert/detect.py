@@ -69,7 +69,8 @@ def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None
     if architecture is not None:
         arch.make(architecture)  # says so where there is none
     closest: tuple[int, str] | None = None
-    for _, group in itertools.groupby(_candidates(arrays, path), lambda found: found[0]):
+    candidates = _candidates(arrays, path, architecture)
+    for _, group in itertools.groupby(candidates, lambda found: found[0]):
         fitting = []
         for _, candidate in group:
             problems, found = _differences(candidate, arrays)
@@ -78,28 +79,23 @@ def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None
             elif closest is None or found > closest[0]:
                 closest = found, f"{candidate.dialect.name} {candidate.net.name}: {problems}"
         if fitting:
-            return _only(fitting, path, architecture)
+            return _only(fitting, path)
     if closest:
-        raise UnknownNetworkError(
-            f"{path}: the weights fit no known network. The closest is {closest[1]}."
-        )
+        what = f"are not those of {architecture}" if architecture else "fit no known network"
+        raise UnknownNetworkError(f"{path}: the weights {what}. The closest is {closest[1]}.")
     raise UnknownNetworkError(
-        f"{path}: no known network has these names: {listing(arrays)}. Known dialects:"
-        f" {', '.join(DIALECTS)}."
+        f"{path}: no dialect of {architecture or 'a known network'} has these names:"
+        f" {listing(arrays)}. Known dialects: {', '.join(DIALECTS)}."
     )
 
 
-def _only(fitting: Sequence[Match], path: Path, architecture: str | None) -> Match:
+def _only(fitting: Sequence[Match], path: Path) -> Match:
     """The one of several networks with the same names and shapes that is meant."""
     names = [found.net.name for found in fitting]
-    wanted = [architecture] if architecture else _hinted(names, path.name.lower())
+    wanted = _hinted(names, path.name.lower())
     chosen = [found for found in fitting if found.net.name in wanted]
     if len(chosen) == 1:
         return chosen[0]
-    if architecture:
-        raise CheckpointError(
-            f"{path}: these are no weights of {architecture}. They fit {', '.join(names)}."
-        )
     raise AmbiguousNetworkError(
         f"{path}: the weights fit several networks, which differ in strides and padding only:"
         f" {', '.join(names)}. Say which it is with --architecture=NAME.",
@@ -120,7 +116,7 @@ def _hinted(names: Sequence[str], file_name: str) -> list[str]:
 
 
 def _candidates(
-    arrays: Mapping[str, np.ndarray], path: Path
+    arrays: Mapping[str, np.ndarray], path: Path, asked: str | None
 ) -> Iterator[tuple[tuple[str, str], Match]]:
     """Networks whose first or last kernel is in the file, by the place where they are."""
     present = [w for w in WRAPPERS if any(name.startswith(w) for name in arrays)]
@@ -128,6 +124,8 @@ def _candidates(
         for scope in dict.fromkeys((*dialect.scopes.values(), *dialect.other_scopes)):
             place = wrapper + scope
             for architecture in _architectures(arrays, dialect, place, path):
+                if asked not in (None, architecture):
+                    continue
                 net = _size(architecture, dialect, place, arrays)
                 if net:
                     natives = tuple(dialect.natives(net, place))

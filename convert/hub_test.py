@@ -181,7 +181,7 @@ def _broken(weights, change):
         ),
         (
             lambda a: [a.pop(name) for name in list(a) if "7x7" in name or "logits" in name],
-            "no known network has these names",
+            "no dialect of a known network has these names",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """Dialects: names and layouts of parameters, a file for each family of checkpoints."""
 
-from convert.dialects.caffe2 import CAFFE2, NONLOCAL_NET, VMZ
+from convert.dialects.caffe2 import CAFFE2, NONLOCAL_NET, PYSLOWFAST_CAFFE2, VMZ
 from convert.dialects.canonical import CANONICAL
 from convert.dialects.dialect import Dialect, Native, has_scale, to_native
 from convert.dialects.flax import FLAX
@@ -21,7 +21,15 @@ from convert.dialects.sonnet import SONNET
 _ALL = (
     *(CANONICAL, SONNET, LINEN, CAFFE2),
     *(KINETICS_I3D, KINETICS_I3D_600, PIERGIAJ, HASSONY2, FLAX, MINDSPORE, MINDSPORE_FINETUNED),
-    *(NONLOCAL_NET, RESNET3D, CAOLIANGJIE_I3D, PYSLOWFAST, PYTORCHVIDEO, MMACTION2),
+    *(
+        NONLOCAL_NET,
+        PYSLOWFAST_CAFFE2,
+        RESNET3D,
+        CAOLIANGJIE_I3D,
+        PYSLOWFAST,
+        PYTORCHVIDEO,
+        MMACTION2,
+    ),
     *(VMZ, TORCHVISION, CAOLIANGJIE_R2PLUS1D),
     *(GLUONCV_INCEPTION, GLUONCV_RESNET),
     *(SLIM_INCEPTION_V1, GOOGLENET, RESNET_2D),

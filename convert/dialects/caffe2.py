@@ -60,6 +60,13 @@ NONLOCAL_NET = Dialect(
     ignored=("*_momentum", "lr", "model_iter"),
 )
 
+PYSLOWFAST_CAFFE2 = replace(
+    NONLOCAL_NET,
+    name="pyslowfast_caffe2",
+    about="the Caffe2 pickles of facebookresearch/SlowFast's model zoo, whose pool1 pads",
+    architectures=tuple(name for name in arch.I3D_RESNETS if name.endswith("8x8_padded")),
+)
+
 VMZ = replace(
     NONLOCAL_NET,
     name="vmz",

@@ -88,6 +88,11 @@ EXAMPLES = {
         "nonlocal_conv4_5_bn_rm": (1024,),
         "pred_w": (400, 2048),
     }),
+    "pyslowfast_caffe2": ("i3d_resnet50_nl_8x8_padded", 327, {
+        "res_conv1_bn_s": (64,),
+        "nonlocal_conv4_5_out_w": (1024, 512, 1, 1, 1),
+        "pred_b": (400,),
+    }),
     "resnet3d": ("i3d_resnet50_nl_32x2", 327, {
         "conv1.weight": (64, 3, 5, 7, 7),
         "bn1.running_var": (64,),
