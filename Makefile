@@ -5,7 +5,7 @@ comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install sample test test-slow test-alone check format bench fuzz clean
+.PHONY: readme install sample test test-slow test-alone test-judges check format bench fuzz clean
 
 install: $(STAMP)
 
@@ -25,14 +25,20 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# In environments that have one framework alone, or none.
+# In environments that have one framework alone, or none. What reads and writes bytes is tested in
+# the one that has none.
 test-alone: test-alone-base test-alone-torch test-alone-tf
 
+ALONE := common convert parity_tests --ignore=convert/formats --ignore=convert/every_pair_test.py
 test-alone-base: TESTS = common convert
-test-alone-torch: TESTS = common convert i3d_torch parity_tests
-test-alone-tf: TESTS = common convert i3d_tf parity_tests
+test-alone-torch: TESTS = $(ALONE) i3d_torch
+test-alone-tf: TESTS = $(ALONE) i3d_tf
 test-alone-%: $(VENV)-%/installed
 	$(VENV)-$*/bin/python -m pytest -m "not slow" $(TESTS) $(ARGS)
+
+# With the software whose formats the converter writes; there, a judge that is missing fails.
+test-judges: $(VENV)-judges/installed
+	I3D_JUDGES=1 $(VENV)-judges/bin/python -m pytest -m judged convert $(ARGS)
 
 .PRECIOUS: $(VENV)-%/installed
 $(VENV)-%/installed: setup.py constraints.txt
@@ -50,11 +56,17 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/python benchmarks/conversion.py
+	@mkdir -p benchmarks/results
+	$(BIN)/python benchmarks/conversion.py --results=benchmarks/results/conversion.md
+	$(BIN)/python benchmarks/streaming.py --results=benchmarks/results/streaming.md
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install
 	$(BIN)/python -m convert.formats.fuzz $(ARGS)
+
+# The README's table of architectures, from the registry.
+readme: install
+	$(BIN)/python -m convert.listing README.md
 
 clean:
 	rm -rf $(VENV) $(VENV)-* build *.egg-info

@@ -9,6 +9,8 @@ TORCH = ["torch>=2.4"]
 # safetensors is the judge of what we write; to read and write it we need no package.
 TEST = ["hypothesis", "pytest", "safetensors"]
 DEV = [*TEST, "mypy", "ruff"]
+# The software that other formats belong to, torch among it; the tests ask it, nothing else does.
+JUDGES = [*TORCH, "flax", "mindspore", "onnx", "onnxruntime"]
 
 setup(
     name="i3d",
@@ -33,6 +35,13 @@ setup(
         "opencv-contrib-python",
         "tqdm",
     ],
-    extras_require={"tf": TF, "torch": TORCH, "all": TF + TORCH, "test": TEST, "dev": DEV},
+    extras_require={
+        "tf": TF,
+        "torch": TORCH,
+        "all": TF + TORCH,
+        "test": TEST,
+        "dev": DEV,
+        "judges": JUDGES,
+    },
     entry_points={"console_scripts": ["i3d = common.cli:main"]},
 )

@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from common.printable import printable
+
 # What a user can put right; anything else is a bug and keeps its traceback.
 # (CheckpointError and VideoError are ValueErrors, AssetError is a FileNotFoundError.)
 _FOR_THE_USER = (ValueError, OSError, ImportError)
@@ -65,5 +67,6 @@ def _describe(module: ModuleType) -> None:
 
 
 def _complain(text: str) -> int:
-    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
+    # A text may quote a file's names, or its own path.
+    print(f"error: {printable(' '.join(text.splitlines()))}", file=sys.stderr, flush=True)
     return 1

@@ -44,6 +44,12 @@ def test_an_error_of_the_user_is_one_line(error):
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: a b\n")
 
 
+def test_an_error_moves_no_cursor():
+    done = _run("raise ValueError('clears: \\x1b[2J, rückt: \\r\\x08\\u202e')")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: clears: \\x1b[2J, rückt:  \\x08\\u202e\n"
+
+
 def test_a_bug_keeps_its_traceback():
     done = _run("raise KeyError('x')")
     assert done.returncode == 1

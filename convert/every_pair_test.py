@@ -85,7 +85,7 @@ def test_every_format_of_every_architecture(tmp_path, container, architecture):
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
-@pytest.mark.parametrize(("source", "target"), itertools.product(WRITTEN, [*WRITTEN, "onnx"]))
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(WRITTEN, [*WRITTEN, "onnx"])))
 def test_every_ordered_pair_of_formats(tmp_path, source, target, architecture):
     _convert(tmp_path, source, target, architecture)
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from absl import app
 
 from common import arch, checkpoints, command
+from common.printable import printable
 from convert import formats, hub
 
 
 def table(path: Path) -> str:
     """Native names, shapes and types of a file, a line each."""
     arrays = formats.detect(path).read(path)
-    width = max(len(name) for name in arrays)
+    rows = [(printable(name), array) for name, array in arrays.items()]
+    width = max(len(name) for name, _ in rows)
     return "\n".join(
-        f"{name:{width}}  {array.dtype.name}  {list(array.shape)}" for name, array in arrays.items()
+        f"{name:{width}}  {array.dtype.name}  {list(array.shape)}" for name, array in rows
     )
 
 

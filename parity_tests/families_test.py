@@ -20,7 +20,7 @@ USUAL = (2, 16, 64, 75, 3)
 # gradients agree to 1e-5; one flip late in a tiny net of 152 layers was seen to move a kernel's
 # gradient by 3e-2 of its norm.
 GRADIENT_TOLERANCE = 5e-2
-MEDIAN_TOLERANCE = 1e-3
+MEDIAN_TOLERANCE = 5e-3
 
 # One of each family and its oddest member.
 FULL = (
@@ -78,7 +78,8 @@ def test_tiny_network(on_tf, on_torch, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_full_network(on_tf, on_torch, name):
-    _agree(on_tf, on_torch, arch.make(name), (1, 16, 112, 113, 3))
+    # The largest have a hundred million weights; what they see can be small.
+    _agree(on_tf, on_torch, arch.make(name), (1, 16, 64, 75, 3))
 
 
 @pytest.mark.parametrize("name", ["i3d_resnet50_nl_8x8", "i3d_resnet50_8x8_affine", "r2plus1d_18"])

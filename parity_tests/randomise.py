@@ -41,6 +41,8 @@ def _gains(net: arch.Network) -> dict[tuple[str, ...], float]:
             case arch.NonLocal():
                 gains[node.name, node.out.name] = 0.2
                 gains |= {(node.name, conv.name): 0.15 for conv in (node.theta, node.phi)}
+            case arch.Head():
+                gains[node.name, node.conv.name] = 0.3
     return gains
 
 

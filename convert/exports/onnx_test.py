@@ -33,38 +33,46 @@ def fits(net, length):
         return False
 
 
-def judge(model):
-    """An onnxruntime session of a file or its bytes."""
-    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+@pytest.fixture
+def session(judge):
+    """A function from a file or its bytes to an onnxruntime session."""
+    runtime = judge("onnxruntime")
     runtime.set_default_logger_severity(4)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # its threads would keep torch's waiting
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda model: runtime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
 
 
-def on_torch():
-    pytest.importorskip("torch", reason="needs the extra 'torch'")
+@pytest.fixture
+def on_torch(judge):
+    judge("torch")
     return importlib.import_module("parity_tests.on_torch")
+
+
+@pytest.fixture
+def assert_same_as_torch(session, on_torch):
+    def check(path, net, arrays, batches):
+        model = session(path)
+        assert [value.name for value in model.get_inputs()] == ["clips"]
+        assert [value.name for value in model.get_outputs()] == ["logits", "features"]
+        for shape in batches:
+            clips = randomise.clips((*shape, net.in_channels))
+            logits, endpoints = on_torch.inference(net, arrays, clips)
+            got_logits, got_features = model.run(None, {"clips": channels_first(clips)})
+            assert_close(got_logits, logits, f"{shape} logits")
+            assert_close(got_features, channels_first(endpoints["Features"]), f"{shape} features")
+
+    return check
 
 
 def channels_first(x):
     return np.ascontiguousarray(np.moveaxis(x, -1, 1))
 
 
-def assert_same_as_torch(path, net, arrays, batches):
-    session, backend = judge(path), on_torch()
-    assert [value.name for value in session.get_inputs()] == ["clips"]
-    assert [value.name for value in session.get_outputs()] == ["logits", "features"]
-    for shape in batches:
-        clips = randomise.clips((*shape, net.in_channels))
-        logits, endpoints = backend.inference(net, arrays, clips)
-        got_logits, got_features = session.run(None, {"clips": channels_first(clips)})
-        assert_close(got_logits, logits, f"{shape} logits")
-        assert_close(got_features, channels_first(endpoints["Features"]), f"{shape} features")
-
-
 @pytest.mark.parametrize("name", arch.ARCHITECTURES)
-def test_onnxruntime_gets_the_same_results(tmp_path, name):
+def test_onnxruntime_gets_the_same_results(tmp_path, name, assert_same_as_torch):
     net = network(name)
     arrays, path = randomise.arrays(net), tmp_path / "m.onnx"
     onnx.write(path, net, arrays)
@@ -72,7 +80,7 @@ def test_onnxruntime_gets_the_same_results(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_onnxruntime_gets_the_same_results_of_a_full_network(tmp_path):
+def test_onnxruntime_gets_the_same_results_of_a_full_network(tmp_path, assert_same_as_torch):
     net = arch.inception_i3d(400)
     arrays, path = randomise.arrays(net), tmp_path / "m.onnx"
     onnx.write(path, net, arrays)
@@ -80,7 +88,7 @@ def test_onnxruntime_gets_the_same_results_of_a_full_network(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [False, True])
-def test_other_channels_and_scales(tmp_path, scale):
+def test_other_channels_and_scales(tmp_path, scale, assert_same_as_torch):
     net = arch.narrow(arch.inception_i3d(3, in_channels=2, scale=scale), 16)
     arrays, path = randomise.arrays(net), tmp_path / "m.onnx"
     onnx.write(path, net, arrays)
@@ -88,15 +96,15 @@ def test_other_channels_and_scales(tmp_path, scale):
 
 
 @pytest.mark.parametrize("name", arch.ARCHITECTURES)
-def test_official_checker_accepts_it(tmp_path, name):
-    official = pytest.importorskip("onnx", reason="needs onnx")
+def test_official_checker_accepts_it(tmp_path, name, judge):
+    official = judge("onnx")
     net = network(name)
     onnx.write(tmp_path / "m.onnx", net, randomise.arrays(net))
     official.checker.check_model(tmp_path / "m.onnx", full_check=True)
 
 
-def test_official_package_finds_names_and_sizes(tmp_path):
-    official = pytest.importorskip("onnx", reason="needs onnx")
+def test_official_package_finds_names_and_sizes(tmp_path, judge):
+    official = judge("onnx")
     net = network()
     arrays = randomise.arrays(net)
     onnx.write(tmp_path / "m.onnx", net, arrays)
@@ -128,8 +136,8 @@ def test_official_package_finds_names_and_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["inception_i3d", "i3d_resnet50_nl_8x8_affine"])
-def test_values_that_are_called_like_endpoints_are_these(tmp_path, name):
-    official = pytest.importorskip("onnx", reason="needs onnx")
+def test_values_that_are_called_like_endpoints_are_these(tmp_path, name, judge, session, on_torch):
+    official = judge("onnx")
     net = network(name)
     arrays, (shape, *_) = randomise.arrays(net), shapes(net)
     onnx.write(tmp_path / "m.onnx", net, arrays)
@@ -137,8 +145,8 @@ def test_values_that_are_called_like_endpoints_are_these(tmp_path, name):
     names = [node.name for node in net.nodes[:-1]]
     model.graph.output.extend(official.ValueInfoProto(name=name) for name in names)
     clips = randomise.clips((*shape, 3))
-    got = judge(model.SerializeToString()).run(names, {"clips": channels_first(clips)})
-    _, endpoints = on_torch().inference(net, arrays, clips)
+    got = session(model.SerializeToString()).run(names, {"clips": channels_first(clips)})
+    _, endpoints = on_torch.inference(net, arrays, clips)
     for name, value in zip(names, got, strict=True):
         assert_close(value, channels_first(endpoints[name]), name)
 
@@ -147,12 +155,12 @@ def test_values_that_are_called_like_endpoints_are_these(tmp_path, name):
     ("name", "size"),
     [("inception_i3d", (9, 192, 193)), ("i3d_resnet50_nl_8x8_affine", (12, 33, 33))],
 )
-def test_clips_that_do_not_fit_are_errors(tmp_path, name, size):
+def test_clips_that_do_not_fit_are_errors(tmp_path, name, size, session):
     """Too small for the head, and 6 time steps in groups of 4."""
     net = network(name)
     onnx.write(tmp_path / "m.onnx", net, randomise.arrays(net))
     with pytest.raises(Exception, match=r"Logits/Conv3d_0c_1x1|nonlocal_conv3_1/grouped/split"):
-        judge(tmp_path / "m.onnx").run(None, {"clips": np.ones((1, 3, *size), np.float32)})
+        session(tmp_path / "m.onnx").run(None, {"clips": np.ones((1, 3, *size), np.float32)})
 
 
 @pytest.mark.parametrize("name", ["inception_i3d", "i3d_resnet50_nl_8x8_affine", "r2plus1d_18"])

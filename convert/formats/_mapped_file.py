@@ -3,15 +3,21 @@
 import contextlib
 import errno
 import mmap
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import CheckpointError
+from common.printable import printable
 
 Bytes = npt.NDArray[np.uint8]
+
+_PIECE = 2**24  # bytes that are held of a file whose checksum is computed
+_AROUND = 2**16  # bytes that the kernel maps on either side of one that is touched
 
 _LONGEST_TEXT = 1500  # characters of an error, which may hold names of any length
 
@@ -31,6 +37,41 @@ def mapped(path: Path) -> Bytes:
         if file.seek(0, 2) == 0:  # an empty file cannot be mapped
             return np.zeros(0, np.uint8)
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def release(array: npt.NDArray[Any]) -> None:
+    """Lets go of the mapped pages that an array looks at; touching them maps them again.
+
+    The kernel takes back such pages when it needs them, but until then a process that has gone
+    through a file of several GB seems to take several GB. Arrays of other memory stay as they are.
+    """
+    owner: Any = array
+    while owner is not None and not isinstance(owner, mmap.mmap):
+        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
+    if owner is None or not array.size or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start = _address(array) - _address(np.frombuffer(owner, np.uint8))
+    length = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True))
+    begin = max(0, start - _AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+    end = min(len(owner), start + length + array.itemsize + _AROUND)
+    if begin < end:  # no reader has negative strides, but whoever holds the array may
+        owner.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+
+def pieces(data: Bytes) -> Iterator[Bytes]:
+    """Yields the bytes from front to back, and lets go of the pages behind."""
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE]
+        yield piece
+        release(piece)
+
+
+def crc32(data: Bytes) -> int:
+    """The CRC-32 of ZIP archives."""
+    checksum = 0
+    for piece in pieces(data):
+        checksum = zlib.crc32(piece.data, checksum)
+    return checksum
 
 
 def first_bytes(path: Path, count: int) -> bytes:
@@ -82,10 +123,14 @@ def one_error(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: {text}") from error
 
 
+def _address(array: npt.NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 def _line(error: Exception) -> str:
     """The text as one line of bounded length: a file's names may hold what a terminal obeys."""
     text = _shortened(str(error))
-    return _shortened("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+    return _shortened(printable(text))
 
 
 def _shortened(text: str) -> str:
