@@ -1,85 +1,132 @@
-"""Measures conversions as whole processes: seconds, peak memory, and which frameworks they import.
+"""Measures conversions between every two formats as whole processes: seconds and peak memory.
 
-    python benchmarks/conversion.py [--runs=5] [--source=rgb_scratch]
+    python benchmarks/conversion.py [--runs=3] [--source=rgb_scratch] [--results=FILE]
 
-Each run starts `python -m convert` anew, in turn over all targets, so that a slow moment of the
-machine meets them all; the table holds medians. `python -c pass` stands beside them: what a
-process costs that does nothing.
+Each run starts `python -m convert` anew, in turn over all pairs, so that a slow moment of the
+machine meets them all; the table holds the shortest time and the highest peak. What a process costs
+that only imports NumPy stands beside them.
 """
 
-import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import processes
 from absl import app, flags
 
-RUNS = flags.DEFINE_integer("runs", 5, "Counted runs of each command.", lower_bound=1)
-SOURCE = flags.DEFINE_string("source", "rgb_scratch", "What to convert: a name or a path.")
+from convert.exports import onnx
+from convert.formats import FORMATS
 
-TARGETS = {
-    "tf1 -> .pt": "model.pt",
-    "tf1 -> .pt (piergiaj)": "model.pt --to=piergiaj",
-    "tf1 -> .safetensors": "model.safetensors",
-    "tf1 -> flax .pkl": "model.pkl",
-    "tf1 -> tf1": "copy.ckpt",
-}
+RUNS = flags.DEFINE_integer("runs", 3, "Counted runs of each command.", lower_bound=1)
+SOURCE = flags.DEFINE_string(
+    "source", None, "What to convert, a name or a path; by default random weights of InceptionI3D."
+)
+RESULTS = flags.DEFINE_string("results", None, "A file for the table as well.")
+
+SUFFIXES = {name: module.SUFFIXES[0] for name, module in FORMATS.items() if module.SUFFIXES}
+TARGETS = {**SUFFIXES, onnx.NAME: onnx.SUFFIXES[0]}
+PAIRS = [(source, target) for source in SUFFIXES for target in TARGETS]
 FRAMEWORKS = ("tensorflow", "sonnet", "torch", "jax")
 
+# The project's own aim for 50 MB, where neither side needs a framework.
+MOST_SECONDS, MOST_MIB = 1.0, 250
 
-def measure(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds on the wall, and MiB of peak resident memory, of one process."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
-    return seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+# In a process of its own: a process that Linux starts counts what its parent has as its own.
+_RANDOM = """
+import sys
+from common import arch
+from convert import hub
+from parity_tests import randomise
+net = arch.inception_i3d()
+hub.write(hub.Weights(net, randomise.arrays(net)), sys.argv[1])
+"""
 
 
-def imported(arguments: Sequence[str]) -> list[str]:
+def prepare(folder: Path) -> dict[str, Path]:
+    """The checkpoint in every format."""
+    sources = {name: folder / f"source{suffix}" for name, suffix in SUFFIXES.items()}
+    first = sources["safetensors"]
+    if SOURCE.value:
+        processes.run(processes.convert(SOURCE.value, first))
+    else:
+        processes.run([sys.executable, "-c", _RANDOM, str(first)])
+    for path in sources.values():
+        if path != first:
+            processes.run(processes.convert(first, path))
+    return sources
+
+
+def imported(source: Path, target: Path) -> list[str]:
     """Which frameworks `python -m convert` has imported when it ends."""
     program = (
         "import runpy, sys; sys.argv[0] = 'convert'\n"
         "try: runpy.run_module('convert', run_name='__main__')\n"
         f"finally: print(*(m for m in {FRAMEWORKS} if m in sys.modules), file=sys.stderr)"
     )
-    command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, *processes.convert(source, target)[3:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stderr.splitlines()[-1].split()
+
+
+def table(used: Mapping[tuple[str, str], Sequence[processes.Usage]]) -> list[str]:
+    """Sources down, targets across."""
+    lines = [f"| from \\ to | {' | '.join(TARGETS)} |", "| --- |" + " ---: |" * len(TARGETS)]
+    for source in SUFFIXES:
+        cells = [
+            f"{_seconds(used[source, target]):.2f} s, {_peak(used[source, target]):.0f} MiB"
+            for target in TARGETS
+        ]
+        lines.append(f"| {source} | {' | '.join(cells)} |")
+    return lines
+
+
+def _seconds(runs: Sequence[processes.Usage]) -> float:
+    return min(run.seconds for run in runs)
+
+
+def _peak(runs: Sequence[processes.Usage]) -> float:
+    return max(run.resident for run in runs)
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    commands = {"python -c pass": [sys.executable, "-c", "pass"]}
+    bare: list[processes.Usage] = []
+    used: dict[tuple[str, str], list[processes.Usage]] = {pair: [] for pair in PAIRS}
     with tempfile.TemporaryDirectory() as folder:
-        for name, target in TARGETS.items():
-            output, *options = target.split()
-            flags_ = [f"--input={SOURCE.value}", f"--output={Path(folder, output)}", "--overwrite"]
-            commands[name] = [sys.executable, "-m", "convert", *flags_, *options]
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for run in range(RUNS.value + 1):
-            for name, command in commands.items():
-                result = measure(command)
-                if run:  # the first one warms up the disk's cache
-                    found[name].append(result)
-        frameworks = imported(commands["tf1 -> .pt"][3:])
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"{'':24}{'seconds':>9}{'min':>7}{'max':>7}{'peak MiB':>10}")
-    for name, results in found.items():
-        seconds, peaks = zip(*results, strict=True)
-        print(
-            f"{name:24}{statistics.median(seconds):9.2f}{min(seconds):7.2f}{max(seconds):7.2f}"
-            f"{max(peaks):10.0f}"
-        )
-    print(f"frameworks imported by a conversion: {', '.join(frameworks) or 'none'}")
+        sources = prepare(Path(folder))
+        targets = {name: Path(folder, f"target{suffix}") for name, suffix in TARGETS.items()}
+        size = sources["safetensors"].stat().st_size / 1e6
+        for _ in range(RUNS.value):
+            bare.append(processes.run([sys.executable, "-c", "import numpy"]))
+            for source, target in PAIRS:
+                command = processes.convert(sources[source], targets[target])
+                used[source, target].append(processes.run(command))
+        frameworks = imported(sources["tf1_checkpoint"], targets["torch_pt"])
+    slowest = max(PAIRS, key=lambda pair: _seconds(used[pair]))
+    largest = max(PAIRS, key=lambda pair: _peak(used[pair]))
+    start = _seconds(bare)
+    text = "\n".join(
+        [
+            f"{processes.machine()}.",
+            "",
+            f"A checkpoint of {size:.0f} MB, `python -m convert` as a whole process: the shortest"
+            f" time of {RUNS.value} runs, the highest peak of resident memory.",
+            "",
+            *table(used),
+            "",
+            f"- slowest: {' to '.join(slowest)}, {_seconds(used[slowest]):.2f} s (aim:"
+            f" {MOST_SECONDS:g} s), {_seconds(used[slowest]) / start:.1f} times a bare start",
+            f"- largest: {' to '.join(largest)}, {_peak(used[largest]):.0f} MiB (aim:"
+            f" {MOST_MIB} MiB)",
+            f'- a bare start, `python -c "import numpy"`: {start:.2f} s, {_peak(bare):.0f} MiB',
+            f"- frameworks imported by a conversion: {', '.join(frameworks) or 'none'}",
+        ]
+    )
+    print(text)
+    if RESULTS.value:
+        Path(RESULTS.value).write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

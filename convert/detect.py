@@ -21,7 +21,7 @@ from common.errors import (
     UnknownNetworkError,
     listing,
 )
-from convert import layouts
+from convert import layouts, lazy_arrays
 from convert.dialects import DIALECTS, Dialect, Native
 
 # What training code puts around a state dict: a level of the checkpoint dictionary ("/" ends it),
@@ -208,7 +208,8 @@ def _renamed_head(
     """The classifier's kernel in a dialect that puts the number of classes into its name."""
     if _ends(dialect.name, architecture, 1) == _ends(dialect.name, architecture, 2):
         return None
-    for classes in sorted({a.shape[0] for a in arrays.values() if a.ndim == 1}):
+    shapes = lazy_arrays.shapes(arrays).values()
+    for classes in sorted({shape[0] for shape in shapes if len(shape) == 1}):
         if 0 < classes <= 100_000:
             _, head = _ends(dialect.name, architecture, classes)
             if head and f"{place}{head.name}" in arrays:
@@ -260,13 +261,14 @@ def _differences(candidate: Match, arrays: Mapping[str, np.ndarray]) -> tuple[st
         problems.append(f"missing {listing(missing)}")
     if unknown := given - expected.keys():
         problems.append(f"not in the network: {listing(unknown)}")
-    shapes = [
-        f"{name} (expected {_options(native)}, received {list(arrays[name].shape)})"
+    shapes = lazy_arrays.shapes(arrays)
+    wrong = [
+        f"{name} (expected {_options(native)}, received {list(shapes[name])})"
         for name, native in expected.items()
-        if name in given and arrays[name].shape not in native.shapes.values()
+        if name in given and shapes[name] not in native.shapes.values()
     ]
-    if shapes:
-        problems.append(f"wrong shapes: {listing(shapes)}")
+    if wrong:
+        problems.append(f"wrong shapes: {listing(wrong)}")
     differing = [
         f"{alias} is not {name}"
         for alias, name in again.items()

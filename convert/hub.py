@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError, listing
+from common.errors import listing
 from common.files import check_target
 from convert import changes, classifier, detect, exports, formats, inflation
-from convert.dialects import DIALECTS, Dialect, Native, has_scale, to_native
-from convert.layouts import to_canonical
+from convert.canonical_arrays import check_equal, from_native
+from convert.dialects import DIALECTS, Dialect, has_scale, lazily_native
 from convert.scale import fold_scale
 
 STREAMS = {3: "rgb", 2: "flow"}
@@ -186,9 +186,9 @@ def write(
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        module.write(scratch / target.name, to_native(dialect, net, arrays))
+        module.write(scratch / target.name, lazily_native(dialect, net, arrays))
         written = _read(scratch / target.name, Terms(architecture=net.name))
-        _check_equal(arrays, written.arrays, target)
+        check_equal(arrays, written.arrays, target)
         for file in module.files(scratch / target.name):
             os.replace(file, target.parent / file.name)
     finally:
@@ -201,40 +201,24 @@ def _read(path: Path, terms: Terms) -> Weights:
     container = formats.detect(path)
     native = container.read(path)
     found = detect.match(native, path, terms.architecture)
-    arrays, narrowed, notes = {}, [], []
-    for entry in found.natives:
-        if entry.name is None:
-            arrays[str(entry.canonical)] = np.zeros(next(iter(entry.shapes.values())), np.float32)
-        elif entry.canonical is not None:
-            array = native[entry.name]
-            if array.dtype.kind != "f":
-                raise CheckpointError(
-                    f"{path}: {entry.name} is no floating-point array. Received: {array.dtype}."
-                )
-            if array.dtype.itemsize > 4:
-                narrowed.append(entry.name)
-            arrays[entry.canonical] = _canonical(array, entry)
+    read, narrowed = from_native(native, found.natives, path)
+    arrays: Mapping[str, np.ndarray] = read
+    notes = []
     net = found.net
     if found.dialect.inflates:
         net, arrays = _inflated(net, arrays, terms)
         notes.append(
             f"2-D kernels inflated ({terms.inflate}); a new classifier of {net.num_classes} classes"
         )
-    _check_finite(arrays, path)
     return Weights(
         net,
         arrays,
         container.NAME,
         found.dialect.name,
         found.ignored,
-        tuple(narrowed),
+        narrowed,
         tuple(notes),
     )
-
-
-def _canonical(array: np.ndarray, entry: Native) -> np.ndarray:
-    layout = next(name for name, shape in entry.shapes.items() if shape == array.shape)
-    return to_canonical(array, layout).astype(np.float32, copy=False)
 
 
 def _inflated(
@@ -286,7 +270,7 @@ def _export(
         written = Weights(
             weights.net, module.read_back(scratch / target.name, weights.net), module.NAME
         )
-        _check_equal(weights.arrays, written.arrays, target)
+        check_equal(weights.arrays, written.arrays, target)
         os.replace(scratch / target.name, target)
     finally:
         shutil.rmtree(scratch)
@@ -310,33 +294,3 @@ def _dialect(to: str | None, container: str, net: arch.Network) -> Dialect:
         else "can only be read"
     )
     raise ValueError(f"the dialect {name} {reason}.")
-
-
-def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-    if wrong:
-        raise CheckpointError(
-            f"{path}: values that are not finite in {listing(wrong)}; the training that wrote"
-            " the file diverged, or the file is damaged."
-        )
-
-
-def _check_equal(
-    expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray], path: Path
-) -> None:
-    wrong = expected.keys() ^ received.keys()
-    wrong |= {
-        name
-        for name in expected.keys() & received.keys()
-        if not _same(expected[name], received[name])
-    }
-    if wrong:
-        raise CheckpointError(
-            f"{path}: reading back what was written gave other values for {listing(wrong)};"
-            " nothing was kept. Please report this."
-        )
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether finite arrays are equal bit by bit: of equal values only zeros differ, in sign."""
-    return np.array_equal(one, other) and np.array_equal(np.signbit(one), np.signbit(other))

@@ -2,7 +2,7 @@
 
 from convert.dialects.caffe2 import CAFFE2, NONLOCAL_NET, PYSLOWFAST_CAFFE2, VMZ
 from convert.dialects.canonical import CANONICAL
-from convert.dialects.dialect import Dialect, Native, has_scale, to_native
+from convert.dialects.dialect import Dialect, Native, has_scale, lazily_native, to_native
 from convert.dialects.flax import FLAX
 from convert.dialects.gluoncv import GLUONCV_INCEPTION, GLUONCV_RESNET
 from convert.dialects.hassony2 import HASSONY2
@@ -38,4 +38,4 @@ _ALL = (
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
 """Every dialect by name."""
 
-__all__ = ["DIALECTS", "Dialect", "Native", "has_scale", "to_native"]
+__all__ = ["DIALECTS", "Dialect", "Native", "has_scale", "lazily_native", "to_native"]

@@ -5,6 +5,7 @@ names are never parsed and no layout is guessed from a shape.
 """
 
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 
 from common import arch
 from convert import layouts
+from convert.lazy_arrays import LazyArrays
 
 Path = tuple[str, ...]
 """Where a unit is in its network, from the outermost: ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1")."""
@@ -170,7 +172,14 @@ def to_native(
     Raises:
         ValueError: The dialect has no place for a parameter that is not 0.
     """
-    result = {}
+    return dict(lazily_native(dialect, net, arrays))
+
+
+def lazily_native(
+    dialect: Dialect, net: arch.Network, arrays: Mapping[str, np.ndarray]
+) -> LazyArrays:
+    """As `to_native`, each array taken from `arrays` when it is asked for."""
+    result = LazyArrays()
     for native in dialect.natives(net):
         layout, shape = next(iter(native.shapes.items()))
         if native.name is None:
@@ -179,12 +188,19 @@ def to_native(
                     f"{dialect.name} has no place for {native.canonical}, which is not 0"
                 )
         elif native.canonical is None:
-            result[native.name] = np.full(shape, native.fill, np.float32)
+            fill = functools.partial(np.full, shape, native.fill, np.float32)
+            result.add(native.name, shape, fill)
         else:
-            result[native.name] = layouts.from_canonical(arrays[native.canonical], layout)
+            make = functools.partial(_from_canonical, arrays, native.canonical, layout)
+            result.add(native.name, shape, make)
     if dialect.tag:
-        result[dialect.tag] = np.frombuffer(net.name.encode("ascii"), np.uint8)
+        tag = np.frombuffer(net.name.encode("ascii"), np.uint8)
+        result.add(dialect.tag, tag.shape, lambda: tag)
     return result
+
+
+def _from_canonical(arrays: Mapping[str, np.ndarray], name: str, layout: str) -> np.ndarray:
+    return layouts.from_canonical(arrays[name], layout)
 
 
 def has_scale(net: arch.Network) -> bool:

@@ -21,7 +21,7 @@ from common.files import replacing
 from convert.exports import _onnx_messages as messages
 from convert.exports._onnx_graph import CONSTANT, IR_VERSION, OPSET, Graph
 from convert.formats import _raw_values
-from convert.formats._mapped_file import mapped, one_error
+from convert.formats._mapped_file import mapped, one_error, release
 from convert.formats._raw_values import Array
 
 NAME = "onnx"
@@ -64,6 +64,7 @@ def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
             for name, array in tensors.items():
                 file.write(starts[name])
                 file.write(_raw_values.raw_bytes(array).data)
+                release(array)
             file.write(ends + end)
 
 

@@ -3,7 +3,8 @@
     NAME, SUFFIXES
     recognises(path)      by content, cheap, never raises
     files(path)           every file of the checkpoint, existing or to be written
-    read(path)            {native name: array in native layout}, in stored order
+    read(path)            {native name: array in native layout}, in stored order: views of the
+                          file, or lazy where its numbers have to be converted first
     write(path, arrays)   a temporary file and a rename; not there where SUFFIXES is empty
 
 Names and layouts stay as the file has them; `convert.dialects` gives them their meaning.
@@ -25,7 +26,9 @@ from convert.formats import (
     tf2_checkpoint,
     torch_pt,
 )
-from convert.formats._mapped_file import first_bytes
+from convert.formats._mapped_file import first_bytes, release
+
+__all__ = ["FORMATS", "detect", "for_output", "release"]
 
 # Asked in this order.
 FORMATS: dict[str, ModuleType] = {

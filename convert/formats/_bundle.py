@@ -8,7 +8,9 @@ import contextlib
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -17,8 +19,9 @@ from common.files import replacing
 from convert.formats import _bundle_entry, _leveldb_table, _raw_values, _varint
 from convert.formats._bundle_entry import Entry
 from convert.formats._crc32c import crc32c, mask, masked
-from convert.formats._mapped_file import Bytes, first_bytes, last_bytes, mapped, one_error
+from convert.formats._mapped_file import Bytes, first_bytes, last_bytes, mapped, one_error, release
 from convert.formats._raw_values import Array
+from convert.lazy_arrays import LazyArrays
 
 _DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _MODEL_PATH = re.compile(r'^[ \t]*model_checkpoint_path:[ \t]*"([^"\n]*)"', re.MULTILINE)
@@ -71,7 +74,7 @@ def read_index(path: Path) -> dict[str, Entry]:
     return _index(_existing_prefix(path))[1]
 
 
-def read(path: Path) -> dict[str, Array]:
+def read(path: Path) -> Mapping[str, Array]:
     """All tensors in key order, as read-only views of the mapped data files.
 
     String tensors (TensorFlow 2's object graph) are checked and left out.
@@ -86,7 +89,7 @@ def read(path: Path) -> dict[str, Array]:
     with one_error(prefix):
         _check_apart(entries)
     data: dict[int, Bytes] = {}
-    arrays = {}
+    arrays = LazyArrays()
     for name, entry in entries.items():
         file = _shard(prefix, entry.shard, count)
         with one_error(file):
@@ -103,7 +106,8 @@ def read(path: Path) -> dict[str, Array]:
                 _check_strings(raw, name, entry)
                 continue
             _check(masked(raw), name, entry)
-            arrays[name] = _raw_values.values(raw, entry.dtype).reshape(entry.shape)
+            make = partial(_raw_values.values, raw, entry.dtype, entry.shape)
+            arrays.add(name, entry.shape, make)
     if not arrays:
         raise CheckpointError(f"{prefix}: holds no array")
     return arrays
@@ -134,16 +138,11 @@ def write(path: Path, arrays: Mapping[str, Array], strings: Mapping[str, bytes])
         with replacing(_shard(prefix, 0, 1)) as data, data.open("wb") as file:
             for name in names:
                 if name in strings:
-                    raw, crc = _string(strings[name])
-                    entry = Entry("string", (), 0, offset, len(raw), crc)
+                    entry = _write_string(file, strings[name], offset)
                 else:
-                    array = np.asarray(arrays[name])
-                    dtype = _raw_values.name_of(array, name)
-                    raw = _raw_values.raw_bytes(array)
-                    entry = Entry(dtype, array.shape, 0, offset, len(raw), masked(raw))
+                    entry = _write_array(file, name, np.asarray(arrays[name]), offset)
                 items.append((name.encode(), _bundle_entry.serialise(entry)))
-                file.write(raw.data)
-                offset += len(raw)
+                offset += entry.size
         index.write_bytes(_leveldb_table.write(items))
 
 
@@ -274,9 +273,18 @@ def _check_strings(raw: Bytes, name: str, entry: Entry) -> None:
     _check(mask(crc32c(strings, crc32c(stored, crc))), name, entry)
 
 
-def _string(content: bytes) -> tuple[Bytes, int]:
-    """The bytes of a tensor of one string, and their masked checksum: see `_check_strings`."""
+def _write_array(file: BinaryIO, name: str, array: Array, offset: int) -> Entry:
+    dtype = _raw_values.name_of(array, name)
+    raw = _raw_values.raw_bytes(array)
+    file.write(raw.data)
+    release(array)
+    return Entry(dtype, array.shape, 0, offset, len(raw), masked(raw))
+
+
+def _write_string(file: BinaryIO, content: bytes, offset: int) -> Entry:
+    """Writes a tensor of one string; `_check_strings` says what its checksum is of."""
     length = struct.pack("<I", len(content))
     checked = struct.pack("<I", masked(length)) + content
     stored = _varint.write(len(content)) + checked
-    return np.frombuffer(stored, np.uint8), masked(length + checked)
+    file.write(stored)
+    return Entry("string", (), 0, offset, len(stored), masked(length + checked))

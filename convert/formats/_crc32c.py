@@ -3,7 +3,7 @@
 import google_crc32c
 import numpy as np
 
-from convert.formats._mapped_file import Bytes
+from convert.formats._mapped_file import Bytes, pieces
 
 _MASK_DELTA = 0xA282EAD8
 
@@ -11,7 +11,9 @@ _MASK_DELTA = 0xA282EAD8
 def crc32c(data: bytes | Bytes, start: int = 0) -> int:
     """The plain CRC-32C (Castagnoli) of `data`, going on from the checksum `start`."""
     # The C extension takes bytes and contiguous arrays, but no memoryview.
-    return int(google_crc32c.extend(start, np.frombuffer(data, np.uint8) if len(data) else b""))
+    for piece in pieces(np.frombuffer(data, np.uint8)) if len(data) else ():
+        start = int(google_crc32c.extend(start, piece))
+    return start
 
 
 def mask(crc: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from convert.formats import _raw_values
+from convert.formats._mapped_file import release
 from convert.formats._raw_values import Array
 
 STOP = b"."
@@ -106,6 +107,7 @@ def write_array(file: BinaryIO, array: Array, *, python2: bool = False) -> None:
     dtype += group(state) + BUILD
     file.write(reconstruct + b"(" + integer(1) + integers(array.shape) + dtype + FALSE + header)
     file.write(_raw_values.raw_bytes(array).data)  # no second copy of the weights
+    release(array)
     file.write(b"t" + BUILD)
 
 

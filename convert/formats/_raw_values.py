@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.formats._mapped_file import Bytes
+from convert.formats._mapped_file import Bytes, release
 
 Array = npt.NDArray[Any]
 
@@ -45,15 +45,17 @@ def elements(shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def values(raw: Bytes, dtype: str) -> Array:
-    """[N] values of raw little-endian bytes: a view, but bfloat16 (widened exactly) and bool."""
-    return widened(raw.view(STORED[dtype]), dtype)
+def values(raw: Bytes, dtype: str, shape: Sequence[int]) -> Array:
+    """The values of raw little-endian bytes: a view, but bfloat16 (widened exactly) and bool."""
+    return widened(raw.view(STORED[dtype]).reshape(shape), dtype)
 
 
 def widened(stored: Array, dtype: str) -> Array:
     """The values of an array of any shape and stride whose type is `STORED[dtype]`."""
     if dtype == "bfloat16":  # the upper half of a float32
-        wide: Array = stored.astype(np.uint32) << 16
+        wide: Array = stored.astype(np.uint32)
+        release(stored)
+        wide <<= 16  # in place: one copy at a time
         return wide.view(np.float32)
     if dtype == "bool":  # NumPy misbehaves on a bool that is neither 0 nor 1
         truth: Array = stored.view(np.uint8) != 0

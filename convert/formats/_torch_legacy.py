@@ -26,7 +26,7 @@ def recognises(path: Path) -> bool:
     return MAGIC in first_bytes(path, 32)
 
 
-def read(path: Path) -> dict[str, Array]:
+def read(path: Path) -> Mapping[str, Array]:
     """All tensors in stored order, as views of the mapped file.
 
     Raises:

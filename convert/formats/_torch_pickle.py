@@ -1,6 +1,7 @@
 """The pickled state_dict that both torch containers hold, read and written without torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from convert.formats._mapped_file import Bytes
 from convert.formats._numpy_pickle import PickledArray
 from convert.formats._raw_values import Array
 from convert.formats._torch_tensors import STORAGE_OF, PickledTensor, Storage
+from convert.lazy_arrays import LazyArrays
 
 
 def load(
@@ -59,27 +61,28 @@ def load(
 
 def resolve(
     tensors: Mapping[str, PickledTensor | PickledArray], data: Callable[[Storage], Bytes]
-) -> dict[str, Array]:
+) -> LazyArrays:
     """The tensors as arrays; `data` gives the bytes of a whole storage.
 
     Raises:
         ValueError: A tensor does not fit its storage; the text names it.
     """
-    arrays, size, stored = {}, 0, 0
+    arrays, size, stored = LazyArrays(), 0, 0
     known = set()  # storages
     for name, tensor in tensors.items():
         try:
             if isinstance(tensor, PickledArray):
-                arrays[name] = tensor.resolve()
-                stored += arrays[name].nbytes
+                array, dtype = tensor.resolve(), ""
+                stored += array.nbytes
             else:
                 raw = data(tensor.storage)
-                arrays[name] = tensor.resolve(raw)
+                array, dtype = tensor.stored(raw), tensor.type
                 stored += 0 if tensor.storage.key in known else len(raw)
                 known.add(tensor.storage.key)
         except ValueError as error:
             raise ValueError(f"{name[:200]}: {error}") from error
-        size += arrays[name].nbytes
+        arrays.add(name, array.shape, partial(_raw_values.widened, array, dtype))
+        size += array.nbytes
         _pickled_tree.check_sharing(size, stored)
     return arrays
 

@@ -89,8 +89,13 @@ class PickledTensor(_Sealed):
     stride: Any
     dtype: str | None = None
 
-    def resolve(self, data: Bytes) -> Array:
-        """The tensor as a view (bfloat16 and bool: a copy) of its storage's bytes.
+    @property
+    def type(self) -> str:
+        """The type of its elements, a name of `_raw_values.STORED`."""
+        return str(self.dtype or self.storage.dtype)
+
+    def stored(self, data: Bytes) -> Array:
+        """The tensor as a view of its storage's bytes, of the type `STORED[self.type]`.
 
         Args:
             data: [N] bytes of the whole storage.
@@ -118,8 +123,7 @@ class PickledTensor(_Sealed):
                 f" does not fit its storage of {len(flat)} elements"
             )
         steps = [step * flat.itemsize for step in strides]
-        view = np.lib.stride_tricks.as_strided(flat[start:], shape, steps if count else None)
-        return _raw_values.widened(view, self.dtype or storage.dtype)
+        return np.lib.stride_tricks.as_strided(flat[start:], shape, steps if count else None)
 
 
 def storage_of(pid: Any, legacy: bool) -> Storage:

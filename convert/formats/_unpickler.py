@@ -18,8 +18,10 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 
 from common.errors import CheckpointError
-from convert.formats._mapped_file import Bytes
+from convert.formats._mapped_file import Bytes, release
 from convert.formats._pickle_scan import Allowed, Refused, admit, scan
+
+_LARGE = 2**16  # bytes of a read whose mapped pages are let go of
 
 
 class Stream(Protocol):
@@ -84,7 +86,10 @@ class Cursor:
 
     def read(self, size: int = -1, /) -> bytes:
         end = len(self._data) if size < 0 else min(self._at + size, len(self._data))
-        piece = self._data[self._at : end].tobytes()
+        view = self._data[self._at : end]
+        piece = view.tobytes()
+        if len(piece) >= _LARGE:  # now they are in memory twice
+            release(np.frombuffer(view, np.uint8))
         self._at = max(self._at, end)
         return piece
 

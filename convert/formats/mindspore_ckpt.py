@@ -15,15 +15,17 @@ import dataclasses
 import itertools
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from common.files import replacing
 from convert.formats import _raw_values
-from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error
+from convert.formats._mapped_file import Bytes, crc32, first_bytes, mapped, one_error, release
 from convert.formats._protobuf import fields, header, string_field, varint_field
 from convert.formats._raw_values import Array
+from convert.lazy_arrays import LazyArrays
 
 NAME = "mindspore_ckpt"
 SUFFIXES = (".mindspore.ckpt", ".ms.ckpt")
@@ -91,8 +93,10 @@ def files(path: Path) -> list[Path]:
     return [Path(path)]
 
 
-def read(path: Path) -> dict[str, Array]:
-    """All tensors in stored order, as views of the mapped file (in slices, bfloat16, bool: copies).
+def read(path: Path) -> Mapping[str, Array]:
+    """All tensors in stored order, as views of the mapped file.
+
+    Those in slices, of bfloat16 or bool are made whenever they are asked for.
 
     The checksum is verified where there is one. Strings and map tensors are left out.
 
@@ -107,7 +111,7 @@ def read(path: Path) -> dict[str, Array]:
             raise ValueError(
                 "is encrypted; load it in MindSpore with its key and save it again without one"
             )
-        arrays: dict[str, Array] = {}
+        arrays = LazyArrays()
         seen = set()
         for name, group in itertools.groupby(_slices(_checked(data)), lambda entry: entry.name):
             if name in seen:
@@ -115,7 +119,11 @@ def read(path: Path) -> dict[str, Array]:
             seen.add(name)
             slices = list(group)
             if any(entry.type != _STRING for entry in slices):
-                arrays[name] = _joined(name[:200], slices)
+                dtype, dims = _checked_parts(name[:200], slices)
+                parts = [entry.content for entry in slices]
+                for part in parts:  # of which their headers were touched
+                    release(part)
+                arrays.add(name, dims, partial(_joined, parts, dtype, dims))
         if not arrays:
             raise ValueError("holds no array")
         return arrays
@@ -134,6 +142,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
             for piece in _pieces(name, array):
                 checksum = zlib.crc32(piece, checksum)
                 file.write(piece)
+            release(array)
         file.write(_CHECKSUM + checksum.to_bytes(_CHECKSUM_SIZE, "big"))
 
 
@@ -144,7 +153,7 @@ def _checked(data: Bytes) -> Bytes:
         return data
     message = data[:-_TRAILER_SIZE]
     expected = int.from_bytes(trailer[-_CHECKSUM_SIZE:], "big")
-    actual = zlib.crc32(message.data)
+    actual = crc32(message)
     if actual != expected:
         raise ValueError(
             f"has checksum {actual:#010x}, expected {expected:#010x}: the file is damaged"
@@ -188,8 +197,13 @@ def _slice(name: str, tensor: memoryview) -> _Slice:
     return _Slice(name, str(parts[2], "utf-8"), tuple(dims), np.frombuffer(parts[3], np.uint8))
 
 
-def _joined(name: str, slices: list[_Slice]) -> Array:
-    """The tensor that entries in a row make together."""
+def _joined(parts: list[Bytes], dtype: str, dims: tuple[int, ...]) -> Array:
+    raw = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return _raw_values.values(raw, dtype, dims)
+
+
+def _checked_parts(name: str, slices: list[_Slice]) -> tuple[str, tuple[int, ...]]:
+    """Type and dimensions of the tensor that entries in a row make together."""
     first = slices[0]
     if any((entry.type, entry.dims) != (first.type, first.dims) for entry in slices):
         raise ValueError(f"{name} is in the file twice, with different types or dimensions")
@@ -210,8 +224,7 @@ def _joined(name: str, slices: list[_Slice]) -> Array:
             f"{name}: {first.type} {list(dims)} needs {expected} bytes, but {size} are stored: the"
             " file is cut off or damaged"
         )
-    raw = first.content if len(slices) == 1 else np.concatenate([s.content for s in slices])
-    return _raw_values.values(raw, dtype).reshape(dims)
+    return dtype, dims
 
 
 def _pieces(name: str, array: Array) -> Iterator[bytes | memoryview]:

@@ -125,7 +125,7 @@ def _array(reader: _Reader, what: str) -> Array:
         raise ValueError(f"{what} has type code {code}; expected 0 to {max(_DTYPES)}")
     dtype = _DTYPES[code]
     size = _raw_values.elements(shape) * _raw_values.STORED[dtype].itemsize
-    return _raw_values.values(reader.take(size, what), dtype).reshape(shape)
+    return _raw_values.values(reader.take(size, what), dtype, shape)
 
 
 def _names(reader: _Reader, count: int) -> Iterator[str]:

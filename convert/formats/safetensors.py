@@ -10,14 +10,16 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.files import replacing
 from convert.formats import _raw_values
 from convert.formats._crc32c import crc32c
-from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error
+from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error, release
 from convert.formats._raw_values import Array
+from convert.lazy_arrays import LazyArrays
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
@@ -59,8 +61,8 @@ def files(path: Path) -> list[Path]:
     return [Path(path)]
 
 
-def read(path: Path) -> dict[str, Array]:
-    """All tensors in stored order, as views of the mapped file (bfloat16 and bool: copies).
+def read(path: Path) -> Mapping[str, Array]:
+    """All tensors in stored order, as views of the mapped file (bfloat16 and bool: made on access).
 
     The checksums that `write` adds are verified where they are present.
 
@@ -73,14 +75,14 @@ def read(path: Path) -> dict[str, Array]:
         data = mapped(path)
         header, data = _header(data)
         checksums = _checksums(header.pop(_METADATA, {}))
-        arrays, spans = {}, []
+        arrays, spans = LazyArrays(), []
         for name, entry in header.items():
             dtype, shape, begin, end = _entry(name, entry, len(data))
             spans.append((begin, end, name))
             raw = data[begin:end]
             if checksums is not None:
                 _verify(name, raw, checksums)
-            arrays[name] = _raw_values.values(raw, dtype).reshape(shape)
+            arrays.add(name, tuple(shape), partial(_raw_values.values, raw, dtype, shape))
         _check_cover(spans, len(data))
         if not arrays:
             raise ValueError("holds no array")
@@ -110,6 +112,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
                 "data_offsets": [offset, end],
             }
             checksums[name] = f"{crc32c(_raw_values.raw_bytes(array)):08x}"
+            release(array)
             offset = end
         header[_METADATA] = {"format": "pt", "crc32c": json.dumps(checksums, separators=(",", ":"))}
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
@@ -118,6 +121,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
             file.write(struct.pack("<Q", len(text)) + text)
             for array in arrays.values():
                 file.write(_raw_values.raw_bytes(array).data)
+                release(array)
 
 
 def _header(data: Bytes) -> tuple[dict[str, Any], Bytes]:

@@ -45,7 +45,7 @@ def read_index(path: Path) -> dict[str, Entry]:
     return _bundle.read_index(Path(path))
 
 
-def read(path: Path) -> dict[str, Array]:
+def read(path: Path) -> Mapping[str, Array]:
     """All tensors in key order, as read-only views of the mapped data files.
 
     String tensors (TensorFlow 2's object graph) are checked and left out.

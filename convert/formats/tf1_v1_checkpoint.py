@@ -171,7 +171,7 @@ def _values(proto: _Message, tensor: _Tensor, shape: tuple[int, ...]) -> Array:
     stored = _raw_values.STORED[tensor.dtype]
     if len(raw) != _raw_values.elements(shape) * stored.itemsize:
         raise ValueError(f"{tensor.name}: {tensor.dtype} {list(shape)} cannot be {len(raw)} bytes")
-    return _raw_values.values(raw, tensor.dtype).reshape(shape)
+    return _raw_values.values(raw, tensor.dtype, shape)
 
 
 def _packed(values: list[tuple[int, int | memoryview]], kind: int, name: str) -> bytes | memoryview:

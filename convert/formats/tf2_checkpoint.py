@@ -23,6 +23,7 @@ from convert.formats import _bundle
 from convert.formats._mapped_file import one_error
 from convert.formats._protobuf import bytes_field, string_field, varint_field
 from convert.formats._raw_values import Array
+from convert.lazy_arrays import renamed
 
 NAME = "tf2_checkpoint"
 SUFFIXES = (".tf2.ckpt",)
@@ -53,7 +54,7 @@ def files(path: Path) -> list[Path]:
     return _bundle.files(_bundle_of(Path(path)))
 
 
-def read(path: Path) -> dict[str, Array]:
+def read(path: Path) -> Mapping[str, Array]:
     """All variables in key order, as read-only views of the mapped data files.
 
     Left out are strings (the object graph is one) and TensorFlow's counter of saves.
@@ -64,16 +65,17 @@ def read(path: Path) -> dict[str, Array]:
         FileNotFoundError: There is no index.
     """
     path = Path(path)
-    arrays: dict[str, Array] = {}
-    for key, array in _bundle.read(_bundle_of(path)).items():
+    stored = _bundle.read(_bundle_of(path))
+    keys: dict[str, str] = {}
+    for key in stored:
         name = key.removesuffix(_VALUE)
-        if name in arrays:
+        if name in keys:
             raise CheckpointError(f"{path}: {name} is there twice, once as {name}{_VALUE}")
-        arrays[name] = array
-    arrays.pop(_SAVE_COUNTER, None)
-    if not arrays:
+        keys[name] = key
+    keys.pop(_SAVE_COUNTER, None)
+    if not keys:
         raise CheckpointError(f"{path}: holds no array but the counter of saves")
-    return arrays
+    return renamed(stored, keys)
 
 
 def write(path: Path, arrays: Mapping[str, Array]) -> None:

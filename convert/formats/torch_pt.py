@@ -6,7 +6,6 @@ Since torch 1.6 a ZIP archive of uncompressed members: `<any>/data.pkl` is the p
 
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,15 @@ import numpy as np
 from common.errors import CheckpointError
 from common.files import replacing
 from convert.formats import _raw_values, _torch_legacy, _torch_pickle, _unpickler
-from convert.formats._mapped_file import NOT_READABLE, Bytes, first_bytes, mapped, one_error
+from convert.formats._mapped_file import (
+    NOT_READABLE,
+    Bytes,
+    crc32,
+    first_bytes,
+    mapped,
+    one_error,
+    release,
+)
 from convert.formats._raw_values import Array
 from convert.formats._torch_legacy import write as write_legacy
 from convert.formats._torch_tensors import Storage
@@ -52,7 +59,7 @@ def files(path: Path) -> list[Path]:
     return [Path(path)]
 
 
-def read(path: Path) -> dict[str, Array]:
+def read(path: Path) -> Mapping[str, Array]:
     """All tensors in stored order, as views of the mapped file that honour offset and stride.
 
     Names of nested mappings are joined with "/" ("state_dict/conv1.weight"); what is no tensor is
@@ -105,6 +112,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
             _add(archive, name, np.frombuffer(content, np.uint8))
         for key, array in enumerate(arrays.values()):
             _add(archive, f"data/{key}", _raw_values.raw_bytes(array))
+            release(array)
         _add(archive, "version", np.frombuffer(b"3\n", np.uint8))
 
 
@@ -162,7 +170,7 @@ class _Members:
         if info.compress_size != info.file_size or end > limit:
             raise ValueError(f"{name} lies at bytes {start}..{end}; expected to end at {limit}")
         content = self._data[start:end]
-        actual = zlib.crc32(content.data)
+        actual = crc32(content)
         if actual != info.CRC:
             raise ValueError(
                 f"{name} has checksum {actual:#010x}, expected {info.CRC:#010x}: the file is"
