@@ -36,8 +36,8 @@ def run(
             logging.set_verbosity(logging.INFO)
         try:
             return main(arguments) or 0
-        except app.UsageError:
-            raise
+        except app.UsageError as error:
+            return _complain(f"{error} --help lists the flags.")
         except BrokenPipeError:  # `... | head` has seen enough
             sys.stdout = None
             return 0

@@ -15,7 +15,7 @@ from convert.lazy_arrays import LazyArrays
 
 def from_native(
     native: Mapping[str, np.ndarray], places: Iterable[Native], path: Path
-) -> tuple[LazyArrays, tuple[str, ...]]:
+) -> tuple[LazyArrays, tuple[str, ...], tuple[str, ...]]:
     """The parameters of a file as float32 by canonical name.
 
     Args:
@@ -25,12 +25,13 @@ def from_native(
 
     Returns:
         The arrays, views of the file where its numbers are float32, and the names of those whose
-        numbers are of a wider type.
+        numbers are of a wider type, and of a narrower one.
 
     Raises:
         CheckpointError: An array is not of floating-point numbers, or one is not finite.
     """
-    arrays, narrowed, wrong = LazyArrays(), [], []
+    arrays, wrong = LazyArrays(), []
+    narrowed, widened = [], []
     for place in places:
         if place.canonical is None:
             continue
@@ -45,6 +46,8 @@ def from_native(
             )
         if array.dtype.itemsize > 4:
             narrowed.append(place.name)
+        elif array.dtype.itemsize < 4:
+            widened.append(place.name)
         canonical = _canonical(array, place)
         arrays.add(place.canonical, canonical.shape, partial(_made, native, place))
         if not np.isfinite(canonical).all():
@@ -56,7 +59,7 @@ def from_native(
             f"{path}: values that are not finite in {listing(wrong)}; the training that wrote"
             " the file diverged, or the file is damaged."
         )
-    return arrays, tuple(narrowed)
+    return arrays, tuple(narrowed), tuple(widened)
 
 
 def check_equal(

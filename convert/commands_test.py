@@ -44,7 +44,7 @@ def test_convert_says_what_it_did(checkpoint, tmp_path):
         ([], "--input is missing"),
         (["--input=nowhere.pt", "--output=x.pt"], "Received: 'nowhere.pt'"),
         (["--input={checkpoint}", "--output={tmp}/x.h5"], ".safetensors"),
-        (["--input={checkpoint}", "--output={checkpoint}"], "exists already"),
+        (["--input={checkpoint}", "--output={checkpoint}"], "is what is read"),
         (["--input={checkpoint}", "--output={tmp}/x.pt", "--to=theano"], "theano"),
         (["--input={garbage}", "--output={tmp}/x.pt"], "garbage.pt"),
     ],

@@ -25,11 +25,19 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: how to call it, and its arrays by canonical (or else native) name."""
+    """One of the two: how to call it, its arrays by canonical (or else native) name, its networks.
+
+    Several networks have the same arrays; none is known where the names are native.
+    """
 
     about: str
     arrays: Mapping[str, np.ndarray]
-    is_known: bool
+    networks: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the arrays are of a known network."""
+        return bool(self.networks)
 
 
 def compare(one: str, other: str) -> tuple[str, bool]:
@@ -50,6 +58,10 @@ def compare(one: str, other: str) -> tuple[str, bool]:
     lines = [f"A: {a.about}", f"B: {b.about}"]
     found = _differences(a.arrays, b.arrays)
     lines += found or ["the same numbers under the same names, bit for bit"]
+    if not found and not set(a.networks) & set(b.networks):
+        lines.append(
+            "but of two networks, whose strides or padding differ: they compute other things"
+        )
     return "\n".join(lines), not found
 
 
@@ -59,24 +71,25 @@ def _known(checkpoint: str) -> Side:
     terms = hub.Terms(allow=_ALL)
     try:
         weights = hub.read(path, terms)
-        name = weights.net.name
+        names: tuple[str, ...] = (weights.net.name,)
     except AmbiguousNetworkError as error:
         # The arrays are the same in all of them.
         weights = hub.read(path, hub.Terms(architecture=error.names[0], allow=_ALL))
-        name = " or ".join(error.names)
+        names = error.names
     except UnknownNetworkError:
-        return Side(str(path), {}, False)
+        return Side(str(path), {})
     about = (
-        f"{path}: {weights.format} ({weights.dialect}), {name}, {weights.net.num_classes} classes,"
+        f"{path}: {weights.format} ({weights.dialect}), {' or '.join(names)},"
+        f" {weights.net.num_classes} classes,"
         f" {weights.stream}"
     )
-    return Side(about, weights.arrays, True)
+    return Side(about, weights.arrays, names)
 
 
 def _native(checkpoint: str) -> Side:
     path, _ = checkpoints.resolve(checkpoint)
     container = formats.detect(path)
-    return Side(f"{path}: {container.NAME}, no known network", container.read(path), False)
+    return Side(f"{path}: {container.NAME}, no known network", container.read(path))
 
 
 def _differences(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> list[str]:

@@ -10,6 +10,7 @@ from common import arch
 from common.errors import CheckpointError
 from convert import formats, hub
 from convert.compare import compare
+from convert.dialects import DIALECTS, to_native
 from parity_tests import randomise
 
 pytestmark = pytest.mark.usefixtures("thin")
@@ -77,11 +78,23 @@ def test_other_networks_and_classes(tmp_path, first):
 
 def test_files_that_fit_several_networks_need_no_flag(tmp_path):
     weights = _weights("i3d_resnet50_8x8")
-    hub.write(weights, tmp_path / "a.pkl")
+    native = to_native(DIALECTS["nonlocal_net"], weights.net, weights.arrays)
+    del native["architecture"]
+    formats.FORMATS["caffe2_pkl"].write(tmp_path / "a.pkl", native)
     hub.write(weights, tmp_path / "b.pt")
     text, same = compare(str(tmp_path / "a.pkl"), str(tmp_path / "b.pt"))
     assert same
+    assert text.splitlines()[-1] == "the same numbers under the same names, bit for bit"
     assert "(nonlocal_net), i3d_resnet50_8x8 or i3d_resnet50_32x2, 7" in text
+
+
+def test_the_same_numbers_of_two_networks_are_pointed_out(tmp_path):
+    weights = _weights("i3d_resnet50_8x8")
+    hub.write(weights, tmp_path / "a.pt")
+    other = hub.Weights(arch.make("i3d_resnet50_32x2", 7), weights.arrays)
+    hub.write(other, tmp_path / "b.pt")
+    text, same = compare(str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
+    assert same and text.splitlines()[-1].startswith("but of two networks, whose strides")
 
 
 def test_files_of_no_known_network_are_compared_by_their_names(tmp_path, first):

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError
+from common.errors import CheckpointError, listing
 from convert import hub, verify
 from convert.affine import to_affine
 from convert.dialects import DIALECTS
@@ -46,6 +47,7 @@ def run(options: Options) -> str:
         FileExistsError: The output exists and may not be replaced.
         ValueError: An option is not possible.
     """
+    _check_apart(options)
     weights = _read(options)
     if options.to_affine:
         net, arrays = to_affine(weights.net, weights.arrays, options.terms.allow)
@@ -77,7 +79,8 @@ def average(checkpoints: Sequence[hub.Weights]) -> hub.Weights:
         for weights in checkpoints:
             total += weights.arrays[name]
         arrays[name] = (total / len(checkpoints)).astype(np.float32)
-    return replace(first, arrays=arrays, notes=(f"the mean of {len(checkpoints)} checkpoints",))
+    mean = f"the mean of {len(checkpoints)} checkpoints"
+    return replace(first, arrays=arrays, notes=(*first.notes, mean))
 
 
 def describe(report: hub.Report) -> str:
@@ -89,18 +92,32 @@ def describe(report: hub.Report) -> str:
         f" {len(target.arrays)} arrays, {target.numbers:,} numbers, read back and found equal",
     ]
     if source.ignored:
-        lines.append(f"{len(source.ignored)} arrays passed over: optimiser slots, counters")
+        lines.append(f"passed over: {listing(source.ignored, 3)}, which are no parameters")
     if source.narrowed:
-        lines.append(f"{len(source.narrowed)} arrays rounded to float32")
+        lines.append(f"rounded to float32: {len(source.narrowed)} of {len(source.arrays)} arrays")
+    if source.widened:
+        lines.append(f"widened to float32: {len(source.widened)} of {len(source.arrays)} arrays")
     lines += [f"note: {note}" for note in report.notes]
-    for weights in (source, target):
+    return "\n".join([*lines, *_about_eps(report)])
+
+
+def _about_eps(report: hub.Report) -> list[str]:
+    """Lines for a side whose owner's code has another eps than the network."""
+    lines = []
+    for weights, when in ((report.source, "trained"), (report.target, "run")):
         dialect = DIALECTS.get(weights.dialect)
         if dialect and dialect.eps is not None and "eps" not in " ".join(report.notes):
             lines.append(
-                f"note: {dialect.name}'s own code has an eps of {dialect.eps:g}, these weights"
-                f" were trained with {_eps(weights.net):g}; --adjust_eps makes up for it"
+                f"note: {dialect.name}'s own code has an eps of {dialect.eps:g} in place of"
+                f" {_eps(weights.net):g}; for weights that are {when} there, add --adjust_eps"
             )
-    return "\n".join(lines)
+    return lines
+
+
+def _check_apart(options: Options) -> None:
+    """Refuses to write where something is read from."""
+    if Path(options.output).resolve() in {Path(name).resolve() for name in options.inputs}:
+        raise ValueError(f"{options.output} is what is read: write to another file.")
 
 
 def _read(options: Options) -> hub.Weights:

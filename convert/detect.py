@@ -9,7 +9,7 @@ then carry the architecture's name, for others the caller says it, or the file's
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class Match:
         natives: Where each parameter is.
         ignored: Names in the file that are no parameters.
         tag: The name of the array that says which architecture it is.
+        headless: Whether the classifier is missing, and may be.
     """
 
     dialect: Dialect
@@ -50,15 +51,22 @@ class Match:
     natives: tuple[Native, ...]
     ignored: tuple[str, ...]
     tag: str
+    headless: bool = False
 
 
-def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None = None) -> Match:
+def match(
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    architecture: str | None = None,
+    headless: bool = False,
+) -> Match:
     """Finds the dialect and network of native arrays.
 
     Args:
         arrays: All arrays of a file by native name.
         path: The file, for the error and for what its name says.
         architecture: Which it is, of several that the names fit; None finds out.
+        headless: Whether the classifier may be missing, because there will be a new one.
 
     Raises:
         CheckpointError: No dialect fits (`UnknownNetworkError`); the closest is named, with what
@@ -73,6 +81,8 @@ def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None
     for _, group in itertools.groupby(candidates, lambda found: found[0]):
         fitting = []
         for _, candidate in group:
+            if headless:
+                candidate = _without_classifier(candidate, arrays)
             problems, found = _differences(candidate, arrays)
             if not problems:
                 fitting.append(candidate)
@@ -83,10 +93,21 @@ def match(arrays: Mapping[str, np.ndarray], path: Path, architecture: str | None
     if closest:
         what = f"are not those of {architecture}" if architecture else "fit no known network"
         raise UnknownNetworkError(f"{path}: the weights {what}. The closest is {closest[1]}.")
+    tried = [d.name for d in DIALECTS.values() if architecture in (None, *d.architectures)]
     raise UnknownNetworkError(
         f"{path}: no dialect of {architecture or 'a known network'} has these names:"
-        f" {listing(arrays)}. Known dialects: {', '.join(DIALECTS)}."
+        f" {listing(arrays)}. Tried: {', '.join(tried)}."
     )
+
+
+def _without_classifier(candidate: Match, arrays: Mapping[str, np.ndarray]) -> Match:
+    """The candidate without its classifier, if none of that is there."""
+    head = f"{candidate.net.head.name}."
+    of_head = [n for n in candidate.natives if str(n.canonical).startswith(head)]
+    if not of_head or any(native.name in arrays for native in of_head):
+        return candidate
+    body = tuple(n for n in candidate.natives if n not in of_head)
+    return replace(candidate, natives=body, headless=True)
 
 
 def _only(fitting: Sequence[Match], path: Path) -> Match:
@@ -147,7 +168,7 @@ def _architectures(
             f"{path}: says that it is of the architecture {name[:60]!r}, which is not known."
             f" Known: {listing(arch.ARCHITECTURES, 60)}."
         )
-    return (name,)
+    return (name,) if name in dialect.architectures else ()
 
 
 def _ignored(

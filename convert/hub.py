@@ -64,6 +64,7 @@ class Weights:
         dialect: The dialect of their names there.
         ignored: Names in the file that were passed over: optimiser slots and counters.
         narrowed: Names whose numbers were of a wider type than float32.
+        widened: Names whose numbers were of a narrower one.
         notes: What was made of them on the way, a sentence each.
     """
 
@@ -73,6 +74,7 @@ class Weights:
     dialect: str = "canonical"
     ignored: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -200,11 +202,15 @@ def _read(path: Path, terms: Terms) -> Weights:
     """What a file holds, as it is there."""
     container = formats.detect(path)
     native = container.read(path)
-    found = detect.match(native, path, terms.architecture)
-    read, narrowed = from_native(native, found.natives, path)
+    found = detect.match(native, path, terms.architecture, terms.num_classes is not None)
+    read, narrowed, widened = from_native(native, found.natives, path)
     arrays: Mapping[str, np.ndarray] = read
     notes = []
     net = found.net
+    if found.headless:
+        net = arch.with_classes(net, terms.num_classes or net.num_classes)
+        arrays = {**arrays, **classifier.fresh(net)}
+        notes.append(f"a new classifier of {net.num_classes} classes; the file has none")
     if found.dialect.inflates:
         net, arrays = _inflated(net, arrays, terms)
         notes.append(
@@ -217,6 +223,7 @@ def _read(path: Path, terms: Terms) -> Weights:
         found.dialect.name,
         found.ignored,
         narrowed,
+        widened,
         tuple(notes),
     )
 

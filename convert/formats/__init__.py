@@ -64,8 +64,10 @@ def detect(path: str | Path) -> ModuleType:
     start = first_bytes(path, 16)
     if not start:
         raise CheckpointError(f"{path}: the file is empty; fetch or write it again")
+    if instead := _instead(start, path):
+        raise CheckpointError(f"{path}: {instead}")
     raise CheckpointError(
-        f"{path}: {_instead(start)}no known checkpoint format. {tried}. The file starts with"
+        f"{path}: no known checkpoint format. {tried}. The file starts with"
         f" {start.hex(' ')} ({start!r})."
     )
 
@@ -86,10 +88,16 @@ def for_output(path: str | Path) -> ModuleType:
     )
 
 
-def _instead(start: bytes) -> str:
-    """What people get in place of a checkpoint most often, from its first bytes."""
+def _instead(start: bytes, path: Path) -> str:
+    """What people have in place of a checkpoint most often, from its first bytes."""
     if start.startswith(b"version https://"):
-        return "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`; "
+        return "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
     if start.lstrip()[:1] == b"<":
-        return "a web page, not the file itself: fetch the raw file; "
+        return "a web page, not the file itself: fetch the raw file"
+    if start.startswith(b"\x1f\x8b"):
+        return "compressed with gzip: unpack it first"
+    if start.startswith(b"PK\3\4"):
+        return "a ZIP archive, but not PyTorch's, which has a data.pkl: unpack it first"
+    if path.suffix == ".onnx":
+        return "an ONNX model, which can only be written: convert the weights it was made of"
     return ""

@@ -188,6 +188,8 @@ def test_import_is_cheap():
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html></html>", "a web page, not the file itself"),
+        (b"\x1f\x8b\x08\x00nothing", "compressed with gzip"),
+        (b"PK\3\4\x14\x00nothing much", "a ZIP archive, but not PyTorch's"),
     ],
 )
 def test_what_people_get_in_place_of_a_checkpoint_is_named(tmp_path, content, text):

@@ -30,7 +30,7 @@ from convert.formats._torch_tensors import Storage
 __all__ = ["NAME", "SUFFIXES", "files", "read", "recognises", "write", "write_legacy"]
 
 NAME = "torch_pt"
-SUFFIXES = (".pt", ".pth")
+SUFFIXES = (".pt", ".pth", ".pyth")
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _FOLDER = "archive"  # torch's own choice where it knows no file name
