@@ -19,22 +19,26 @@ $(STAMP): setup.py constraints.txt
 sample: install
 	$(BIN)/python -m i3d_tf.evaluate_sample --eval_type=rgb --imagenet_pretrained=false --sample=backflip
 
+# In parallel, but a framework in each process takes memory.
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
 test: install
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# In environments that have one framework alone, or none. What reads and writes bytes is tested in
-# the one that has none.
+# In environments that have one framework alone, or none. What needs no framework, and takes long, is
+# left to `make test`.
 test-alone: test-alone-base test-alone-torch test-alone-tf
 
-ALONE := common convert parity_tests --ignore=convert/formats --ignore=convert/every_pair_test.py
+LONG := every_pair_test.py formats/corruption_test.py formats/fuzz_test.py formats/malicious_*
 test-alone-base: TESTS = common convert
-test-alone-torch: TESTS = $(ALONE) i3d_torch
-test-alone-tf: TESTS = $(ALONE) i3d_tf
+test-alone-torch: TESTS = common convert i3d_torch parity_tests --ignore=convert/formats
+test-alone-tf: TESTS = common convert i3d_tf parity_tests --ignore=convert/formats
 test-alone-%: $(VENV)-%/installed
-	$(VENV)-$*/bin/python -m pytest -m "not slow" $(TESTS) $(ARGS)
+	$(VENV)-$*/bin/python -m pytest -m "not slow" $(PARALLEL) $(TESTS) \
+	  $(addprefix --ignore-glob=convert/,$(LONG)) $(ARGS)
 
 # With the software whose formats the converter writes; there, a judge that is missing fails.
 test-judges: $(VENV)-judges/installed

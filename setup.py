@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2"]
 TORCH = ["torch>=2.4"]
 # safetensors is the judge of what we write; to read and write it we need no package.
-TEST = ["hypothesis", "pytest", "safetensors"]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors"]
 DEV = [*TEST, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
 JUDGES = [*TORCH, "flax", "mindspore", "onnx", "onnxruntime"]
