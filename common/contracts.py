@@ -58,7 +58,9 @@ _KINETICS = InputContract(mean=(110.201, 100.64, 95.9966), std=(58.1489, 56.4701
 # facebookresearch/video-nonlocal-net, which PySlowFast and PyTorchVideo keep.
 _NON_LOCAL = InputContract(mean=(114.75,) * 3, std=(57.375,) * 3)
 
+# Frames and stride; the affine nets were trained on from these with longer clips.
 _TIMINGS = {"8x8": (8, 8), "32x2": (32, 2)}
+_AFFINE_TIMINGS = {"8x8": (32, 4), "32x2": (128, 1)}
 
 
 def usual(architecture: str) -> InputContract:
@@ -77,7 +79,8 @@ def usual(architecture: str) -> InputContract:
         return dataclasses.replace(_IMAGENET, frames=32, stride=2, fps=30.0)
     if architecture in arch.I3D_RESNETS:
         timing = next(timing for timing in _TIMINGS if f"_{timing}" in architecture)
-        frames, stride = _TIMINGS[timing]
+        affine = architecture.endswith("_affine")
+        frames, stride = (_AFFINE_TIMINGS if affine else _TIMINGS)[timing]
         values = _IMAGENET if architecture.endswith("32x2_padded") else _NON_LOCAL
         return dataclasses.replace(values, frames=frames, stride=stride, fps=30.0)
     by_authors = architecture.endswith("_vmz")

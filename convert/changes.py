@@ -66,7 +66,8 @@ CHANGES = {
     "mmaction2_nonlocal": Change(
         "mmaction2's non-local blocks pool after the projections to phi and g and not before, so"
         " that other positions are attended to; that they do not scale the scores and have no"
-        " bias behind is made up for in the weights",
+        " bias behind is made up for in the weights. Files of its dot-product blocks have the same"
+        " names and no softmax: they would compute something else altogether",
         _from_mmaction2,
         _to_mmaction2,
     ),

@@ -8,7 +8,7 @@ of no known network are compared by the names that they have.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from absl import app
@@ -32,12 +32,8 @@ class Side:
 
     about: str
     arrays: Mapping[str, np.ndarray]
+    dialect: str = ""
     networks: tuple[str, ...] = ()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the arrays are of a known network."""
-        return bool(self.networks)
 
 
 def compare(one: str, other: str) -> tuple[str, bool]:
@@ -51,14 +47,18 @@ def compare(one: str, other: str) -> tuple[str, bool]:
         CheckpointError: A file is damaged.
         FileNotFoundError: There is no such file.
     """
-    sides = [_known(one), _known(other)]
-    if not all(side.is_known for side in sides):
-        sides = [_native(one), _native(other)]
-    a, b = sides
+    a, b = _known(one), _known(other)
+    if not (a.networks and b.networks):
+        a, b = _native(one), _native(other)
+    elif a.dialect == b.dialect:
+        # Under the same names nothing has to be converted, and nothing is passed over.
+        as_stored = _native(one).arrays, _native(other).arrays
+        if as_stored[0].keys() == as_stored[1].keys():
+            a, b = replace(a, arrays=as_stored[0]), replace(b, arrays=as_stored[1])
     lines = [f"A: {a.about}", f"B: {b.about}"]
     found = _differences(a.arrays, b.arrays)
     lines += found or ["the same numbers under the same names, bit for bit"]
-    if not found and not set(a.networks) & set(b.networks):
+    if not found and a.networks and not set(a.networks) & set(b.networks):
         lines.append(
             "but of two networks, whose strides or padding differ: they compute other things"
         )
@@ -83,7 +83,7 @@ def _known(checkpoint: str) -> Side:
         f" {weights.net.num_classes} classes,"
         f" {weights.stream}"
     )
-    return Side(about, weights.arrays, names)
+    return Side(about, weights.arrays, weights.dialect, names)
 
 
 def _native(checkpoint: str) -> Side:

@@ -48,7 +48,7 @@ def test_every_array_that_differs_is_measured(tmp_path, first):
     text, same = compare(first, str(tmp_path / "b.pt"))
     assert not same
     lines = text.splitlines()
-    assert lines[2] == "2 of 187 arrays that both have differ:"
+    assert lines[2] == "2 of 188 arrays that both have differ:"
     rows = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[4:]}
     largest = np.abs(arrays[bias]).max()
     assert rows[bias] == pytest.approx([largest / 2, 0.5], rel=1e-2)
@@ -62,7 +62,7 @@ def test_the_sign_of_a_zero_is_a_difference(tmp_path):
     hub.write(_weights(**zero), tmp_path / "a.pt")
     hub.write(_weights(**{name: -array for name, array in zero.items()}), tmp_path / "b.pt")
     text, same = compare(str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
-    assert not same and "1 of 187 arrays" in text
+    assert not same and "1 of 188 arrays" in text
 
 
 def test_other_networks_and_classes(tmp_path, first):
@@ -85,16 +85,28 @@ def test_files_that_fit_several_networks_need_no_flag(tmp_path):
     text, same = compare(str(tmp_path / "a.pkl"), str(tmp_path / "b.pt"))
     assert same
     assert text.splitlines()[-1] == "the same numbers under the same names, bit for bit"
-    assert "(nonlocal_net), i3d_resnet50_8x8 or i3d_resnet50_32x2, 7" in text
+    assert "i3d_resnet50_8x8 or i3d_resnet50_32x2 or i3d_resnet50_8x8_padded, 7" in text
 
 
 def test_the_same_numbers_of_two_networks_are_pointed_out(tmp_path):
     weights = _weights("i3d_resnet50_8x8")
     hub.write(weights, tmp_path / "a.pt")
     other = hub.Weights(arch.make("i3d_resnet50_32x2", 7), weights.arrays)
-    hub.write(other, tmp_path / "b.pt")
-    text, same = compare(str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
+    hub.write(other, tmp_path / "b.pkl")
+    text, same = compare(str(tmp_path / "a.pt"), str(tmp_path / "b.pkl"))
     assert same and text.splitlines()[-1].startswith("but of two networks, whose strides")
+
+
+def test_what_is_passed_over_or_rounded_in_a_conversion_is_compared(tmp_path, first):
+    native = formats.FORMATS["torch_pt"].read(first)
+    counters = {"state_dict/" + name: array for name, array in native.items()}
+    for name, step in (("b", 1), ("c", 2)):
+        path = tmp_path / f"{name}.pt"
+        formats.FORMATS["torch_pt"].write(path, {**counters, "step": np.array(step)})
+    text, same = compare(str(tmp_path / "b.pt"), str(tmp_path / "c.pt"))
+    assert not same and "step" in text.splitlines()[-1]
+    # Around the same names, a level of a dictionary makes no difference.
+    assert compare(first, str(tmp_path / "b.pt"))[1]
 
 
 def test_files_of_no_known_network_are_compared_by_their_names(tmp_path, first):

@@ -11,6 +11,7 @@ from common.errors import CheckpointError, listing
 from convert import hub, verify
 from convert.affine import to_affine
 from convert.dialects import DIALECTS
+from convert.exports import EXPORTS
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def run(options: Options) -> str:
         ValueError: An option is not possible.
     """
     _check_apart(options)
-    weights = _read(options)
+    weights = source = _read(options)
     if options.to_affine:
         net, arrays = to_affine(weights.net, weights.arrays, options.terms.allow)
         note = "batch norm turned into scale and offset"
@@ -57,7 +58,13 @@ def run(options: Options) -> str:
         weights, options.output, options.to, options.overwrite, options.terms, options.container
     )
     text = describe(report)
-    return f"{text}\n{verify.verify(report)}" if options.verify else text
+    if not options.verify:
+        return text
+    if report.target.format not in EXPORTS:
+        # What was changed for the dialect is changed back, as it is for whoever reads the file.
+        terms = replace(options.terms, architecture=report.target.net.name, num_classes=None)
+        report = replace(report, target=hub.read(report.path, terms))
+    return f"{text}\n{verify.verify(replace(report, source=source))}"
 
 
 def average(checkpoints: Sequence[hub.Weights]) -> hub.Weights:

@@ -37,6 +37,9 @@ def _foreign(path, dialect, weights, without=()):
         ("i3d_nonlocal_32x4_I3D_pretrain_400k.pkl", "i3d_resnet50_nl_8x8_affine"),
         ("i3d_baseline_128x1_I3D_pretrain_400k.pkl", "i3d_resnet50_32x2_affine"),
         ("c2d_baseline_8x8_IN_pretrain_400k.pkl", "c2d_resnet50_8x8"),
+        ("I3D_8x8_R50.pkl", "i3d_resnet50_8x8_padded"),
+        ("I3D_NLN_8x8_R50.pkl", "i3d_resnet50_nl_8x8_padded"),
+        ("mine_i3d_resnet50_32x2_epoch7.pkl", "i3d_resnet50_32x2"),
     ],
 )
 def test_a_published_files_name_says_the_timing(tmp_path, file_name, architecture):
@@ -45,10 +48,14 @@ def test_a_published_files_name_says_the_timing(tmp_path, file_name, architectur
 
 
 @thin
-def test_a_file_that_fits_several_networks_asks_which(tmp_path):
-    path = tmp_path / "weights.pkl"
+@pytest.mark.parametrize(
+    "file_name",
+    ["weights.pkl", "my_128x128.pkl", "i3d_baseline_8x8_from_32x2.pkl", "run18x8.pkl", "8x8.pkl"],
+)
+def test_a_file_that_fits_several_networks_asks_which(tmp_path, file_name):
+    path = tmp_path / file_name
     _foreign(path, "nonlocal_net", _weights("i3d_resnet50_8x8"))
-    expected = r"weights\.pkl: .*i3d_resnet50_8x8, i3d_resnet50_32x2.*--architecture"
+    expected = r"\.pkl: .*i3d_resnet50_8x8, i3d_resnet50_32x2, i3d_resnet50_8x8_padded.*--arch"
     with pytest.raises(CheckpointError, match=expected):
         hub.read(path)
     read = hub.read(path, hub.Terms(architecture="i3d_resnet50_32x2"))
@@ -65,6 +72,8 @@ def test_our_own_files_say_what_they_are(tmp_path):
     for name in ("a.pt", "a.ckpt", "a.pkl", "a.msgpack", "a.tf2.ckpt"):
         hub.write(weights, tmp_path / name)
         assert hub.read(tmp_path / name).net == weights.net
+    with pytest.raises(CheckpointError, match=r"of i3d_resnet50_32x2_padded. Received: --arch"):
+        hub.read(tmp_path / "a.pt", hub.Terms(architecture="i3d_resnet50_32x2"))
     native = to_native(DIALECTS["canonical"], weights.net, weights.arrays)
     native["architecture"] = np.frombuffer(b"i3d_resnet50_9x9", np.uint8)
     formats.FORMATS["torch_pt"].write(tmp_path / "b.pt", native)
@@ -125,7 +134,8 @@ def test_a_file_without_its_classifier_is_the_start_of_a_fine_tuning(tmp_path, n
     _foreign(path, "nonlocal_net", weights, without=("pred_w", "pred_b"))
     with pytest.raises(CheckpointError, match="missing pred_b, pred_w"):
         hub.read(path)
-    read = hub.read(path, hub.Terms(num_classes=num_classes))
+    terms = hub.Terms(architecture="i3d_resnet50_8x8", num_classes=num_classes)
+    read = hub.read(path, terms)
     assert read.net == arch.make("i3d_resnet50_8x8", num_classes)
     assert read.notes == (f"a new classifier of {num_classes} classes; the file has none",)
     arch.check_arrays(read.net, read.arrays)
@@ -357,6 +367,44 @@ def test_both_sides_are_run(tmp_path):
 
 
 @thin
+@pytest.mark.parametrize(
+    ("architecture", "target", "options"),
+    [
+        ("inception_i3d", "b.ms.ckpt", {"adjust_eps": True}),
+        ("i3d_resnet50_nl_32x2_padded", "b.pt", {"allow": frozenset(["mmaction2_nonlocal"])}),
+    ],
+)
+def test_what_is_changed_for_a_dialect_is_changed_back(tmp_path, architecture, target, options):
+    pytest.importorskip("torch", reason="needs the extra 'torch'")
+    hub.write(_weights(architecture), tmp_path / "a.pt")
+    to = "mmaction2" if "allow" in options else None
+    terms = hub.Terms(**options)
+    inputs, output = (str(tmp_path / "a.pt"),), str(tmp_path / target)
+    line = conversion.run(conversion.Options(inputs, output, to, terms=terms, verify=True))
+    assert float(line.split("difference ")[1].split()[0]) <= 1e-4
+
+
+@thin
+def test_an_older_saved_model_is_replaced_when_asked(tmp_path):
+    pytest.importorskip("sonnet", reason="needs the extra 'tf'")
+    target = tmp_path / "a.savedmodel"
+    hub.write(_weights("r2plus1d_18"), target)
+    with pytest.raises(OSError, match="a folder"):
+        hub.write(_weights("r2plus1d_18"), target)
+    hub.write(_weights("r2plus1d_18", seed=1), target, overwrite=True)
+    np.testing.assert_array_equal(
+        hub.read(target).arrays["Logits.fc.conv.bias"],
+        _weights("r2plus1d_18", seed=1).arrays["Logits.fc.conv.bias"],
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["a.savedmodel"]
+
+
+def test_an_unknown_format_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no such format to write.*Received: 'mxnet_params'"):
+        hub.write(_weights("inception_i3d"), tmp_path / "a.pt", container="mxnet_params")
+
+
+@thin
 def test_an_onnx_model_runs_in_its_own_runtime(tmp_path, judge):
     judge("onnxruntime")
     _verified(tmp_path, "a.onnx", "onnxruntime", 2)
@@ -380,6 +428,12 @@ def _verified(tmp_path, name, needs, endpoints):
 def test_a_different_side_is_seen():
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     one, other = _weights("r2plus1d_18"), _weights("r2plus1d_18", seed=1)
+    broken = {
+        **other.arrays,
+        "conv1_spatial.conv.weight": one.arrays["conv1_spatial.conv.weight"] * np.nan,
+    }
+    with pytest.raises(CheckpointError, match="largest difference inf"):
+        verify.verify(hub.Report(one, hub.Weights(one.net, broken), "path"))
     with pytest.raises(CheckpointError, match=r"the two sides differ .* expected at most 0\.001"):
         verify.verify(hub.Report(one, other, "path"))
 

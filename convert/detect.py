@@ -8,6 +8,7 @@ then carry the architecture's name, for others the caller says it, or the file's
 
 import functools
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +30,11 @@ from convert.dialects import DIALECTS, Dialect, Native
 _LEVELS = ("", "state_dict/", "model_state_dict/", "model_state/", "model/", "net/")
 WRAPPERS = tuple(level + prefix for level in _LEVELS for prefix in ("", "module."))
 
-# What the names of published files say about the timing: frames x stride.
-TIMINGS = {"8x8": ("8x8", "32x4"), "32x2": ("32x2", "128x1")}
+# What the names of published files say: the timing as frames x stride, and whose first pool it is.
+# i3d_baseline_32x2_IN_pretrain_400k.pkl is video-nonlocal-net's, I3D_8x8_R50.pkl PySlowFast's.
+TIMINGS = {"8x8": {"8x8", "32x4"}, "32x2": {"32x2", "128x1"}}
+ORIGINAL = {"baseline", "nonlocal"}
+PADDED = {"r50", "r101"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Match:
         net: The network, with the file's classes and channels.
         natives: Where each parameter is.
         ignored: Names in the file that are no parameters.
-        tag: The name of the array that says which architecture it is.
+        tag: The name of the array that says which architecture it is; None without.
         headless: Whether the classifier is missing, and may be.
     """
 
@@ -50,7 +54,7 @@ class Match:
     net: arch.Network
     natives: tuple[Native, ...]
     ignored: tuple[str, ...]
-    tag: str
+    tag: str | None
     headless: bool = False
 
 
@@ -77,19 +81,18 @@ def match(
     if architecture is not None:
         arch.make(architecture)  # says so where there is none
     closest: tuple[int, str] | None = None
-    candidates = _candidates(arrays, path, architecture)
-    for _, group in itertools.groupby(candidates, lambda found: found[0]):
-        fitting = []
-        for _, candidate in group:
-            if headless:
-                candidate = _without_classifier(candidate, arrays)
-            problems, found = _differences(candidate, arrays)
-            if not problems:
-                fitting.append(candidate)
-            elif closest is None or found > closest[0]:
-                closest = found, f"{candidate.dialect.name} {candidate.net.name}: {problems}"
-        if fitting:
-            return _only(fitting, path)
+    fitting: dict[str, Match] = {}
+    for candidate in _candidates(arrays, path, architecture):
+        if headless:
+            candidate = _without_classifier(candidate, arrays)
+        problems, found = _differences(candidate, arrays)
+        if not problems:
+            # Several dialects may have the same names for a network; the first is as good as any.
+            fitting.setdefault(candidate.net.name, candidate)
+        elif closest is None or found > closest[0]:
+            closest = found, f"{candidate.dialect.name} {candidate.net.name}: {problems}"
+    if fitting:
+        return _only(list(fitting.values()), path)
     if closest:
         what = f"are not those of {architecture}" if architecture else "fit no known network"
         raise UnknownNetworkError(f"{path}: the weights {what}. The closest is {closest[1]}.")
@@ -130,43 +133,50 @@ def _hinted(names: Sequence[str], file_name: str) -> list[str]:
         return list(names)
     if named := [name for name in names if name in file_name]:
         return [max(named, key=len)]  # i3d_resnet50_8x8 is in i3d_resnet50_8x8_padded, too
-    for timing, said in TIMINGS.items():
-        if any(text in file_name for text in said):
-            return [name for name in names if timing in name]
-    return list(names)
+    words = set(re.split(r"[^a-z0-9]+", file_name))
+    timings = [timing for timing, said in TIMINGS.items() if words & said]
+    left = [name for name in names if len(timings) != 1 or timings[0] in name]
+    if words & ORIGINAL or words & PADDED:
+        padded = not words & ORIGINAL
+        left = [name for name in left if name.endswith("_padded") == padded]
+    return left
 
 
-def _candidates(
-    arrays: Mapping[str, np.ndarray], path: Path, asked: str | None
-) -> Iterator[tuple[tuple[str, str], Match]]:
-    """Networks whose first or last kernel is in the file, by the place where they are."""
+def _candidates(arrays: Mapping[str, np.ndarray], path: Path, asked: str | None) -> Iterator[Match]:
+    """Networks whose first or last kernel is in the file, in each dialect, scope and wrapper."""
     present = [w for w in WRAPPERS if any(name.startswith(w) for name in arrays)]
     for wrapper, dialect in itertools.product(present, DIALECTS.values()):
         for scope in dict.fromkeys((*dialect.scopes.values(), *dialect.other_scopes)):
             place = wrapper + scope
-            for architecture in _architectures(arrays, dialect, place, path):
-                if asked not in (None, architecture):
-                    continue
+            for architecture in _architectures(arrays, dialect, place, path, asked):
                 net = _size(architecture, dialect, place, arrays)
                 if net:
                     natives = tuple(dialect.natives(net, place))
                     ignored = _ignored(arrays, dialect, wrapper, place)
-                    tag = f"{place}{dialect.tag}"
-                    yield (dialect.name, place), Match(dialect, net, natives, ignored, tag)
+                    tag = f"{place}{dialect.tag}" if dialect.tag else None
+                    yield Match(dialect, net, natives, ignored, tag)
 
 
 def _architectures(
-    arrays: Mapping[str, np.ndarray], dialect: Dialect, place: str, path: Path
+    arrays: Mapping[str, np.ndarray],
+    dialect: Dialect,
+    place: str,
+    path: Path,
+    asked: str | None,
 ) -> tuple[str, ...]:
-    """The architectures a file may be of: the one that it names, or all of the dialect."""
+    """The architectures a file may be of: the one that it names or that is asked for, or all."""
     tag = arrays.get(f"{place}{dialect.tag}") if dialect.tag else None
     if tag is None:
-        return dialect.architectures
+        return tuple(name for name in dialect.architectures if asked in (None, name))
     name = tag.astype(np.uint8).tobytes().decode("ascii", "replace") if tag.ndim == 1 else ""
     if name not in arch.ARCHITECTURES:
         raise CheckpointError(
             f"{path}: says that it is of the architecture {name[:60]!r}, which is not known."
             f" Known: {listing(arch.ARCHITECTURES, 60)}."
+        )
+    if asked not in (None, name):
+        raise CheckpointError(
+            f"{path}: says that it is of {name}. Received: --architecture={asked}."
         )
     return (name,) if name in dialect.architectures else ()
 

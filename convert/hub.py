@@ -26,7 +26,7 @@ USUAL_DIALECTS = {
     "tf2_checkpoint": ("sonnet",),
     "flax_pickle": ("flax", "linen"),
     "flax_msgpack": ("flax", "linen"),
-    "caffe2_pkl": ("nonlocal_net", "vmz", "caffe2"),
+    "caffe2_pkl": ("nonlocal_net", "pyslowfast_caffe2", "vmz", "caffe2"),
     "mindspore_ckpt": ("mindspore",),
 }
 
@@ -178,6 +178,13 @@ def write(
 ) -> Report:
     """Writes weights; see `convert`. `container` names a format that the target's name does not."""
     target = Path(target)
+    known = {**formats.FORMATS, **exports.EXPORTS}
+    if container is not None and not (container in known and known[container].SUFFIXES):
+        writable = (name for name, module in known.items() if module.SUFFIXES)
+        raise ValueError(
+            f"no such format to write. Expected one of {', '.join(writable)}. Received:"
+            f" {container!r}."
+        )
     if container in exports.EXPORTS or (container is None and exports.for_output(target)):
         return _export(weights, target, to, overwrite, container)
     module = formats.FORMATS[container] if container else formats.for_output(target)
@@ -268,8 +275,9 @@ def _export(
         raise ValueError(
             f"{target}: {module.NAME} has names of its own; leave out the dialect {to!r}"
         )
-    for file in module.files(target):
-        check_target(file, overwrite)
+    replaces = overwrite and module.replaceable(target)
+    if not replaces:
+        check_target(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -278,6 +286,8 @@ def _export(
             weights.net, module.read_back(scratch / target.name, weights.net), module.NAME
         )
         check_equal(weights.arrays, written.arrays, target)
+        if replaces:
+            os.replace(target, scratch / "old")
         os.replace(scratch / target.name, target)
     finally:
         shutil.rmtree(scratch)

@@ -92,6 +92,9 @@ def _clips(net: arch.Network) -> np.ndarray:
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference over the largest value; inf where a value is not finite."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return float("inf")
     largest = np.abs(one).max()
     return float(np.abs(one - other).max() / largest) if largest else float(np.abs(other).max())
 

@@ -66,7 +66,10 @@ PYSLOWFAST_CAFFE2 = replace(
     NONLOCAL_NET,
     name="pyslowfast_caffe2",
     about="the Caffe2 pickles of facebookresearch/SlowFast's model zoo, whose pool1 pads",
-    architectures=tuple(name for name in arch.I3D_RESNETS if name.endswith("8x8_padded")),
+    # Its C2D nets come with and without pool2, which no array shows.
+    architectures=tuple(
+        name for name in arch.I3D_RESNETS if name.startswith("i3d") and name.endswith("8x8_padded")
+    ),
 )
 
 VMZ = replace(

@@ -39,7 +39,10 @@ PYSLOWFAST = Dialect(
     about="facebookresearch/SlowFast",
     unit=_of_pyslowfast,
     fields=FIELDS,
-    architectures=tuple(name for name in arch.I3D_RESNETS if name.endswith("8x8_padded")),
+    # Its C2D nets come with and without pool2, which no array shows.
+    architectures=tuple(
+        name for name in arch.I3D_RESNETS if name.startswith("i3d") and name.endswith("8x8_padded")
+    ),
     classifier=LINEAR,
     ignored=TRACKED,
 )

@@ -2,6 +2,7 @@
 
     NAME, SUFFIXES
     files(path)                 what is written at `path`: a file, or a folder as one
+    replaceable(path)           whether what is there may be replaced by a new one
     write(path, net, arrays)    a temporary file or folder and a rename
     read_back(path, net)        {canonical name: array}, to compare with what was written
 

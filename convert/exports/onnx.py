@@ -35,6 +35,11 @@ def files(path: Path) -> list[Path]:
     return [Path(path)]
 
 
+def replaceable(path: Path) -> bool:
+    """Whether a file is there."""
+    return Path(path).is_file()
+
+
 def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
     """Writes a network with its weights; the same arrays give the same bytes.
 

@@ -40,6 +40,11 @@ def files(path: Path) -> list[Path]:
     return [Path(path)]
 
 
+def replaceable(path: Path) -> bool:
+    """Whether a SavedModel is there, and not somebody's other folder."""
+    return (Path(path) / _GRAPH).is_file()
+
+
 def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
     """Writes a network with its weights; an older SavedModel at `path` is replaced.
 
