@@ -57,7 +57,7 @@ def run(options: Options) -> str:
     report = hub.write(
         weights, options.output, options.to, options.overwrite, options.terms, options.container
     )
-    text = describe(report)
+    text = describe(report, options.terms.adjust_eps)
     if not options.verify:
         return text
     if report.target.format not in EXPORTS:
@@ -86,12 +86,13 @@ def average(checkpoints: Sequence[hub.Weights]) -> hub.Weights:
         for weights in checkpoints:
             total += weights.arrays[name]
         arrays[name] = (total / len(checkpoints)).astype(np.float32)
+    notes = dict.fromkeys(note for weights in checkpoints for note in weights.notes)
     mean = f"the mean of {len(checkpoints)} checkpoints"
-    return replace(first, arrays=arrays, notes=(*first.notes, mean))
+    return replace(first, arrays=arrays, notes=(*notes, mean))
 
 
-def describe(report: hub.Report) -> str:
-    """What was written, for people."""
+def describe(report: hub.Report, adjusted_eps: bool = False) -> str:
+    """What was written, for people; `adjusted_eps` where the variances make up for another eps."""
     source, target = report.source, report.target
     lines = [
         f"{source.format} ({source.dialect}) -> {report.path}: {target.format} ({target.dialect})",
@@ -99,13 +100,13 @@ def describe(report: hub.Report) -> str:
         f" {len(target.arrays)} arrays, {target.numbers:,} numbers, read back and found equal",
     ]
     if source.ignored:
-        lines.append(f"passed over: {listing(source.ignored, 3)}, which are no parameters")
+        lines.append(f"passed over: {listing(source.ignored, 3)}")
     if source.narrowed:
         lines.append(f"rounded to float32: {len(source.narrowed)} of {len(source.arrays)} arrays")
     if source.widened:
         lines.append(f"widened to float32: {len(source.widened)} of {len(source.arrays)} arrays")
     lines += [f"note: {note}" for note in report.notes]
-    return "\n".join([*lines, *_about_eps(report)])
+    return "\n".join(lines if adjusted_eps else [*lines, *_about_eps(report)])
 
 
 def _about_eps(report: hub.Report) -> list[str]:
@@ -113,7 +114,7 @@ def _about_eps(report: hub.Report) -> list[str]:
     lines = []
     for weights, when in ((report.source, "trained"), (report.target, "run")):
         dialect = DIALECTS.get(weights.dialect)
-        if dialect and dialect.eps is not None and "eps" not in " ".join(report.notes):
+        if dialect and dialect.eps is not None:
             lines.append(
                 f"note: {dialect.name}'s own code has an eps of {dialect.eps:g} in place of"
                 f" {_eps(weights.net):g}; for weights that are {when} there, add --adjust_eps"

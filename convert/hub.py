@@ -1,11 +1,13 @@
 """Reads and writes weights of any format and dialect, with canonical arrays in the middle."""
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -98,7 +100,7 @@ class Report:
     source: Weights
     target: Weights
     path: Path
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def load(checkpoint: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
@@ -178,31 +180,45 @@ def write(
 ) -> Report:
     """Writes weights; see `convert`. `container` names a format that the target's name does not."""
     target = Path(target)
-    known = {**formats.FORMATS, **exports.EXPORTS}
-    if container is not None and not (container in known and known[container].SUFFIXES):
-        writable = (name for name, module in known.items() if module.SUFFIXES)
-        raise ValueError(
-            f"no such format to write. Expected one of {', '.join(writable)}. Received:"
-            f" {container!r}."
-        )
-    if container in exports.EXPORTS or (container is None and exports.for_output(target)):
-        return _export(weights, target, to, overwrite, container)
-    module = formats.FORMATS[container] if container else formats.for_output(target)
+    module = _module(target, container)
+    if module.NAME in exports.EXPORTS:
+        return _export(weights, module, target, to, overwrite)
     dialect = _dialect(to, module.NAME, weights.net)
     for file in module.files(target):
         check_target(file, overwrite)
     net, arrays, notes = _adapted(weights, dialect, terms, target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        module.write(scratch / target.name, lazily_native(dialect, net, arrays))
-        written = _read(scratch / target.name, Terms(architecture=net.name))
+    with _beside(target) as scratch:
+        module.write(scratch, lazily_native(dialect, net, arrays))
+        written = _read(scratch, Terms(architecture=net.name))
         check_equal(arrays, written.arrays, target)
-        for file in module.files(scratch / target.name):
+        for file in module.files(scratch):
             os.replace(file, target.parent / file.name)
-    finally:
-        shutil.rmtree(scratch)
     return Report(weights, written, target, notes)
+
+
+def _module(target: Path, container: str | None) -> ModuleType:
+    """The format, or export, of that name; None goes by the ending of `target`."""
+    if container is None:
+        return exports.for_output(target) or formats.for_output(target)
+    known = {**formats.FORMATS, **exports.EXPORTS}
+    writable = {name: module for name, module in known.items() if module.SUFFIXES}
+    if container not in writable:
+        raise ValueError(
+            f"no such format to write. Expected one of {', '.join(writable)}. Received:"
+            f" {container!r}."
+        )
+    return writable[container]
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A path of the target's name in a folder beside it, which is gone afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder / target.name
+    finally:
+        shutil.rmtree(folder)
 
 
 def _read(path: Path, terms: Terms) -> Weights:
@@ -266,11 +282,9 @@ def _adapted(
 
 
 def _export(
-    weights: Weights, target: Path, to: str | None, overwrite: bool, container: str | None
+    weights: Weights, module: ModuleType, target: Path, to: str | None, overwrite: bool
 ) -> Report:
     """Writes a whole model, which has no dialects."""
-    module = exports.EXPORTS[container] if container else exports.for_output(target)
-    assert module is not None
     if to is not None:
         raise ValueError(
             f"{target}: {module.NAME} has names of its own; leave out the dialect {to!r}"
@@ -278,19 +292,13 @@ def _export(
     replaces = overwrite and module.replaceable(target)
     if not replaces:
         check_target(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        module.write(scratch / target.name, weights.net, weights.arrays)
-        written = Weights(
-            weights.net, module.read_back(scratch / target.name, weights.net), module.NAME
-        )
+    with _beside(target) as scratch:
+        module.write(scratch, weights.net, weights.arrays)
+        written = Weights(weights.net, module.read_back(scratch, weights.net), module.NAME)
         check_equal(weights.arrays, written.arrays, target)
         if replaces:
-            os.replace(target, scratch / "old")
-        os.replace(scratch / target.name, target)
-    finally:
-        shutil.rmtree(scratch)
+            os.replace(target, scratch.with_name("old"))
+        os.replace(scratch, target)
     return Report(weights, written, target, weights.notes)
 
 

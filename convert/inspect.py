@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import app
 
 from common import arch, checkpoints, command
+from common.errors import listing
 from common.printable import printable
 from convert import formats, hub
 
@@ -39,7 +40,7 @@ def summary(path: Path) -> str:
         "parameters": f"{arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
     }
     if weights.ignored:
-        rows["passed over"] = f"{len(weights.ignored)} arrays: optimiser slots, counters"
+        rows["passed over"] = printable(listing(weights.ignored, 3))
     return "\n".join(f"{name + ':':14}{value}" for name, value in rows.items())
 
 

@@ -5,12 +5,13 @@
 writes the README's table of architectures anew.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from common import arch, contracts
+from absl import app
+
+from common import arch, command, contracts
 from common.checkpoints import CHECKPOINTS
 from common.files import write_text
 from convert.dialects import DIALECTS
@@ -125,6 +126,12 @@ def _block(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
     return "\n".join([f"{title}:", *text])
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
+def main(argv: Sequence[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("give the path of the README.")
+    path = Path(argv[1])
     write_text(path, readme(path.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    command.run(main)

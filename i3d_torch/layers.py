@@ -157,9 +157,10 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, t, h, w = x.shape
-        groups = t // self.node.group if self.node.group else 1
+        group = self.node.group or t
+        groups = t // group
         # Groups of time steps stand side by side in the batch.
-        inner = x.view(b, c, groups, -1, h, w).transpose(1, 2).flatten(0, 1)
+        inner = x.reshape(b, c, groups, group, h, w).transpose(1, 2).flatten(0, 1)
         inner = self._attend(inner)
         inner = inner.unflatten(0, (b, groups)).transpose(1, 2).reshape(b, -1, t, h, w)
         return x + self.get_submodule(self.node.out.name)(inner)

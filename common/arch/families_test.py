@@ -149,6 +149,30 @@ def test_multiply_adds_of_attention_are_counted():
     assert more == expected
 
 
+@pytest.mark.parametrize(
+    "options", [{"timing": "16x4"}, {"depth": 152}, {"affine": True, "temporal": False}]
+)
+def test_a_resnet_that_does_not_exist_is_refused(options):
+    with pytest.raises(ValueError, match=r"no such network. Expected one of i3d_resnet50_8x8"):
+        arch.i3d_resnet(**options)
+
+
+@pytest.mark.parametrize("options", [{"depth": 26}, {"rule": "mmaction2"}])
+def test_an_r2plus1d_that_does_not_exist_is_refused(options):
+    with pytest.raises(ValueError, match=r"no such network. Expected a depth of 18, 34, 50, 152"):
+        arch.r2plus1d(**options)
+
+
+def test_a_branch_may_end_with_a_pool():
+    """What follows reads the channels of the convolution before it."""
+    pool = arch.Pool("pool", "max", (1, 1, 1), (1, 1, 1))
+    branch = ("only", (arch.Conv("unit", 7, (1, 1, 1)), pool))
+    head = arch.make("r2plus1d_18", 5).head
+    net = arch.Network("made_up", 3, (arch.Branches("block", (branch,)), head))
+    assert [p.shape[1] for p in arch.parameters(net) if p.field == "conv.weight"] == [3, 7]
+    assert arch.endpoint_shapes(net, (4, 4, 4))["block"] == (4, 4, 4, 7)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match=r"no such architecture.*Received: 'resnet50'"):
         arch.make("resnet50")

@@ -67,7 +67,15 @@ def i3d_resnet(
         affine: Whether batch norm is frozen into scale and offset. The non-local blocks of these
             nets have none, and those after res3 look at 4 time steps at once.
         padded: Whether pool1 pads a cell in space.
+
+    Raises:
+        ValueError: There is no such member of the family.
     """
+    name = _name(depth, timing, temporal, non_local, affine, padded)
+    if name not in I3D_RESNETS:
+        raise ValueError(
+            f"no such network. Expected one of {', '.join(I3D_RESNETS)}. Received: {name}."
+        )
 
     def norm(last: bool = False) -> Norm | Affine:
         return Affine() if affine else LAST_NORM if last else NORM
@@ -127,7 +135,6 @@ def i3d_resnet(
             predictions="Predictions",
         )
     )
-    name = _name(depth, timing, temporal, non_local, affine, padded)
     return Network(name, in_channels, tuple(nodes))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Literal
 
@@ -142,7 +143,8 @@ def _width(node: Node, channels: int) -> int:
         case Residual():
             return node.body[-1].out_channels
         case Branches():
-            return sum(_width(branch[-1], channels) for _, branch in node.branches)
+            ends = (reduce(lambda c, part: _width(part, c), b, channels) for _, b in node.branches)
+            return sum(ends)
         case _:
             return channels
 

@@ -47,7 +47,15 @@ def r2plus1d(
         in_channels: 3 for RGB, 2 for flow.
         depth: 18, 34, 50 or 152 layers.
         rule: Whose widths and eps; see above.
+
+    Raises:
+        ValueError: There is no such depth or rule.
     """
+    if depth not in BLOCKS or rule not in NORMS:
+        raise ValueError(
+            f"no such network. Expected a depth of {', '.join(map(str, BLOCKS))} and a rule of"
+            f" {', '.join(NORMS)}. Received: {depth} and {rule!r}."
+        )
     norm = NORMS[rule]
 
     def unit(name: str, out_channels: int, stride: int = 1, relu: bool = True) -> Conv:

