@@ -8,7 +8,8 @@ TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2"]
 TORCH = ["torch>=2.4"]
 # safetensors is the judge of what we write; to read and write it we need no package.
 TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors"]
-DEV = [*TEST, "mypy", "ruff"]
+RAY = ["ray"]
+DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
 JUDGES = [*TORCH, "flax", "mindspore", "onnx", "onnxruntime"]
 
@@ -31,6 +32,7 @@ setup(
         "absl-py",
         "av",  # decodes videos; its wheels bring FFmpeg
         "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
+        "numba",  # compiles the optical flow
         "numpy",
         "opencv-contrib-python",
         "tqdm",
@@ -39,6 +41,7 @@ setup(
         "tf": TF,
         "torch": TORCH,
         "all": TF + TORCH,
+        "ray": RAY,
         "test": TEST,
         "dev": DEV,
         "judges": JUDGES,

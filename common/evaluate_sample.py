@@ -13,12 +13,22 @@ import numpy as np
 from absl import app, flags, logging
 from numpy.typing import NDArray
 
-from common import arch, checkpoints, contracts, frames, label_maps, preview, provenance, samples
+from common import (
+    arch,
+    checkpoints,
+    contracts,
+    flow,
+    label_maps,
+    preview,
+    provenance,
+    samples,
+    video_clips,
+)
 from common.checkpoints import Checkpoint
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.errors import AssetError
 from common.files import check_target, write_text
-from common.flags import ARCHITECTURE, CHECKPOINT, OUTPUT, OVERWRITE
+from common.flags import ARCHITECTURE, CHECKPOINT, FLOW_ENGINE, OUTPUT, OVERWRITE
 
 Floats = NDArray[np.float32]
 
@@ -40,17 +50,22 @@ IMAGENET_PRETRAINED = flags.DEFINE_bool(
     "Take the checkpoints that were trained on ImageNet first (rgb600 has none such).",
 )
 SAMPLE = flags.DEFINE_enum("sample", "cricket", list(samples.SAMPLES), "Which sample to classify.")
-VIDEO = flags.DEFINE_string("video", None, "A video file to classify in place of a sample.")
+VIDEO = flags.DEFINE_string(
+    "video",
+    None,
+    "A video file to classify in place of a sample; or NAME_rgb.npy, an array that `to_numpy` made,"
+    " whose flow is in NAME_flow.npy.",
+)
 MAX_FRAMES = flags.DEFINE_integer(
     "max_frames",
-    frames.MAX_FRAMES,
+    video_clips.MAX_FRAMES,
     "Use so many frames from the beginning at most; 25 are a second.",
-    lower_bound=frames.MIN_FRAMES,
+    lower_bound=video_clips.MIN_FRAMES,
 )
 GIF = flags.DEFINE_string(
     "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
 )
-for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE):
+for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE):
     flags.declare_key_flag(_flag.name)
 
 _TOP = 20
@@ -64,12 +79,13 @@ class Options:
     imagenet_pretrained: bool = True
     sample: str = "cricket"
     video: str | None = None
-    max_frames: int = frames.MAX_FRAMES
+    max_frames: int = video_clips.MAX_FRAMES
     checkpoint: str | None = None
     architecture: str | None = None
     output: str | None = None
     gif: str | None = None
     overwrite: bool = False
+    flow_engine: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +143,7 @@ def main(predict: Predict, backend: str) -> None:
         output=OUTPUT.value,
         gif=GIF.value,
         overwrite=OVERWRITE.value,
+        flow_engine=FLOW_ENGINE.value,
     )
     run(options, predict, backend)
 
@@ -190,6 +207,7 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
                 "sample": None if options.video else options.sample,
                 "video": options.video,
                 "max_frames": options.max_frames,
+                **_flow_provenance(options),
             },
             streams=chosen,
             contracts=expected,
@@ -237,12 +255,10 @@ def _check_source(options: Options) -> None:
     if options.video is None:
         for stream in names(options):
             samples.asset(options.sample, stream)
-    elif "flow" in names(options):
-        raise ValueError(
-            f"{options.video}: the flow of a video is not computed yet. Use --eval_type=rgb."
-        )
-    elif not Path(options.video).exists():
-        raise FileNotFoundError(f"{options.video}: there is no such video file. Check the path.")
+    else:
+        for stream in names(options):
+            if not (path := video_clips.source(options.video, stream)).exists():
+                raise FileNotFoundError(f"{path}: there is no such video file. Check the path.")
 
 
 def _network(stream: str, path: Path, architecture: str | None) -> arch.Network:
@@ -270,9 +286,22 @@ def _contract(stream: str, row: Checkpoint | None, net: arch.Network) -> InputCo
 
 def _clip(options: Options, stream: str, contract: InputContract, net: arch.Network) -> Floats:
     if options.video is None:
-        return samples.clip(options.sample, stream, contract, options.max_frames)
+        return samples.clip(
+            options.sample, stream, contract, options.max_frames, options.flow_engine
+        )
     least, _, _ = arch.smallest_size(net)
-    return frames.clip_from_video(options.video, contract, options.max_frames, least)
+    path = video_clips.source(options.video, stream)
+    return video_clips.clip_from_video(
+        path, contract, options.max_frames, least, options.flow_engine
+    )
+
+
+def _flow_provenance(options: Options) -> dict[str, object]:
+    """How flow was computed, where it was."""
+    if "flow" not in names(options):
+        return {}
+    path = options.video or samples.asset(options.sample, "flow").relative_path
+    return {} if path.endswith(".npy") else {"flow": flow.describe(options.flow_engine)}
 
 
 def _gifs(options: Options) -> dict[str, Path]:

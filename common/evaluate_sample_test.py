@@ -186,8 +186,7 @@ def test_a_checkpoint_of_ones_own(at_hand, capsys):
         (Options("rgb", checkpoint="flow_scratch"), "flow_scratch is a flow stream"),
         (Options("rgb", checkpoint="nothing.pt"), r"no such checkpoint.*rgb_scratch"),
         (Options("both"), "--eval_type must be one of rgb, rgb600, flow, joint"),
-        (Options("joint", video="a.mp4"), r"a\.mp4: the flow of a video is not computed yet"),
-        (Options("flow", sample="backflip"), "backflip has no flow"),
+        (Options("joint", video="x_rgb.npy"), r"x_rgb\.npy: there is no such video"),
         (Options("rgb", video="nothing.mp4"), r"nothing\.mp4: there is no such video"),
     ],
 )
@@ -225,15 +224,15 @@ def test_a_video_is_prepared_as_the_row_says(at_hand, monkeypatch):
     monkeypatch.setitem(checkpoints.CHECKPOINTS, row.name, row)
     seen = []
 
-    def clip_from_video(path, contract, max_frames, min_frames):
+    def clip_from_video(path, contract, max_frames, min_frames, flow_engine):
         seen.append((path, contract, max_frames, min_frames))
         return np.zeros((1, 9, 112, 112, 3), np.float32)
 
-    monkeypatch.setattr(evaluate_sample.frames, "clip_from_video", clip_from_video)
+    monkeypatch.setattr(evaluate_sample.video_clips, "clip_from_video", clip_from_video)
     (at_hand / "a.mp4").touch()
     options = Options("rgb", video=str(at_hand / "a.mp4"), max_frames=12)
     result = evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-    assert seen == [(str(at_hand / "a.mp4"), other, 12, 9)]
+    assert seen == [(at_hand / "a.mp4", other, 12, 9)]
     assert result.provenance["streams"]["rgb"]["contract"]["fps"] == 10.0
     assert result.provenance["max_frames"] == 12
 
@@ -247,11 +246,11 @@ def test_a_file_of_ones_own_is_fed_what_its_network_expects(
 ):
     seen = []
 
-    def clip_from_video(path, contract, max_frames, min_frames):
+    def clip_from_video(path, contract, max_frames, min_frames, flow_engine):
         seen.append((contract.mean[0], contract.stride, min_frames))
         return np.zeros((1, 9, 112, 112, 3), np.float32)
 
-    monkeypatch.setattr(evaluate_sample.frames, "clip_from_video", clip_from_video)
+    monkeypatch.setattr(evaluate_sample.video_clips, "clip_from_video", clip_from_video)
     for name in ("a.mp4", "a.pkl"):
         (at_hand / name).write_bytes(b"x")
     monkeypatch.setattr(evaluate_sample.provenance, "weights", lambda path, row: {})

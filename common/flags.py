@@ -2,11 +2,17 @@
 
 from absl import flags
 
+from common import flow
 from common.arch import ARCHITECTURES
 
 INPUT = flags.DEFINE_string("input", None, "Name or path of what to read.")
 OUTPUT = flags.DEFINE_string("output", None, "Path of what to write.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is already there.")
+LIMIT = flags.DEFINE_integer("limit", None, "Take so many items and no more.", lower_bound=1)
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and do nothing.")
+WORKERS = flags.DEFINE_integer(
+    "workers", None, "Processes to work with; by default one a core.", lower_bound=0
+)
 ARCHITECTURE = flags.DEFINE_enum(
     "architecture",
     None,
@@ -15,4 +21,10 @@ ARCHITECTURE = flags.DEFINE_enum(
 )
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Weights: the name of a published checkpoint, or a path in any format."
+)
+FLOW_ENGINE = flags.DEFINE_enum(
+    "flow_engine",
+    "auto",
+    ["auto", *flow.ENGINES],
+    "What computes TV-L1 flow; auto is torch where a CUDA device is, else numba.",
 )

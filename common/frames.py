@@ -1,67 +1,85 @@
-"""Resize, crop and value range of frames: the NumPy reference for both backends.
+"""Size and value range of frames: the NumPy reference for both backends.
 
-Frames are [T, H, W, C] with values 0 to 255; a clip is what a network is fed: [1, T, H, W, C]
-float32 in the range of its input contract.
+Frames are [T, H, W, C]: RGB with values 0 to 255; or flow, x then y, either float in pixels or
+uint8 as stored, 0 to 255 for -20 to 20 pixels (`encoding.BOUND`). A clip is what a network is fed:
+[1, T, H, W, C] float32 in the range of its input contract.
 """
-
-import os
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import video
+from common import crops
 from common.contracts import InputContract
+from common.crops import Frames
+from common.flow.encoding import BOUND
 
-Frames = NDArray[np.uint8] | NDArray[np.float32]
-
-MIN_FRAMES = 9  # 8 frames leave one time step, and InceptionI3D's last pool needs two
-MAX_FRAMES = 250  # what the paper tests on: ten seconds at 25 frames a second
+_CHANNELS = {"rgb": 3, "flow": 2}
 
 
 def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
     """Resizes so that the shorter side is `size`, bilinear, and keeps the shape of the picture.
-
-    Pixel centres are at half integers and nothing is blurred before shrinking, as in OpenCV's
-    `INTER_LINEAR` and torch's `interpolate(align_corners=False)`.
 
     Args:
         frames: [T, H, W, C], any range.
         size: Length of the shorter side afterwards, pixels.
 
     Returns:
-        [T, H', W', C], the range of the input; the longer side is rounded to whole pixels.
+        [T, H', W', C], the range of the input; see `resize`, and `crops.resized_size`.
 
     Raises:
         ValueError: Not four axes, an empty one, or a size below 1.
     """
-    _check_axes(frames)
-    if size < 1:
-        raise ValueError(f"the short side must be at least 1 pixel, got {size}.")
-    height, width = frames.shape[1:3]
-    short = min(height, width)
-    if short == size:
-        return frames.astype(np.float32)
-    rows = size if height == short else round(height * size / short)
-    columns = size if width == short else round(width * size / short)
-    # Rows first: that pass reads whole lines, and shrinks what the slower pass has to gather.
-    return _interpolate(_interpolate(frames, 1, rows), 2, columns)
+    height, width = crops.size_of(frames)
+    return resize(frames, *crops.resized_size(height, width, size))
 
 
-def center_crop(frames: Frames, size: int = 224) -> Frames:
-    """Cuts [T, size, size, C] out of the middle of [T, H, W, C]; a view, same range.
+def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
+    """Resizes to `height` x `width`, bilinear; R(2+1)D nets crop from 128x171.
+
+    Pixel centres are at half integers, edges are repeated and nothing is blurred before shrinking,
+    as in torch's `interpolate(align_corners=False)` and TensorFlow's `resize(antialias=False)`.
+    Flow keeps the length of its vectors: see `resize_flow`.
+
+    Args:
+        frames: [T, H, W, C], any range.
+        height: Afterwards, pixels.
+        width: Afterwards, pixels.
+
+    Returns:
+        [T, height, width, C], the range of the input, not rounded; never a view.
 
     Raises:
-        ValueError: Not four axes, or a side is shorter than `size`.
+        ValueError: Not four axes, an empty one, or a size below 1.
     """
-    _check_axes(frames)
-    height, width = frames.shape[1:3]
-    if size < 1 or min(height, width) < size:
-        raise ValueError(
-            f"cannot cut {size}x{size} out of frames of {height}x{width} (height x width). "
-            "Resize the short side to at least the crop first."
-        )
-    top, left = (height - size) // 2, (width - size) // 2
-    return frames[:, top : top + size, left : left + size]
+    crops.check_axes(frames.shape, crops.AXES)
+    crops.check_size(height, width)
+    if frames.shape[1:3] == (height, width):
+        return frames.astype(np.float32)
+    # Not OpenCV's: how precise that is depends on the platform and the number of channels.
+    # Rows first: that pass reads whole lines, and shrinks what the slower pass has to gather.
+    return _interpolate(_interpolate(frames, 1, height), 2, width)
+
+
+def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Resizes flow in pixels, and its vectors with it: twice the width, twice the x.
+
+    Flow that was calculated on frames of the right size needs none of it.
+
+    Args:
+        flow: [T, H, W, 2], x and y, pixels.
+        height: Afterwards, pixels.
+        width: Afterwards, pixels.
+
+    Raises:
+        ValueError: Not flow as float, an empty axis, or a size below 1.
+    """
+    if crops.is_stored(flow.dtype.name):
+        raise ValueError("expected flow in pixels, got uint8. Decode what was stored first.")
+    crops.check_flow(flow.shape[-1])
+    resized = resize(flow, height, width)
+    before_height, before_width = crops.size_of(flow)
+    resized *= np.array([width / before_width, height / before_height], np.float32)
+    return resized
 
 
 def to_range(frames: Frames, low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:
@@ -71,55 +89,55 @@ def to_range(frames: Frames, low: float = -1.0, high: float = 1.0) -> NDArray[np
 
 
 def to_contract(frames: Frames, contract: InputContract) -> NDArray[np.float32]:
-    """Turns RGB values 0 to 255, channels last, into what the contract says, as float32."""
-    if not contract.mean:
-        return to_range(frames, *contract.value_range)
-    mean, std = (np.asarray(values, np.float32) for values in (contract.mean, contract.std))
-    return (frames.astype(np.float32) - mean) / std
+    """Turns RGB 0 to 255, or flow, channels last, into what the contract says, as float32.
 
-
-def clip_from_video(
-    path: str | os.PathLike[str],
-    contract: InputContract | None = None,
-    max_frames: int | None = MAX_FRAMES,
-    min_frames: int = MIN_FRAMES,
-) -> NDArray[np.float32]:
-    """Reads a video as one clip: resampled, resized and cropped as the contract says.
-
-    Works frame by frame, so that only what is kept is in memory.
-
-    Args:
-        path: The video file.
-        contract: Rate, short side, crop and value range; None is InceptionI3D's RGB stream.
-        max_frames: Takes so many frames from the beginning; None takes all.
-        min_frames: What the network needs at least.
-
-    Returns:
-        [1, T, crop, crop, 3] float32 in the contract's range.
+    Flow in pixels is clipped to +-20; stored flow (uint8) must have been stored with that bound.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Not a video (`VideoError`), too few frames, or a contract for flow.
+        ValueError: Not the contract's channels, or flow as integers that are not uint8.
     """
-    contract = contract or InputContract()
-    if contract.channels != "rgb":
+    shift, scale = standardisation(contract, frames.shape[-1], frames.dtype.name)
+    values = frames.astype(np.float32)
+    if contract.channels == "flow" and not crops.is_stored(frames.dtype.name):
+        values = values.clip(-BOUND, BOUND)
+    return (values - shift) / scale
+
+
+def standardisation(
+    contract: InputContract, channels: int, dtype: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shift and scale, [C] each, with which (values - shift) / scale is what the contract says.
+
+    Args:
+        contract: What the network expects.
+        channels: How many the values have.
+        dtype: Name of their type: uint8 is 0 to 255; floating is 0 to 255 for RGB, pixels for flow.
+
+    Raises:
+        ValueError: Not the contract's channels, or flow as integers that are not uint8.
+    """
+    if channels != _CHANNELS[contract.channels]:
         raise ValueError(
-            f"{path}: a video holds RGB frames, the checkpoint expects {contract.channels}. "
-            "Choose an RGB checkpoint."
+            f"the contract is for {contract.channels}, {_CHANNELS[contract.channels]} channels, "
+            f"got {channels}."
         )
-    rate = contract.fps / contract.stride
-    kept = []
-    for frame in video.read_frames(path, fps=rate, max_frames=max_frames):
-        resized = resize_short_side(frame[None], contract.short_side)
-        kept.append(to_contract(center_crop(resized, contract.crop), contract)[0])
-    if len(kept) < min_frames:
-        limit = "" if max_frames is None else f" and --max_frames={max_frames}"
-        raise ValueError(
-            f"{path}: too short. Expected at least {min_frames} frames, got {len(kept)} at "
-            f"{rate:g} frames a second{limit}. Choose a longer video"
-            f"{' or a larger --max_frames' if max_frames and max_frames < min_frames else ''}."
-        )
-    return np.stack(kept)[None]
+    if contract.mean:
+        shift, scale = np.array(contract.mean), np.array(contract.std)
+    else:
+        low, high = contract.value_range
+        scale = np.full(channels, 255 / (high - low))
+        shift = -low * scale
+    if contract.channels == "flow" and not crops.is_stored(dtype):
+        pixels = 2 * BOUND / 255  # a grey level
+        shift, scale = shift * pixels - BOUND, scale * pixels
+    return shift.astype(np.float32), scale.astype(np.float32)
+
+
+def to_grey(frame: NDArray[np.uint8 | np.float32]) -> NDArray[np.uint8]:
+    """[H, W] of a frame [H, W, 3], RGB, weighted as OpenCV does; whole numbers 0 to 255."""
+    import cv2
+
+    return np.asarray(cv2.cvtColor(frame.astype(np.uint8), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _interpolate(frames: Frames, axis: int, size: int) -> NDArray[np.float32]:
@@ -139,10 +157,3 @@ def _interpolate(frames: Frames, axis: int, size: int) -> NDArray[np.float32]:
     step *= weight
     result += step
     return result
-
-
-def _check_axes(frames: Frames) -> None:
-    if frames.ndim != 4 or 0 in frames.shape:
-        raise ValueError(
-            f"expected frames [T, H, W, C] with no empty axis, got shape {list(frames.shape)}."
-        )

@@ -1,6 +1,7 @@
 """Clips as animated GIFs, as the release's README shows its sample."""
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,34 @@ def write_gif(path: str | os.PathLike[str], clip: NDArray[np.float32], fps: floa
     pictures = to_pictures(clip)
     with replacing(path) as temporary:
         _encode(str(temporary), pictures, Fraction(fps).limit_denominator(1000))
+
+
+def write_sheet(
+    path: str | os.PathLike[str], clips: Sequence[NDArray[np.float32]], columns: int = 8
+) -> None:
+    """Writes a contact sheet: evenly spaced moments of clips, a row a clip, as a PNG.
+
+    Args:
+        path: The file to write.
+        clips: Each [T, H, W, C] as for `write_gif`, all of the same T, H and W.
+        columns: Moments, the first and the last among them; fewer where a clip is shorter.
+
+    Raises:
+        ValueError: No clips, other shapes, or no column.
+    """
+    import cv2
+
+    if not clips or columns < 1 or len({clip.shape[:3] for clip in clips}) > 1:
+        raise ValueError(
+            "expected clips of the same length and size, and at least one column. Received: "
+            f"{[list(clip.shape) for clip in clips]}, {columns} columns."
+        )
+    count = len(clips[0])
+    moments = np.linspace(0, count - 1, min(columns, count)).round().astype(int)
+    rows = [np.concatenate(list(to_pictures(clip[moments])), axis=1) for clip in clips]
+    sheet = cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR)
+    with replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
 
 
 def to_pictures(clip: NDArray[np.float32]) -> NDArray[np.uint8]:

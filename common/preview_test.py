@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -40,3 +41,24 @@ def test_wrong_clips_leave_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="100 frames a second"):
         preview.write_gif(tmp_path / "a.gif", np.zeros((3, 4, 5, 3), np.float32), fps=0)
     assert (tmp_path / "a.gif").read_text() == "old"
+
+
+def test_a_sheet_shows_moments_in_columns_and_clips_in_rows(tmp_path):
+    levels = np.linspace(-1, 1, 21, dtype=np.float32)
+    rgb = np.tile(levels[:, None, None, None], (1, 6, 8, 3))
+    flow = np.tile(levels[:, None, None, None], (1, 6, 8, 2))
+    preview.write_sheet(tmp_path / "sheet.png", [rgb, flow], columns=5)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1]
+    assert sheet.shape == (12, 40, 3)
+    for column, level in enumerate([0, 64, 128, 191, 255]):
+        assert (sheet[:6, 8 * column : 8 * column + 8] == level).all()
+    assert sheet[6:, 0].tolist() == [[0, 0, 127]] * 6
+    assert sheet[6:, 39].tolist() == [[255, 255, 127]] * 6
+
+
+def test_a_short_clip_has_a_short_sheet(tmp_path):
+    preview.write_sheet(tmp_path / "sheet.png", [np.zeros((2, 6, 8, 3), np.float32)])
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (6, 16, 3)
+    with pytest.raises(ValueError, match="same length"):
+        preview.write_sheet(tmp_path / "a.png", [np.zeros((t, 6, 8, 3)) for t in (2, 3)])
+    assert not (tmp_path / "a.png").exists()

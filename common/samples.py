@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from common import assets, frames
+from common import assets, video_clips
 from common.assets import Asset
 from common.checkpoints import RELEASE
-from common.contracts import RGB_CONTRACT, InputContract
+from common.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.digests import git_blob
 from common.errors import listing
 from common.sources import PackageFile, Url
@@ -75,29 +75,38 @@ def get(name: str) -> Sample:
 
 
 def asset(name: str, stream: str) -> Asset:
-    """The file of a sample's stream; raises `ValueError` where there is none."""
+    """The file of a sample's stream, or the video that flow is computed from.
+
+    Raises:
+        ValueError: There is neither.
+    """
     sample = get(name)
-    if stream not in sample.files:
-        raise ValueError(
-            f"the sample {name} has no {stream}, only {listing(sample.files)}. "
-            "Use --eval_type=rgb, or another --sample."
-        )
-    return sample.files[stream]
+    if stream in sample.files:
+        return sample.files[stream]
+    video = sample.files.get("rgb")
+    if video and not video.relative_path.endswith(".npy"):
+        return video
+    raise ValueError(
+        f"the sample {name} has no {stream}, only {listing(sample.files)}. "
+        "Use --eval_type=rgb, or another --sample."
+    )
 
 
 def clip(
     name: str,
     stream: str,
-    contract: InputContract = RGB_CONTRACT,
-    max_frames: int | None = frames.MAX_FRAMES,
+    contract: InputContract | None = None,
+    max_frames: int | None = video_clips.MAX_FRAMES,
+    flow_engine: str = "auto",
 ) -> NDArray[np.float32]:
     """A sample as one clip, fetched if need be.
 
     Args:
         name: The sample.
         stream: "rgb" or "flow".
-        contract: How a video becomes a clip; an array is taken as it is.
+        contract: How a video becomes a clip; None is InceptionI3D's for the stream.
         max_frames: Takes so many frames from the beginning; None takes all.
+        flow_engine: What computes the flow of a video: see `flow.tvl1`.
 
     Returns:
         [1, T, H, W, C] float32 in [-1, 1]; C is 3 for RGB, 2 for flow (x, y).
@@ -107,17 +116,5 @@ def clip(
         FileNotFoundError: No source has the file (`AssetError`).
     """
     path = assets.fetch(asset(name, stream))
-    if path.suffix != ".npy":
-        return frames.clip_from_video(path, contract, max_frames)
-    if contract.mean or contract.value_range != RGB_CONTRACT.value_range:
-        raise ValueError(
-            f"the sample {name} is an array in [-1, 1], and the weights expect values of"
-            f" {contract.values}. Use --sample=backflip or --video."
-        )
-    array = np.asarray(np.load(path, allow_pickle=False), np.float32)
-    if max_frames is not None and max_frames < frames.MIN_FRAMES:
-        raise ValueError(
-            f"--max_frames must be at least {frames.MIN_FRAMES}, what the network needs. "
-            f"Received: {max_frames}."
-        )
-    return array[:, :max_frames]
+    contract = contract or (FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT)
+    return video_clips.clip_from_video(path, contract, max_frames, flow_engine=flow_engine)

@@ -40,13 +40,19 @@ def test_arrays_are_taken_as_they_are(own_sample):
     own_sample("own", flow=flow)
     np.testing.assert_array_equal(samples.clip("own", "flow"), flow)
     np.testing.assert_array_equal(samples.clip("own", "flow", max_frames=9), flow[:, :9])
-    with pytest.raises(ValueError, match=r"at least 9.*Received: 5"):
+    with pytest.raises(ValueError, match=r"at least 9 frames, got 5 and --max_frames=5"):
         samples.clip("own", "flow", max_frames=5)
 
 
-def test_a_stream_the_sample_does_not_have():
-    with pytest.raises(ValueError, match=r"backflip has no flow, only rgb\. Use --eval_type=rgb"):
-        samples.clip("backflip", "flow")
+def test_flow_is_computed_from_a_sample_that_is_a_video():
+    assert samples.asset("backflip", "flow") == samples.asset("backflip", "rgb")
+    assert samples.asset("cricket", "flow") != samples.asset("cricket", "rgb")
+
+
+def test_a_stream_the_sample_does_not_have(own_sample):
+    own_sample("own", rgb=np.zeros((1, 9, 4, 4, 3), np.float32))
+    with pytest.raises(ValueError, match=r"own has no flow, only rgb\. Use --eval_type=rgb"):
+        samples.clip("own", "flow")
 
 
 def test_a_video_becomes_a_clip(real_data, monkeypatch):

@@ -1,47 +1,42 @@
-"""Decodes the frames of a video file, resampled by presentation timestamps.
+"""Frames of a time span of a video, which is a file or a folder of images.
 
 Time 0 is the moment the first frame is shown. Containers start their clocks anywhere and count
 frames wrongly, so nothing here looks at a start time or trusts a frame count.
 """
 
 import dataclasses
-import heapq
+import math
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-from absl import logging
 from numpy.typing import NDArray
 
-from common.errors import listing
+from common._decoding import VideoFile
+from common._timestamps import Item, Shown
+from common._timestamps import VideoError as VideoError
+from common.image_folders import ImageFolder
 from common.resampling import Rate, exact, resample
-
-if TYPE_CHECKING:
-    import av
 
 # Containers round timestamps to a tick (1 ms in Matroska), so a frame may carry a time a little
 # after the moment it is for. Coarse ticks (1/25 s in AVI) are exact: hence the cap.
 _MOST_ROUNDING = Fraction(1, 1000)
 
-# Frames held back to put timestamps in order; codecs reorder by fewer in the containers that
-# need it (AVI), and more would only cost memory.
-_REORDER_WINDOW = 4
-
-
-class VideoError(ValueError):
-    """A file that is no readable video; the text names it and says what is wrong."""
+# A frame that stays for longer, seconds, is a wrong timestamp rather than a still: at 25 frames a
+# second it would be 15,000 copies.
+_LONGEST_STILL = 600
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """What the header of a video says; nothing in here has been counted.
+    """What the header of a video says; nothing in here has been counted, but images in a folder.
 
     Attributes:
-        width: Pixels, as shown (after rotation).
+        width: Pixels, as shown (after rotation, and with square pixels).
         height: Pixels, as shown (after rotation).
         fps: Average frames a second, None where the file does not say.
         frames: Frame count as the header states it, None where it does not. Often wrong.
@@ -55,257 +50,239 @@ class VideoInfo:
     duration: float | None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shown:
-    """A decoded frame and when it is on the screen, in seconds from the first frame."""
-
-    time: Fraction
-    duration: Fraction
-    frame: "av.VideoFrame"
-
-
 def read_frames(
     path: str | os.PathLike[str],
     fps: Rate | None = None,
     start: Rate = 0,
     end: Rate | None = None,
     max_frames: int | None = None,
+    *,
+    source_fps: Rate | None = None,
+    strict: bool = False,
+    threads: int | None = None,
+    square_pixels: bool = True,
 ) -> Iterator[NDArray[np.uint8]]:
     """Yields frames [H, W, 3], uint8 RGB, upright, in the order they are shown.
 
     With `fps`, output k is what is on the screen at `start + k / fps`: the last frame whose
     timestamp is not later. The last frame stays as long as its duration says. A frame that is
-    shown twice is the same array twice.
+    shown twice is the same array twice. A few frames are in memory at a time, however long the
+    video; what is before `start` is passed over by seeking where that changes nothing (MP4,
+    Matroska, WebM), so that damage there goes unseen.
+
+    All frames are as large as the first. Pixels that are not square are made so by stretching or
+    shrinking the width, as players do; less than 1 % from square is square.
+
+    A folder of numbered images is a video too: see `image_folders.find` for the names.
 
     Args:
-        path: The video file.
+        path: The video file, or the folder.
         fps: Frames a second to resample to; None yields every frame as it is stored.
         start: First moment, seconds from the first frame.
         end: Moment to stop before, seconds from the first frame; None is the end of the video.
         max_frames: Stops after so many frames.
+        source_fps: Images a second of a folder, which has no times of its own; for nothing else.
+        strict: Reaching the end of a file earlier than its header states (by a tenth or more) is
+            an error; else it is a warning in the log.
+        threads: Of the decoder; None leaves it to the decoder, which takes one a core.
+        square_pixels: False keeps pixels as they are stored.
 
     Raises:
         FileNotFoundError: There is no such file.
-        VideoError: Not a video, no video stream, no frames in the span, or damaged data.
-        ValueError: A rate, a span or a count that makes no sense.
+        VideoError: Not a video, no video stream, no frames in the span, damaged data, timestamps
+            that go back, or with `fps` a frame that is shown for more than ten minutes; a folder
+            without frames, or with a gap in their numbers.
+        ValueError: A rate, a span or a count that makes no sense, or a folder without the rate
+            that `fps`, `start` and `end` need.
     """
     path = _existing(path)
-    _check_span(fps, start, end, max_frames)
-    return _read(path, fps, start, end, max_frames)
+    if path.is_dir() and source_fps is None and fps is None and start == 0 and end is None:
+        source_fps = 1  # every image: times do not matter
+    span = _Span(fps, start, end, max_frames)
+    timed = _read(path, span, source_fps, strict, threads, square_pixels)
+    return (frame for _, frame in timed)
 
 
-def info(path: str | os.PathLike[str]) -> VideoInfo:
+def read_timed_frames(
+    path: str | os.PathLike[str],
+    fps: Rate | None = None,
+    start: Rate = 0,
+    end: Rate | None = None,
+    max_frames: int | None = None,
+    *,
+    source_fps: Rate | None = None,
+    strict: bool = False,
+    threads: int | None = None,
+    square_pixels: bool = True,
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Yields the frames of `read_frames`, each with its time in seconds from the first frame.
+
+    With `fps` that is the moment `start + k / fps`, else the frame's own timestamp.
+    """
+    span = _Span(fps, start, end, max_frames)
+    return _read(_existing(path), span, source_fps, strict, threads, square_pixels)
+
+
+def info(path: str | os.PathLike[str], source_fps: Rate | None = None) -> VideoInfo:
     """Reads size, rate and length from the header, and the rotation from the first frame.
+
+    Args:
+        path: The video file, or a folder of images, which are counted.
+        source_fps: Images a second of a folder, where it is known.
 
     Raises:
         FileNotFoundError: There is no such file.
         VideoError: Not a video, no video stream, or no frame that decodes.
     """
-    import av
-
     path = _existing(path)
-    with _open(path) as container:
-        stream = _video_stream(path, container)
-        first = next(_decoded(path, container, stream), None)
-        if first is None:
-            raise _no_frames(path)
-        height, width = first.height, first.width
-        if _quarter_turns(first) % 2:
-            height, width = width, height
-        duration: Fraction | None = None
-        if stream.duration and stream.time_base:
-            duration = stream.duration * stream.time_base
-        elif container.duration:
-            duration = Fraction(container.duration, av.time_base)
-        rate = _rate(stream)
+    if path.is_dir():
+        folder = ImageFolder(path, exact(source_fps or 1))
+        count = len(folder.paths)
+        rate = None if source_fps is None else float(source_fps)
+        return VideoInfo(folder.width, folder.height, rate, count, rate and count / rate)
+    with VideoFile(path) as file:
         return VideoInfo(
-            width=width,
-            height=height,
-            fps=float(rate) if rate else None,
-            frames=stream.frames or None,
-            duration=float(duration) if duration else None,
+            width=file.width,
+            height=file.height,
+            fps=float(file.rate) if file.rate else None,
+            frames=file.stated_frames,
+            duration=float(file.duration) if file.duration else None,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """Which frames: see `read_frames`."""
+
+    fps: Rate | None
+    start: Rate
+    end: Rate | None
+    max_frames: int | None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise ValueError(f"fps must be above 0 and at most 1000, got {self.fps}.")
+        end = math.inf if self.end is None else self.end
+        if not 0 <= self.start < end or (self.end is not None and math.isinf(self.end)):
+            raise ValueError(
+                f"a span must have 0 <= start < end, in seconds, got {self.start} to {self.end}."
+            )
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ValueError(
+                f"max_frames must be at least 1, or None for all, got {self.max_frames}."
+            )
+
+    def pick(
+        self, path: Path, shown: Iterable[Shown[Item]], tick: Fraction
+    ) -> Iterator[tuple[Fraction, Item]]:
+        """The frames of the span, each with the moment it is for; `tick` as in `VideoFile`."""
+        start = exact(self.start)
+        end = None if self.end is None else exact(self.end)
+        if self.fps is None:
+            for each in shown:
+                if end is not None and each.time >= end:
+                    return
+                if each.time >= start:
+                    yield each.time, each.item
+            return
+        rate = exact(self.fps)
+        if self.max_frames is not None:
+            last = start + self.max_frames / rate
+            end = last if end is None else min(end, last)
+        rounding = min(tick / 2, _MOST_ROUNDING)
+        shown = _without_long_stills(path, shown, start, end)
+        for k, item in enumerate(resample(shown, rate, start, end, rounding)):
+            yield start + k / rate, item
+
+
+class _Source(Protocol[Item]):
+    """What a video is read from: `VideoFile` or `ImageFolder`."""
+
+    tick: Fraction
+
+    def frames(self, start: Fraction, strict: bool) -> Iterator[Shown[Item]]: ...
+
+    def to_rgb(self, item: Item, /) -> NDArray[np.uint8]: ...
 
 
 def _read(
-    path: Path, fps: Rate | None, start: Rate, end: Rate | None, max_frames: int | None
-) -> Iterator[NDArray[np.uint8]]:
-    with _open(path) as container:
-        stream = _video_stream(path, container)
-        shown = _timed(path, stream, _decoded(path, container, stream))
-        frames: Iterator[av.VideoFrame]
-        if fps is None:
-            frames = _span(shown, exact(start), None if end is None else exact(end))
-        else:
-            rounding = min((stream.time_base or Fraction(0)) / 2, _MOST_ROUNDING)
-            triples = ((each.time, each.duration, each.frame) for each in shown)
-            frames = resample(triples, fps, start, end, rounding)
-        count, last, rgb = 0, None, None
-        for frame in frames:
-            if rgb is None or frame is not last:  # a frame shown twice is converted once
-                last, rgb = frame, _to_rgb(frame)
-            yield rgb
+    path: Path,
+    span: _Span,
+    source_fps: Rate | None,
+    strict: bool,
+    threads: int | None,
+    square_pixels: bool,
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Checks what can be checked before the first frame is asked for, and reads."""
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, or None for the default, got {threads}.")
+    if not path.is_dir():
+        if source_fps is not None:
+            raise ValueError(f"{path}: source_fps is for folders of images; a file has timestamps.")
+        return _converted(path, span, strict, lambda: VideoFile(path, threads, square_pixels))
+    if source_fps is None:
+        raise ValueError(
+            f"{path}: a folder of images has no times of its own: fps, start and end need "
+            "source_fps, the rate the images were taken at."
+        )
+    if not 0 < source_fps <= 1000:
+        raise ValueError(f"source_fps must be above 0 and at most 1000, got {source_fps}.")
+    return _converted(path, span, strict, lambda: ImageFolder(path, exact(source_fps)))
+
+
+def _converted(
+    path: Path,
+    span: _Span,
+    strict: bool,
+    opened: Callable[[], AbstractContextManager[_Source[Item]]],
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    with opened() as source:
+        count = 0
+        last: Item | None = None
+        rgb: NDArray[np.uint8] | None = None
+        shown = source.frames(exact(span.start), strict)
+        for moment, item in span.pick(path, shown, source.tick):
+            if rgb is None or item is not last:  # a frame shown twice is converted once
+                last, rgb = item, source.to_rgb(item)
+            yield float(moment), rgb
             count += 1
-            if count == max_frames:
+            if count == span.max_frames:
                 return
     if not count:
         raise VideoError(
-            f"{path}: no frame is shown from second {float(start):g} "
-            f"to {'the end' if end is None else f'{float(end):g}'}. Choose a span inside the video."
+            f"{path}: no frame is shown from second {float(span.start):g} "
+            f"to {'the end' if span.end is None else f'{float(span.end):g}'}. "
+            "Choose a span inside the video."
         )
 
 
-def _span(
-    shown: Iterable[_Shown], start: Fraction, end: Fraction | None
-) -> Iterator["av.VideoFrame"]:
-    """The stored frames whose timestamps lie in [start, end)."""
-    for each in shown:
-        if end is not None and each.time >= end:
+def _without_long_stills(
+    path: Path, shown: Iterable[Shown[Item]], start: Fraction, end: Fraction | None
+) -> Iterator[Shown[Item]]:
+    """The same frames; one that would stay for too long within the span is an error."""
+    held: Shown[Item] | None = None
+
+    def check(until: Fraction) -> None:
+        if held is None:
             return
-        if each.time >= start:
-            yield each.frame
+        seconds = (until if end is None else min(until, end)) - max(held.time, start)
+        if seconds > _LONGEST_STILL:
+            raise VideoError(
+                f"{path}: the frame at {float(held.time):.2f} s would be shown for "
+                f"{float(seconds):g} s, more than {_LONGEST_STILL} s: a timestamp is wrong. "
+                "Re-encode the file, or choose a span without it."
+            )
 
-
-def _decoded(
-    path: Path, container: "av.container.InputContainer", stream: "av.VideoStream"
-) -> Iterator["av.VideoFrame"]:
-    """The frames as the decoder hands them out: in order of showing. Damage is an error."""
-    import av
-
-    stream.thread_type = "AUTO"
-    time: float | None = 0.0
-    count = 0
-    frames = container.decode(stream)
-    while True:
-        try:
-            frame = next(frames, None)
-        except (av.FFmpegError, EOFError) as error:
-            raise _damaged(path, time, count) from error
-        if frame is None:
-            break
-        time = frame.time if frame.time is not None else time
-        if frame.is_corrupt:
-            raise _damaged(path, time, count)
-        yield frame
-        count += 1
-    if stream.frames and count < 0.9 * stream.frames:
-        logging.warning(
-            "%s: the header states %d frames, %d are there. The file may be cut short.",
-            path, stream.frames, count,
-        )  # fmt: skip
-
-
-def _timed(
-    path: Path, stream: "av.VideoStream", frames: Iterable["av.VideoFrame"]
-) -> Iterator[_Shown]:
-    """Puts a time to every frame: the first at 0, the rest in order.
-
-    A decoder hands frames out in the order they are shown, while some AVI files number them in
-    the order they are stored: the k-th frame therefore gets the k-th smallest timestamp.
-    """
-    usual = 1 / (_rate(stream) or Fraction(25))
-    window: deque[tuple[Fraction, av.VideoFrame]] = deque()  # duration, frame
-    times: list[Fraction] = []
-    origin: Fraction | None = None
-
-    def oldest() -> _Shown:
-        nonlocal origin
-        time = heapq.heappop(times)
-        origin = time if origin is None else origin
-        duration, frame = window.popleft()
-        return _Shown(time - origin, duration, frame)
-
-    for time, frame in _stamped(path, usual, frames):
-        tick = frame.time_base or Fraction(0)
-        heapq.heappush(times, time)
-        window.append((frame.duration * tick or usual, frame))
-        if len(window) > _REORDER_WINDOW:
-            yield oldest()
-    if not window:
-        raise _no_frames(path)
-    while window:
-        yield oldest()
-
-
-def _stamped(
-    path: Path, usual: Fraction, frames: Iterable["av.VideoFrame"]
-) -> Iterator[tuple[Fraction, "av.VideoFrame"]]:
-    """Timestamps in seconds; a missing one is the one before plus `usual`, with a word."""
-    time, missing = -usual, 0
-    for frame in frames:
-        if frame.pts is not None and frame.time_base:
-            time = frame.pts * frame.time_base
-        else:
-            time += usual
-            missing += 1
-            if missing == 1:
-                rate = f"{float(1 / usual):g} frames a second"
-                logging.warning("%s: timestamps are missing; taking %s instead.", path, rate)
-        yield time, frame
-
-
-def _to_rgb(frame: "av.VideoFrame") -> NDArray[np.uint8]:
-    rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    turns = _quarter_turns(frame)
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
-
-
-def _quarter_turns(frame: "av.VideoFrame") -> int:
-    """Counter-clockwise quarter turns that make the frame upright."""
-    return round((frame.rotation or 0) / 90) % 4
-
-
-def _rate(stream: "av.VideoStream") -> Fraction | None:
-    # PyAV gives an unknown rate as None or as a rational of 0/0 or 0/1: all are falsy.
-    return stream.average_rate or stream.guessed_rate or None
+    for each in shown:
+        check(each.time)
+        held = each
+        yield each
+    if held is not None:
+        check(held.time + held.duration)
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such video file. Check the path.")
-    if not path.is_file():
-        raise VideoError(f"{path}: expected a video file, got a folder. Name one file in it.")
     return path
-
-
-def _check_span(fps: Rate | None, start: Rate, end: Rate | None, max_frames: int | None) -> None:
-    if fps is not None and not 0 < fps <= 1000:
-        raise ValueError(f"fps must be above 0 and at most 1000, got {fps}.")
-    if start < 0 or (end is not None and not end > start):
-        raise ValueError(f"a span must have 0 <= start < end, in seconds, got {start} to {end}.")
-    if max_frames is not None and max_frames < 1:
-        raise ValueError(f"max_frames must be at least 1, or None for all, got {max_frames}.")
-
-
-def _open(path: Path) -> "av.container.InputContainer":
-    import av
-
-    if not path.stat().st_size:
-        raise VideoError(f"{path}: expected a video, got an empty file. Fetch it again.")
-    try:
-        return av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise VideoError(
-            f"{path}: not a video that FFmpeg can open ({reason}). Expected a video file such as "
-            ".mp4, .mkv, .avi, .webm or .gif; if it is one, it is damaged: fetch it again."
-        ) from error
-
-
-def _video_stream(path: Path, container: "av.container.InputContainer") -> "av.VideoStream":
-    if not container.streams.video:
-        kinds = listing({stream.type for stream in container.streams}) or "nothing"
-        raise VideoError(f"{path}: has no video stream, only {kinds}. Choose a file with pictures.")
-    return container.streams.video[0]
-
-
-def _no_frames(path: Path) -> VideoError:
-    return VideoError(f"{path}: has a video stream without a single frame. Fetch or make it again.")
-
-
-def _damaged(path: Path, time: float | None, count: int) -> VideoError:
-    return VideoError(
-        f"{path}: damaged at about {time or 0:.2f} s, after {count} good frames. "
-        "Fetch it again, or re-encode it if what is left of it will do."
-    )

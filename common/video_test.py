@@ -10,11 +10,13 @@ import pytest
 from common import video
 
 
-def _encoded(path, pts, tick, codec, rate, size, level, options):
-    with av.open(str(path), "w") as out:
+def _encoded(path, pts, tick, codec, rate, size, level, options, muxing=None, aspect=None):
+    with av.open(str(path), "w", options=muxing or {}) as out:
         stream = out.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p" if codec in ("libx264", "mpeg4") else "gray"
+        stream.pix_fmt = "gray" if codec == "ffv1" else "yuv420p"
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         stream.codec_context.time_base = tick
         for k, time in enumerate(pts):
             picture = np.full((size[1], size[0], 3), level(k), np.uint8)
@@ -92,31 +94,6 @@ def test_raw_streams_without_timestamps_go_by_the_rate(tmp_path, caplog):
     assert ("timestamps are missing" in caplog.text) == (stated is None)
 
 
-class _Frame:
-    def __init__(self, pts):
-        self.pts, self.time_base, self.duration = pts, Fraction(1, 25), 1
-
-
-class _Stream:
-    average_rate = guessed_rate = Fraction(25)
-
-
-def test_frames_in_order_with_timestamps_out_of_order(tmp_path):
-    """AVI has no presentation times: its frames are numbered in the order they are stored."""
-    frames = [_Frame(pts) for pts in (1, 2, 4, 3, 5, 7, 6, 8, 10, 9)]
-    shown = list(video._timed(tmp_path, _Stream(), frames))
-    assert [each.frame for each in shown] == frames
-    assert [each.time * 25 for each in shown] == list(range(10))
-
-
-def test_a_missing_timestamp_follows_the_one_before(tmp_path, caplog):
-    frames = [_Frame(None), _Frame(1), _Frame(None), _Frame(3)]
-    with caplog.at_level(logging.WARNING, logger="absl"):
-        times = [time * 25 for time, _ in video._stamped(tmp_path, Fraction(1, 25), frames)]
-    assert times == [0, 1, 2, 3]
-    assert caplog.text.count("timestamps are missing") == 1
-
-
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
 def test_rotation_is_applied(tmp_path, degrees):
     path = tmp_path / "a.mp4"
@@ -156,6 +133,82 @@ def test_odd_sizes_and_alpha_and_grey(tmp_path):
     np.testing.assert_array_equal(frame, rgba[..., :3])
 
 
+@pytest.mark.parametrize(("aspect", "width"), [("4/3", 85), ("8/9", 57), ("1279/1280", 64)])
+def test_pixels_are_square(tmp_path, aspect, width):
+    path, level = tmp_path / "a.mp4", lambda k: 10 * k
+    span = range(0, 120, 40), Fraction(1, 1000)
+    _encoded(path, *span, "libx264", 25, (64, 48), level, None, aspect=Fraction(aspect))
+    assert next(video.read_frames(path)).shape == (48, width, 3)
+    assert next(video.read_frames(path, square_pixels=False)).shape == (48, 64, 3)
+    assert (video.info(path).width, video.info(path).height) == (width, 48)
+
+
+def test_pixels_that_are_absurdly_wide_are_an_error(tmp_path):
+    path, span = tmp_path / "a.mp4", (range(0, 120, 40), Fraction(1, 1000))
+    _encoded(path, *span, "libx264", 25, (64, 48), int, None, aspect=Fraction(9, 1))
+    with pytest.raises(video.VideoError, match="9 times as wide"):
+        list(video.read_frames(path))
+
+
+def test_frames_are_as_large_as_the_first(tmp_path):
+    for name, size in (("a", (64, 48)), ("b", (96, 80))):
+        tick, path = Fraction(1, 25), tmp_path / f"{name}.h264"
+        _encoded(path, range(20), tick, "libx264", 25, size, lambda k: 10 * k, None)
+    path = tmp_path / "joined.h264"
+    path.write_bytes((tmp_path / "a.h264").read_bytes() + (tmp_path / "b.h264").read_bytes())
+    assert [frame.shape for frame in video.read_frames(path)] == [(48, 64, 3)] * 40
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_timestamps_may_be_huge(tmp_path, suffix):
+    pts = [2**40 + 40 * k for k in range(100)]
+    path = _make(tmp_path / f"a.{suffix}", pts, codec="libx264", size=(64, 48), level=lambda k: k)
+    every = list(video.read_timed_frames(path, fps=25, strict=True))
+    assert [time for time, _ in every] == pytest.approx([k / 25 for k in range(100)])
+    late = list(video.read_frames(path, fps=25, start=3))
+    np.testing.assert_array_equal(late, [frame for _, frame in every[75:]])
+
+
+def test_a_gap_of_hours_is_no_still(tmp_path):
+    path = _make(tmp_path / "a.mkv", [0, 40, 2**30, 2**30 + 40])
+    with pytest.raises(
+        video.VideoError, match=r"frame at 0\.04 s would be shown for 1\.07374e\+06"
+    ):
+        list(video.read_frames(path, fps=25))
+    assert _levels(path) == [0, 1, 2, 3]
+    assert _levels(path, fps=25, max_frames=4) == [0, 1, 1, 1]
+    assert _levels(path, fps=25, start=2**30 / 1000) == [2, 3]
+    long = _make(tmp_path / "b.mkv", [0, 599_000])
+    assert len(_levels(long, fps=1, end=599)) == 599
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels"), [("mov", "png", "rgb24"), ("webm", "libvpx-vp9", "yuv420p")]
+)
+def test_a_single_tiny_frame_in_a_file_with_an_odd_name(
+    tmp_path, monkeypatch, suffix, codec, pixels
+):
+    monkeypatch.chdir(tmp_path)
+    path = f"12:30 %05d?.{suffix}"
+    with av.open(f"file:{path}", "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width = stream.height = 3
+        stream.pix_fmt = pixels
+        picture = np.full((3, 3, 3), 100, np.uint8)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    [frame] = video.read_frames(path, fps=25)
+    np.testing.assert_allclose(frame, picture, atol=3)
+
+
+def test_times_of_frames(tmp_path):
+    path = _make(tmp_path / "a.mkv", [70, 110, 270, 370])
+    times = [time for time, _ in video.read_timed_frames(path)]
+    assert times == pytest.approx([0, 0.04, 0.2, 0.3])
+    times = [time for time, _ in video.read_timed_frames(path, fps=20, start=0.1, end=0.3)]
+    assert times == pytest.approx([0.1, 0.15, 0.2, 0.25])
+
+
 def test_info(tmp_path):
     about = video.info(_make(tmp_path / "a.mkv", range(0, 400, 40)))
     assert (about.width, about.height) == (32, 24)
@@ -166,8 +219,8 @@ def test_info(tmp_path):
 def test_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4"):
         video.read_frames(tmp_path / "nowhere.mp4")
-    with pytest.raises(video.VideoError, match="folder"):
-        video.read_frames(tmp_path)
+    with pytest.raises(video.VideoError, match="folder without numbered frames"):
+        next(video.read_frames(tmp_path))
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(video.VideoError, match=r"empty\.mp4: .*empty file"):
         next(video.read_frames(tmp_path / "empty.mp4"))
@@ -187,6 +240,23 @@ def test_no_video_stream_is_said(tmp_path):
         out.mux(stream.encode(sound))
         out.mux(stream.encode(None))
     with pytest.raises(video.VideoError, match="no video stream, only audio"):
+        next(video.read_frames(path))
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as out:
+        sound, cover = out.add_stream("aac", rate=8000), out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = np.zeros((16, 16, 3), np.uint8)
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(cover.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.rate = 8000
+        out.mux(sound.encode(silence))
+        out.mux(sound.encode(None))
+    with pytest.raises(video.VideoError, match="no video stream"):
         next(video.read_frames(path))
 
 
@@ -217,16 +287,73 @@ def test_a_file_cut_short_is_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         count = len(list(video.read_frames(path)))
     assert 0 < count < 90
-    assert "cut short" in caplog.text
+    assert "cut short. The header states 4.00 s" in caplog.text
+    for start in (0, 1):
+        with pytest.raises(video.VideoError, match=r"a\.avi: cut short"):
+            list(video.read_frames(path, start=start, strict=True))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "flv", "mp4"])
+def test_cut_short_by_container(tmp_path, suffix):
+    codec = "libvpx-vp9" if suffix == "webm" else "libx264"
+    path, levels = tmp_path / f"a.{suffix}", lambda k: 7 * k % 256
+    times = range(0, 8000, 40)
+    options = {"movflags": "faststart"} if suffix == "mp4" else None
+    _encoded(path, times, Fraction(1, 1000), codec, 25, (64, 48), levels, None, options)
+    assert len(list(video.read_frames(path, strict=True))) == 200
+    assert len(list(video.read_frames(path, start=5, strict=True))) == 75
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(video.VideoError, match=r"cut short|damaged"):
+        list(video.read_frames(path, strict=True))
+
+
+def test_an_mp4_without_its_index_is_no_video(tmp_path):
+    path = _make(tmp_path / "a.mp4", range(0, 400, 40), codec="libx264", size=(64, 48))
+    content = path.read_bytes()
+    assert content.index(b"moov") > content.index(b"mdat")
+    path.write_bytes(content[: content.index(b"moov")])
+    with pytest.raises(video.VideoError, match=r"a\.mp4: not a video"):
+        list(video.read_frames(path))
+
+
+def test_frames_before_the_edit_list_are_no_part_of_the_video(tmp_path):
+    """As `ffmpeg -ss 3.3 -c copy` cuts: from the keyframe at 2 s on, shown from 3.3 s on."""
+    options = {"x264-params": "keyint=50:scenecut=0:bframes=3"}
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    _encoded(whole, range(200), Fraction(1, 25), "libx264", 25, (64, 48), int, options)
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as out:
+        stream = source.streams.video[0]
+        copied = out.add_stream_from_template(stream)
+        key, shown = (int(Fraction(time) / stream.time_base) for time in ("2", "3.3"))
+        for packet in source.demux(stream):
+            if packet.dts is not None and packet.pts >= key:
+                packet.pts, packet.dts = packet.pts - shown, packet.dts - shown
+                packet.stream = copied
+                out.mux(packet)
+    frames = list(video.read_timed_frames(cut, strict=True))
+    assert len(frames) == 117  # of the 150 that the header counts
+    assert [round(frame.mean()) for _, frame in frames[:3]] == pytest.approx([83, 84, 85], abs=2)
+    late = list(video.read_timed_frames(cut, start=3))
+    assert [time for time, _ in late] == [time for time, _ in frames if time >= 3]
+    np.testing.assert_array_equal(late[0][1], frames[75][1])
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"fps": 0}, {"fps": -25}, {"start": -1}, {"start": 2, "end": 1}, {"max_frames": 0}]
-)
+    "wrong",
+    [{"fps": 0}, {"fps": -25}, {"fps": float("nan")}, {"start": -1}, {"start": 2, "end": 1},
+     {"start": float("inf")}, {"end": float("inf")}, {"max_frames": 0}, {"threads": 0}],
+)  # fmt: skip
 def test_senseless_spans(tmp_path, wrong):
     path = _make(tmp_path / "a.mkv", [0, 40])
     with pytest.raises(ValueError, match="must"):
         video.read_frames(path, **wrong)
+
+
+def test_a_file_has_its_own_rate(tmp_path):
+    path = _make(tmp_path / "a.mkv", [0, 40])
+    with pytest.raises(ValueError, match="source_fps is for folders"):
+        video.read_frames(path, source_fps=25)
 
 
 def test_a_frame_shown_twice_is_one_array(tmp_path):
@@ -244,3 +371,14 @@ def test_a_frame_shown_twice_is_one_array(tmp_path):
 )
 def test_real_videos(real_data, file, count):
     assert sum(1 for _ in video.read_frames(real_data(f"samples/{file}"), fps=25)) == count
+
+
+@pytest.mark.parametrize("file", ["apply_eye_makeup.avi", "arm_wrestling.mp4", "person_hd.mp4"])
+def test_spans_of_real_videos(real_data, file):
+    path = real_data(f"samples/{file}")
+    frames = list(video.read_timed_frames(path, strict=True))
+    middle = len(frames) * 3 // 4
+    late = list(video.read_timed_frames(path, start=frames[middle][0]))
+    assert [time for time, _ in late] == [time for time, _ in frames[middle:]]
+    np.testing.assert_array_equal(late[0][1], frames[middle][1])
+    np.testing.assert_array_equal(late[-1][1], frames[-1][1])

@@ -23,7 +23,8 @@ def _python(program):
 def _modules():
     for package in (common, convert):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith(("_test", "__main__")):
+            # The flow engine that is PyTorch is only imported when it is asked for.
+            if not module.name.endswith(("_test", "__main__", "flow._torch")):
                 yield module.name
 
 

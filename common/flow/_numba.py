@@ -1,0 +1,253 @@
+"""TV-L1 on the CPU: OpenCV's algorithm with one fused pass over memory an iteration.
+
+The pyramid, the warping and the median filter are OpenCV's own functions, so that only the order
+of additions differs from its engine. What takes its time, the iterations, is compiled here: all
+fields of a row lie side by side at a distance that the compiler knows, hence no two can overlap
+and every loop becomes SIMD code; row y of the flow and row y - 1 of the dual variables are updated
+together, while both are in the cache.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from common.flow.params import TVL1Params
+
+Floats = NDArray[np.float32]
+Grey = NDArray[np.uint8] | Floats
+
+# What is kept of a pixel, in this order: the flow u, the dual variables p of its two components,
+# the gradient of the warped frame, the residual without the flow, and 1 / |gradient|^2.
+_FIELDS = 10
+_U1, _U2, _P11, _P12, _P21, _P22, _GRAD_X, _GRAD_Y, _REST, _INVERSE = range(_FIELDS)
+
+_LANES = 16  # widest SIMD registers, in floats: rows are padded to a multiple
+_NO_GRADIENT = np.float32(1.1920929e-07)  # OpenCV's: below, the data term says nothing
+_SMALLEST_LEVEL = 16  # pixels; OpenCV leaves smaller levels of the pyramid out
+
+# fastmath: sums may be reordered; no test for division by zero.
+_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+
+
+def flow(previous: Grey, following: Grey, params: TVL1Params) -> Floats:
+    """Flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, 0 to 255."""
+    pyramid = _pyramid(previous.astype(np.float32), following.astype(np.float32), params)
+    state = _State(*previous.shape)
+    u1, u2 = (np.zeros_like(pyramid[-1][0]) for _ in range(2))
+    for earlier, later in reversed(pyramid):
+        if earlier.shape != u1.shape:
+            u1, u2 = (_finer(u, earlier.shape, params.scale_step) for u in (u1, u2))
+        u1, u2 = _solve(earlier, later, u1, u2, state, params)
+    return np.stack([u1, u2], axis=-1)
+
+
+class _State:
+    """Working memory for pictures up to a size: fields [rows, field, column], padded with zeros.
+
+    Row 0 lies above the picture, and a row below it; the zeros before column 0 are the padding of
+    the field before.
+    """
+
+    def __init__(self, height: int, width: int):
+        self.pitch = _pitch(width)
+        size = (height + 2) * _FIELDS * self.pitch
+        memory = np.zeros(size + 2 * _LANES, np.float32)
+        # Column 0 starts a cache line, with at least one float in front of it.
+        first = _LANES + (-memory.ctypes.data // 4) % _LANES
+        self.flat: Floats = memory[first : first + size]
+        self.fields: Floats = self.flat.reshape(height + 2, _FIELDS, self.pitch)
+        self.iterate = _iteration(self.pitch)
+
+
+def _pyramid(first: Floats, second: Floats, params: TVL1Params) -> list[tuple[Floats, Floats]]:
+    """Both frames at every level, the finest first."""
+    levels = [(first, second)]
+    step = params.scale_step
+    while len(levels) < params.scales:
+        smaller = tuple(
+            cv2.resize(frame, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
+            for frame in levels[-1]
+        )
+        if min(smaller[0].shape) < _SMALLEST_LEVEL:
+            break
+        levels.append(smaller)
+    return levels
+
+
+def _finer(u: Floats, shape: tuple[int, ...], step: float) -> Floats:
+    """A component of the flow at the next finer level."""
+    resized: Floats = cv2.resize(u, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return resized * np.float32(1 / step)
+
+
+def _solve(
+    earlier: Floats, later: Floats, u1: Floats, u2: Floats, state: _State, params: TVL1Params
+) -> tuple[Floats, Floats]:
+    """The flow at one level, from a first guess of it."""
+    height, width = earlier.shape
+    fields = state.fields
+    fields[:] = 0
+    u = [fields[1 : height + 1, component, :width] for component in (_U1, _U2)]
+    u[0][:], u[1][:] = u1, u2
+    # The frame and its gradient are warped in one go.
+    channels = _with_gradient(later)
+    limit = params.epsilon**2 * height * width
+    for _ in range(params.warps):
+        warped = cv2.remap(channels, *_positions(*u), interpolation=cv2.INTER_CUBIC)
+        _linearise(fields, earlier, warped)
+        change: float = np.inf
+        for _ in range(params.outer_iterations):
+            if not change > limit:
+                break
+            if params.median > 1:
+                for component in u:
+                    component[:] = cv2.medianBlur(np.ascontiguousarray(component), params.median)
+            change = state.iterate(
+                state.flat,
+                height,
+                width,
+                params.inner_iterations,
+                limit,
+                np.float32(params.lambda_ * params.theta),
+                np.float32(params.theta),
+                np.float32(params.tau / params.theta),
+            )
+    return u[0].copy(), u[1].copy()
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled on first use, and kept on disk if numba finds a place that it may write to."""
+    try:
+        compiled: Callable[..., Any] = numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:
+        compiled = numba.njit(**_OPTIONS)(function)
+    return compiled
+
+
+def _pitch(width: int) -> int:
+    """Floats from one field of a row to the next.
+
+    Few different ones, as each is compiled for itself. There is room for the padding; an odd
+    number of cache lines spreads the fields over the cache.
+    """
+    lines = 1 + -(-width // _LANES)
+    pitch = 9
+    while pitch < lines:
+        pitch += max(2, pitch // 6 // 2 * 2)
+    return pitch * _LANES
+
+
+@functools.cache
+def _iteration(pitch: int) -> Callable[..., float]:
+    """The compiled iterations for a pitch."""
+    u1_at, u2_at, p11_at, p12_at, p21_at, p22_at, gx_at, gy_at, rest_at, inverse_at = (
+        np.uint64(field * pitch) for field in range(_FIELDS)
+    )
+    row = np.uint64(_FIELDS * pitch)
+    one, lanes = np.uint64(1), np.uint64(_LANES)
+
+    def iterate(s, height, width, most, limit, bound, theta, step):  # type: ignore[no-untyped-def]
+        # Indices are unsigned, as numba lets negative ones count from the end.
+        last = np.uint64(width - 1)
+        padded = (last // lanes + one) * lanes
+        unit = np.float32(1)
+        change = np.inf
+        count = 0
+        while change > limit and count < most:
+            change = 0.0
+            for y in range(height + 1):
+                if y < height:
+                    base = np.uint64(y + 1) * row
+                    part: Any = np.float32(0)  # float32 sums are SIMD sums
+                    for i in range(padded):
+                        x = base + i
+                        u1, u2 = s[x + u1_at], s[x + u2_at]
+                        gx, gy = s[x + gx_at], s[x + gy_at]
+                        residual = s[x + rest_at] + gx * u1 + gy * u2
+                        pull = min(max(-residual * s[x + inverse_at], -bound), bound)
+                        div1 = s[x + p11_at] - s[x + p11_at - one]
+                        div1 += s[x + p12_at] - s[x + p12_at - row]
+                        div2 = s[x + p21_at] - s[x + p21_at - one]
+                        div2 += s[x + p22_at] - s[x + p22_at - row]
+                        change1 = pull * gx + theta * div1
+                        change2 = pull * gy + theta * div2
+                        s[x + u1_at] = u1 + change1
+                        s[x + u2_at] = u2 + change2
+                        part += change1 * change1 + change2 * change2
+                    change += part
+                    # Past the right and the lower edge the flow goes on as it is there.
+                    s[base + u1_at + last + one] = s[base + u1_at + last]
+                    s[base + u2_at + last + one] = s[base + u2_at + last]
+                    if y == height - 1:
+                        for i in range(padded):
+                            s[base + row + u1_at + i] = s[base + u1_at + i]
+                            s[base + row + u2_at + i] = s[base + u2_at + i]
+                if y > 0:
+                    base = np.uint64(y) * row
+                    for i in range(padded):
+                        x = base + i
+                        u1, u2 = s[x + u1_at], s[x + u2_at]
+                        u1_x, u1_y = s[x + u1_at + one] - u1, s[x + u1_at + row] - u1
+                        u2_x, u2_y = s[x + u2_at + one] - u2, s[x + u2_at + row] - u2
+                        shrink1 = unit / (unit + step * np.sqrt(u1_x * u1_x + u1_y * u1_y))
+                        shrink2 = unit / (unit + step * np.sqrt(u2_x * u2_x + u2_y * u2_y))
+                        s[x + p11_at] = (s[x + p11_at] + step * u1_x) * shrink1
+                        s[x + p12_at] = (s[x + p12_at] + step * u1_y) * shrink1
+                        s[x + p21_at] = (s[x + p21_at] + step * u2_x) * shrink2
+                        s[x + p22_at] = (s[x + p22_at] + step * u2_y) * shrink2
+                    for i in range(last + one, padded):
+                        x = base + i
+                        s[x + p11_at] = s[x + p12_at] = s[x + p21_at] = s[x + p22_at] = 0
+            count += 1
+        return change
+
+    return _compiled(iterate)
+
+
+@_compiled
+def _with_gradient(picture):  # type: ignore[no-untyped-def]
+    """[H, W] to [H, W, 3]: the picture, its derivatives along x and y by central differences."""
+    height, width = picture.shape
+    half = np.float32(0.5)
+    out = np.empty((height, width, 3), np.float32)
+    for y in range(height):
+        above, here, below = picture[max(y - 1, 0)], picture[y], picture[min(y + 1, height - 1)]
+        for x in range(width):
+            out[y, x, 0] = here[x]
+            out[y, x, 1] = half * (here[min(x + 1, width - 1)] - here[max(x - 1, 0)])
+            out[y, x, 2] = half * (below[x] - above[x])
+    return out
+
+
+@_compiled
+def _positions(u1, u2):  # type: ignore[no-untyped-def]
+    """Where each pixel has moved to: x and y, each [H, W]."""
+    height, width = u1.shape
+    xs, ys = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            xs[y, x] = np.float32(x) + u1[y, x]
+            ys[y, x] = np.float32(y) + u2[y, x]
+    return xs, ys
+
+
+@_compiled
+def _linearise(fields, earlier, warped):  # type: ignore[no-untyped-def]
+    """Sets the data term's fields: what the brightness does around the flow so far."""
+    height, width = earlier.shape
+    for y in range(height):
+        u1, u2 = fields[y + 1, _U1], fields[y + 1, _U2]
+        for x in range(width):
+            gx, gy = warped[y, x, 1], warped[y, x, 2]
+            square = gx * gx + gy * gy
+            fields[y + 1, _GRAD_X, x] = gx
+            fields[y + 1, _GRAD_Y, x] = gy
+            rest = warped[y, x, 0] - gx * u1[x] - gy * u2[x] - earlier[y, x]
+            fields[y + 1, _REST, x] = rest
+            inverse = np.float32(1) / square if square > _NO_GRADIENT else np.float32(0)
+            fields[y + 1, _INVERSE, x] = inverse

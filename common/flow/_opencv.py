@@ -1,0 +1,34 @@
+"""TV-L1 by OpenCV's contrib module, the engine that others are measured against."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.flow.params import TVL1Params
+
+Grey = NDArray[np.uint8] | NDArray[np.float32]
+
+
+def flow(previous: Grey, following: Grey, params: TVL1Params) -> NDArray[np.float32]:
+    """Flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, 0 to 255."""
+    algorithm = cv2.optflow.DualTVL1OpticalFlow_create(
+        tau=params.tau,
+        lambda_=params.lambda_,
+        theta=params.theta,
+        nscales=params.scales,
+        warps=params.warps,
+        epsilon=params.epsilon,
+        innnerIterations=params.inner_iterations,  # spelt so
+        outerIterations=params.outer_iterations,
+        scaleStep=params.scale_step,
+        gamma=0.0,
+        medianFiltering=params.median,
+        useInitialFlow=False,
+    )
+    result: NDArray[np.float32] = algorithm.calc(_scaled(previous), _scaled(following), None)
+    return result
+
+
+def _scaled(frame: Grey) -> NDArray[np.generic]:
+    """OpenCV takes uint8 as it is, and float32 in 0 to 1."""
+    return frame if frame.dtype == np.uint8 else frame / np.float32(255)

@@ -1,0 +1,64 @@
+"""Flow as 8-bit levels, the way it is kept in jpg files, and as the [-1, 1] that networks see.
+
+Level p of 0 to 255 stands for p * 2B / 255 - B pixels, where B is the bound. No level is zero:
+flow 0 lies between 127 and 128, is stored as 128 and comes back as +B / 255, which is 0.078 px
+for a bound of 20. This map is the field's (dense_flow, denseflow, Charades), so it stays.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+BOUND = 20.0
+"""Pixels: longer displacements are clipped (Carreira and Zisserman, CVPR 2017)."""
+
+
+def to_levels(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.uint8]:
+    """Flow in pixels, of any shape, as levels of the same shape.
+
+    Rounds half to even and clips at the bound; inside it the error is at most half a level,
+    bound / 255 pixels (0.078 for 20).
+
+    Raises:
+        ValueError: The flow holds NaN or infinity, or the bound is not above 0.
+    """
+    _check(flow, bound)
+    exact = (flow.astype(np.float64) + bound) * (255 / (2 * bound))
+    return np.clip(np.rint(exact), 0, 255).astype(np.uint8)
+
+
+def to_pixels(levels: NDArray[np.uint8], bound: float = BOUND) -> NDArray[np.float32]:
+    """Levels, of any shape, as flow in pixels: the same shape, -bound to bound.
+
+    Raises:
+        ValueError: The levels are not uint8, or the bound is not above 0.
+    """
+    _check_bound(bound)
+    if levels.dtype != np.uint8:
+        raise ValueError(f"expected levels as uint8. Received: {levels.dtype}.")
+    pixels = np.arange(256) * (2 * bound) / 255 - bound
+    return np.asarray(pixels.astype(np.float32)[levels])
+
+
+def to_unit(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.float32]:
+    """Flow in pixels, of any shape, clipped at the bound and divided by it: [-1, 1].
+
+    Raises:
+        ValueError: The flow holds NaN or infinity, or the bound is not above 0.
+    """
+    _check(flow, bound)
+    unit = flow.astype(np.float32) / np.float32(bound)
+    return np.asarray(np.clip(unit, -1, 1))
+
+
+def _check(flow: NDArray[np.floating], bound: float) -> None:
+    _check_bound(bound)
+    bad = flow.size - np.count_nonzero(np.isfinite(flow))
+    if bad:
+        raise ValueError(f"flow must be finite: {bad} of {flow.size} values are NaN or infinite.")
+
+
+def _check_bound(bound: float) -> None:
+    if not (bound > 0 and math.isfinite(bound)):
+        raise ValueError(f"the bound must be above 0 pixels. Received: {bound}.")

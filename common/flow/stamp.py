@@ -1,0 +1,179 @@
+"""The stamp of stored flow: how it was made, in a file beside it, so that kinds are not mixed.
+
+Flow engines differ in amplitude by up to a factor of two, and a network trained on the flow of
+one does not recognise that of another. A stamp holds no time and no machine: the same flow has
+the same bytes.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import logging
+
+from common.errors import listing
+from common.files import write_text
+from common.flow.encoding import BOUND
+
+FILE_NAME = "flow.json"
+
+FORMAT_VERSION = 1
+
+LAST = ("repeat", "drop")
+"""What becomes of the last frame, which has no next one: N flows for N frames, or N - 1."""
+
+FORMS = ("jpg", "npy")
+"""Grey jpgs of levels, or float32 in [-1, 1] (in a .npy or a .npz)."""
+
+# How it is stored, which does not change what it means.
+_STORAGE = ("form", "first_index", "quality")
+
+_Kind = tuple[tuple[str, str], ...]
+_UNSTAMPED: _Kind = (("engine", "unknown (no stamp)"),)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowStamp:
+    """How the flow of a clip was made, and how it is stored.
+
+    Attributes:
+        engine: What computed it: "opencv", "numba", "torch".
+        parameters: Of the engine, as JSON can hold them.
+        version: Of the engine, where it can change a number.
+        bound: Pixels that were clipped at, and that level 255 or the value 1 stands for.
+        rounding: How values became levels, where they did.
+        last: "repeat" (as many flows as frames) or "drop" (one less).
+        fps: Frames a second; None is the video's own rate.
+        short_side: Of the frames the flow was computed on, pixels; None is the video's own size.
+        meaning: Between which frames the flow is, and its channels.
+        form: "jpg" or "npy"; this and the next two are set by what writes the flow.
+        first_index: Number of the first file.
+        quality: Of the jpgs.
+    """
+
+    engine: str
+    parameters: Mapping[str, object]
+    version: str | None = None
+    bound: float = BOUND
+    rounding: str = "half to even"
+    last: str = "repeat"
+    fps: float | None = None
+    short_side: int | None = None
+    meaning: str = "flow[i] is from frame i to frame i + 1, in x and y"
+    form: str = "jpg"
+    first_index: int = 0
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.last not in LAST:
+            raise ValueError(f"last must be one of {listing(LAST)}. Received: {self.last!r}.")
+        if self.form not in FORMS:
+            raise ValueError(f"form must be one of {listing(FORMS)}. Received: {self.form!r}.")
+        for name in ("bound", "fps"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be above 0. Received: {value}.")
+        # As they are after writing and reading: 25 and 25.0 are the same rate, (1, 2) is [1, 2].
+        object.__setattr__(self, "bound", float(self.bound))
+        object.__setattr__(self, "fps", None if self.fps is None else float(self.fps))
+        text = json.dumps(dict(self.parameters), sort_keys=True, allow_nan=False)
+        object.__setattr__(self, "parameters", json.loads(text))
+
+    def text(self) -> str:
+        """The stamp as JSON, the same bytes for equal stamps."""
+        record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, place: Path) -> None:
+        """Writes the stamp of `place`, a folder of flow or an array's file, all or nothing."""
+        write_text(beside(place), self.text())
+
+
+def beside(place: Path) -> Path:
+    """Where the stamp of a folder of flow, or of an array's file (.npy, .npz), is."""
+    is_array = place.suffix in (".npy", ".npz") and not place.is_dir()
+    return place.with_suffix(".json") if is_array else place / FILE_NAME
+
+
+def read(place: Path) -> FlowStamp | None:
+    """The stamp of a folder of flow, or of an array's file; None where there is none.
+
+    Raises:
+        ValueError: The file is no stamp, or one of a later format.
+    """
+    path = beside(place)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        record = json.loads(data)
+        version = record.pop("format_version")
+        if version == FORMAT_VERSION:
+            return FlowStamp(**record)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected the stamp of stored flow, as JSON. Received something else "
+            f"({error}). Make the flow again, or move the file away if it is another tool's."
+        ) from error
+    raise ValueError(
+        f"{path}: expected a stamp of format version {FORMAT_VERSION}. Received: {version!r}. "
+        "A later version of this software wrote it; use that one."
+    )
+
+
+def check_same(stamps: Mapping[str, FlowStamp | None], allow_mixed: bool = False) -> None:
+    """Refuses flow that was made in different ways; how it is stored may differ.
+
+    Flow without a stamp, which other tools made, may not be mixed with ours either. On its own it
+    is taken with a warning.
+
+    Args:
+        stamps: By folder or name of the clip; None is no stamp.
+        allow_mixed: Makes a warning of the error.
+
+    Raises:
+        ValueError: They differ; the text says in what, and where each value is.
+    """
+    kinds: dict[_Kind, list[str]] = {}
+    for name, stamp in stamps.items():
+        kinds.setdefault(_kind(stamp), []).append(name)
+    if len(kinds) > 1:
+        text = f"the flow was not all made in the same way: {_differences(kinds)}."
+        if not allow_mixed:
+            raise ValueError(
+                f"{text} Networks notice the difference. Make the flow again with one setting, "
+                "or allow it with --allow_mixed_flow (allow_mixed=True)."
+            )
+        logging.warning("%s It was allowed.", text)
+    elif kinds and _UNSTAMPED in kinds:
+        logging.warning(
+            "flow without stamps, so nobody can say how it was made: %s. Expected TV-L1, "
+            "clipped at +-%g px.", listing(stamps, 3), BOUND,
+        )  # fmt: skip
+
+
+def _kind(stamp: FlowStamp | None) -> _Kind:
+    """What has to be the same, by field, as text."""
+    if stamp is None:
+        return _UNSTAMPED
+    fields = {key: value for key, value in vars(stamp).items() if key not in _STORAGE}
+    parameters = fields.pop("parameters")
+    fields |= {f"parameters.{key}": value for key, value in parameters.items()}
+    return tuple((key, repr(value)) for key, value in fields.items())
+
+
+def _differences(kinds: Mapping[_Kind, list[str]]) -> str:
+    fields = dict.fromkeys(field for kind in kinds for field, _ in kind)
+    texts = []
+    for field in fields:
+        places: dict[str, list[str]] = {}
+        for kind, names in kinds.items():
+            if field == "engine" or kind != _UNSTAMPED:
+                places.setdefault(dict(kind).get(field, "not given"), []).extend(names)
+        if len(places) > 1:
+            values = (f"{value} in {listing(names, 3)}" for value, names in sorted(places.items()))
+            texts.append(f"{field} is {', '.join(values)}")
+    return "; ".join(texts)

@@ -1,0 +1,148 @@
+import dataclasses
+import json
+from unittest import mock
+
+import pytest
+
+from common.flow import stamp
+from common.flow.stamp import FlowStamp, check_same
+
+ODD = "Goal_1_&_2_[x]_%05d_{id};-)"
+
+TVL1 = {"tau": 0.25, "lambda_": 0.15, "scales": 5, "median": 5}
+OURS = FlowStamp("numba", TVL1, fps=25, short_side=256)
+
+
+@pytest.fixture
+def warnings():
+    with mock.patch("absl.logging.warning") as warning:
+        yield lambda: [call.args[0] % call.args[1:] for call in warning.call_args_list]
+
+
+def test_a_stamp_comes_back(tmp_path):
+    made = FlowStamp(
+        "torch", {"taps": (1, 2), "name": "ß", "deep": {"b": None, "a": True}}, version="2.13",
+        bound=15, last="drop", fps=30000 / 1001, short_side=240, form="npy", first_index=1,
+    )  # fmt: skip
+    folder = tmp_path / ODD
+    made.write(folder)
+    assert (folder / "flow.json").is_file()
+    assert stamp.read(folder) == made
+    assert stamp.read(folder).parameters["taps"] == [1, 2]
+    assert [path.name for path in folder.iterdir()] == ["flow.json"]
+
+
+def test_the_stamp_of_an_array_lies_beside_it(tmp_path):
+    array = tmp_path / "a.b_flow.npy"
+    OURS.write(array)
+    assert (tmp_path / "a.b_flow.json").is_file()
+    assert stamp.read(array) == OURS
+    assert stamp.read(tmp_path / "other_flow.npy") is None
+    assert stamp.read(tmp_path / "folder") is None
+    folder = tmp_path / "a folder of images.npy"
+    folder.mkdir()
+    OURS.write(folder)
+    assert (folder / "flow.json").is_file()
+    assert stamp.read(folder) == OURS
+
+
+def test_the_text_is_of_the_values_alone():
+    turned = FlowStamp("numba", dict(reversed(TVL1.items())), fps=25.0, short_side=256, bound=20)
+    assert turned == OURS
+    assert turned.text() == OURS.text()
+    assert json.loads(OURS.text()) == {
+        "format_version": 1,
+        "engine": "numba",
+        "parameters": {"tau": 0.25, "lambda_": 0.15, "scales": 5, "median": 5},
+        "version": None,
+        "bound": 20.0,
+        "rounding": "half to even",
+        "last": "repeat",
+        "fps": 25.0,
+        "short_side": 256,
+        "meaning": "flow[i] is from frame i to frame i + 1, in x and y",
+        "form": "jpg",
+        "first_index": 0,
+        "quality": None,
+    }
+    assert OURS.text().endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"last": "loop"}, "last must be one of drop, repeat. Received: 'loop'"),
+     ({"form": "png"}, "form must be one of jpg, npy"),
+     ({"bound": 0}, "bound must be above 0"), ({"fps": float("nan")}, "fps must be above 0"),
+     ({"parameters": {"tau": float("nan")}}, "JSON")],
+)  # fmt: skip
+def test_values_that_make_no_sense(change, match):
+    with pytest.raises(ValueError, match=match):
+        dataclasses.replace(OURS, **change)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", "{}", '{"format_version": 1}', '{"format_version": 1, "a": 2}', "\xff" * 3,
+     OURS.text().replace("20.0", '"20"'), OURS.text()[:-5], "[" * 100_000],
+)  # fmt: skip
+def test_other_files_are_no_stamps(tmp_path, text):
+    (tmp_path / "flow.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"flow\.json: expected the stamp of stored flow"):
+        stamp.read(tmp_path)
+
+
+def test_a_later_format_is_named(tmp_path):
+    later = OURS.text().replace('"format_version": 1', '"format_version": 2')
+    (tmp_path / "flow.json").write_text(later)
+    with pytest.raises(ValueError, match=r"version 1\. Received: 2"):
+        stamp.read(tmp_path)
+
+
+def test_alike_is_alike_however_it_is_stored(warnings):
+    stored = dataclasses.replace(OURS, form="npy", first_index=1, quality=95)
+    check_same({"a": OURS, "b": stored, "c": OURS})
+    check_same({})
+    assert warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [({"engine": "opencv"}, "engine is 'numba' in a, b, c and 1 more, 'opencv' in e."),
+     ({"short_side": 240}, "short_side is 240 in e, 256 in a, b, c and 1 more."),
+     ({"fps": None}, "fps is 25.0 in a, b, c and 1 more, None in e."),
+     ({"bound": 15}, "bound is 15.0 in e, 20.0 in"), ({"last": "drop"}, "last is 'drop' in e,"),
+     ({"version": "5.0"}, "version is '5.0' in e,"), ({"rounding": "down"}, "rounding is 'down'"),
+     ({"meaning": "back"}, "meaning is 'back' in e,"),
+     ({"parameters": {**TVL1, "tau": 0.2}}, "parameters.tau is 0.2 in e, 0.25 in a, b, c"),
+     ({"parameters": {**TVL1, "x": 1}}, "parameters.x is 1 in e, not given in a, b, c")],
+)  # fmt: skip
+def test_what_differs_is_named(warnings, change, text):
+    stamps = {**dict.fromkeys("abcd", OURS), "e": dataclasses.replace(OURS, **change)}
+    with pytest.raises(ValueError, match="--allow_mixed_flow") as error:
+        check_same(stamps)
+    assert f"not all made in the same way: {text}" in str(error.value)
+    assert str(error.value).count(" in e") == 1  # and nothing else is said to differ
+    assert warnings() == []
+    check_same(stamps, allow_mixed=True)
+    [warning] = warnings()
+    assert text in warning
+
+
+def test_every_difference_is_named():
+    other = dataclasses.replace(OURS, engine="torch", fps=30)
+    with pytest.raises(ValueError, match=r"engine is 'numba' in a, 'torch' in b; fps is 25"):
+        check_same({"a": OURS, "b": other})
+
+
+def test_unknown_flow_is_not_mixed_with_ours(warnings):
+    stamps = {"a": OURS, "x": None, "y": None}
+    with pytest.raises(ValueError, match=r"engine is 'numba' in a, unknown \(no stamp\) in x, y\."):
+        check_same(stamps)
+    check_same(stamps, allow_mixed=True)
+    assert len(warnings()) == 1
+
+
+def test_unknown_flow_alone_is_taken_with_one_warning(warnings):
+    check_same(dict.fromkeys("vwxyz"))
+    [warning] = warnings()
+    assert "v, w, x and 2 more" in warning

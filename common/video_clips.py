@@ -1,0 +1,170 @@
+"""A video as what a network is fed: frames or flow, resampled, resized, cropped, in range."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import crops, flow, frames, video
+from common.contracts import InputContract
+from common.flow import TVL1Params
+
+Floats = NDArray[np.float32]
+
+MIN_FRAMES = 9  # 8 frames leave one time step, and InceptionI3D's last pool needs two
+MAX_FRAMES = 250  # what the paper tests on: ten seconds at 25 frames a second
+
+_CHANNELS = {"rgb": 3, "flow": 2}
+_ROUNDING = 1e-4  # in how others scaled their arrays
+
+_DEFAULTS = TVL1Params()
+
+
+def clip_from_video(
+    path: str | os.PathLike[str],
+    contract: InputContract | None = None,
+    max_frames: int | None = MAX_FRAMES,
+    min_frames: int = MIN_FRAMES,
+    flow_engine: str = "auto",
+) -> Floats:
+    """Reads a video as one clip, or an array that holds one.
+
+    Works frame by frame, so that only what is kept is in memory.
+
+    Args:
+        path: The video file; or a .npy with an array [1, T, H, W, C] in [-1, 1], which is taken as
+            it is.
+        contract: Rate, short side, crop and value range; None is InceptionI3D's RGB stream.
+        max_frames: Takes so many frames from the beginning; None takes all.
+        min_frames: What the network needs at least.
+        flow_engine: Where the contract is for flow, what computes it: see `flow.tvl1`.
+
+    Returns:
+        [1, T, crop, crop, C] float32 in the contract's range. C is 3 for RGB and 2 for flow, of
+        which there is one for each frame: the last one is repeated.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Not a video (`VideoError`), not such an array, or too few frames.
+        ImportError: The flow engine needs a package that is not installed.
+    """
+    contract = contract or InputContract()
+    if Path(path).suffix == ".npy":
+        return _clip_from_array(Path(path), contract, max_frames, min_frames)
+    if contract.channels == "flow":
+        # A single frame has no flow, and is too short for any network.
+        moving = flow_of_video(path, contract, max_frames, engine=flow_engine)
+        kept = [frames.to_contract(each, contract)[0] for each in moving]
+        kept += kept[-1:]
+    else:
+        kept = list(rgb_of_video(path, contract, max_frames))
+    if len(kept) < min_frames:
+        rate = f" at {contract.fps / contract.stride:g} frames a second"
+        raise _too_short(path, len(kept), min_frames, max_frames, rate)
+    return np.stack(kept)[None]
+
+
+def source(path: str | os.PathLike[str], stream: str) -> Path:
+    """Where a stream is read from: of NAME_rgb.npy or NAME_flow.npy its own file, else `path`."""
+    path = Path(path)
+    for other in _CHANNELS:
+        if path.name.endswith(f"_{other}.npy"):
+            return path.with_name(f"{path.name.removesuffix(f'{other}.npy')}{stream}.npy")
+    return path
+
+
+def rgb_of_video(
+    path: str | os.PathLike[str],
+    contract: InputContract,
+    max_frames: int | None = None,
+    start: float = 0,
+    end: float | None = None,
+) -> Iterator[Floats]:
+    """Yields frames [crop, crop, 3] of a span of a video, float32 in the contract's range."""
+    rate = contract.fps / contract.stride
+    for frame in video.read_frames(path, rate, start, end, max_frames):
+        resized = frames.resize_short_side(frame[None], contract.short_side)
+        yield frames.to_contract(crops.center_crop(resized, contract.crop), contract)[0]
+
+
+def flow_of_video(
+    path: str | os.PathLike[str],
+    contract: InputContract,
+    max_frames: int | None = None,
+    start: float = 0,
+    end: float | None = None,
+    *,
+    engine: str = "auto",
+    params: TVL1Params = _DEFAULTS,
+    threads: int | None = None,
+) -> Iterator[Floats]:
+    """Yields the flow [1, crop, crop, 2] of each frame but the last, float32 in pixels.
+
+    It is computed on whole frames, resized to the short side first, and cropped afterwards.
+
+    Args:
+        path: The video file.
+        contract: Rate, short side and crop.
+        max_frames: Takes so many frames from the beginning.
+        start: Seconds from the first frame.
+        end: Seconds from the first frame.
+        engine: See `flow.tvl1`.
+        params: See `flow.tvl1`.
+        threads: Pairs that are worked on at a time; None is one a core.
+
+    Raises:
+        As `clip_from_video`; and ValueError for fewer than two frames.
+    """
+    rate = contract.fps / contract.stride
+    greys = (
+        frames.to_grey(np.rint(frames.resize_short_side(frame[None], contract.short_side))[0])
+        for frame in video.read_frames(path, rate, start, end, max_frames)
+    )
+    try:
+        for each in flow.flows(greys, params, engine, threads or os.cpu_count() or 1):
+            yield np.asarray(crops.center_crop(each[None], contract.crop), np.float32)
+    except flow.TooFewFramesError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _clip_from_array(
+    path: Path, contract: InputContract, max_frames: int | None, min_frames: int
+) -> Floats:
+    if contract.mean or contract.value_range != (-1, 1):
+        raise ValueError(
+            f"{path}: an array holds values in [-1, 1], and the weights expect {contract.values}. "
+            "Give the video itself."
+        )
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file. Check the path.") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a .npy file with numbers. {error}.") from error
+    channels = _CHANNELS[contract.channels]
+    if array.ndim != 5 or array.shape[0] != 1 or array.shape[4] != channels or 0 in array.shape:
+        raise ValueError(
+            f"{path}: expected an array [1, T, H, W, {channels}] of {contract.channels}. "
+            f"Received: {list(array.shape)}."
+        )
+    clip = np.asarray(array[:, :max_frames], np.float32)
+    if clip.shape[1] < min_frames:
+        raise _too_short(path, clip.shape[1], min_frames, max_frames)
+    if not np.abs(clip).max() <= 1 + _ROUNDING:
+        raise ValueError(
+            f"{path}: expected values in [-1, 1]. Received: {clip.min():g} to {clip.max():g}."
+        )
+    return clip
+
+
+def _too_short(
+    path: str | os.PathLike[str], count: int, least: int, most: int | None, rate: str = ""
+) -> ValueError:
+    limit = "" if most is None else f" and --max_frames={most}"
+    larger = " or a larger --max_frames" if most is not None and most < least else ""
+    return ValueError(
+        f"{path}: too short. Expected at least {least} frames, got {count}{rate}{limit}. "
+        f"Choose a longer video{larger}."
+    )
