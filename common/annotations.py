@@ -71,7 +71,7 @@ class Annotations:
     """What is known of a data set, or of one fold of it.
 
     Attributes:
-        classes: Names, in the order of the labels.
+        classes: Names, in the order of the labels; empty where the file does not say them.
         records: Clips, in the order of the data set's own files.
         dataset: Its name in `common.datasets`; empty where that is not known.
         variant: Which fold, version or order of classes; empty where there is but one.
@@ -122,7 +122,8 @@ def _check_record(record: Record, classes: int) -> None:
     need(record.subset in SUBSETS, "subset", f"one of {', '.join(SUBSETS)}")
     need(record.unit in UNITS, "unit", f"one of {', '.join(UNITS)}")
     labels = [*record.labels, *(action.label for action in record.actions)]
-    need(all(0 <= label < classes for label in labels), "labels", f"labels below {classes}")
+    limit = classes or math.inf  # no classes: not known
+    need(all(0 <= label < limit for label in labels), "labels", f"labels from 0, below {limit}")
     need(list(record.labels) == sorted(set(record.labels)), "labels", "ascending labels")
     for field in ("start", "end", "duration", "fps", "frames"):
         value = getattr(record, field)

@@ -7,8 +7,22 @@ from common.errors import AssetError
 
 KINETICS_400 = "label_map.txt"
 KINETICS_600 = "label_map_600.txt"
+UCF101 = "label_map_ucf101.txt"  # in the order of classInd.txt
+HMDB51 = "label_map_hmdb51.txt"
+VIDOR_ACTIONS = "label_map_vidor_actions.txt"
+VIDOR_PREDICATES = "label_map_vidor_predicates.txt"
+VIDOR_OBJECTS = "label_map_vidor_objects.txt"
 
-_CLASSES = {KINETICS_400: 400, KINETICS_600: 600}
+_KINETICS = {KINETICS_400: 400, KINETICS_600: 600}
+
+_CLASSES = {
+    **_KINETICS,
+    UCF101: 101,
+    HMDB51: 51,
+    VIDOR_ACTIONS: 42,
+    VIDOR_PREDICATES: 50,
+    VIDOR_OBJECTS: 80,
+}
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -48,7 +62,7 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def for_classes(count: int) -> tuple[str, ...]:
     """Class names where nothing but their number is known: Kinetics, or "class 17"."""
-    for name, classes in _CLASSES.items():
+    for name, classes in _KINETICS.items():
         if classes == count:
             return load(name)
     return tuple(f"class {index}" for index in range(count))

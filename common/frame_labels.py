@@ -1,0 +1,97 @@
+"""Labels of single frames from the labelled spans of a clip.
+
+Three rules are in use for what belongs to a span from `start` to `end`, with t the time of a frame:
+
+- "half_open": start <= t < end. VidOR's, whose spans are frame numbers.
+- "strict": start < t < end. That of piergiaj/pytorch-i3d on Charades.
+- "inclusive": start <= t <= end. That of the official localisation metric of Charades.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.annotations import Record
+
+RULES = ("half_open", "strict", "inclusive")
+
+
+def frame_labels(
+    record: Record,
+    num_classes: int,
+    frames: int | None = None,
+    fps: float | Fraction | None = None,
+    rule: str = "half_open",
+    subject: int | None = None,
+) -> NDArray[np.uint8]:
+    """Which classes apply to each frame, where frame k is at k / fps seconds.
+
+    Times are compared as the decimal numbers that the annotations hold, so that no rounding
+    decides about a frame on the edge of a span. Spans may leave the clip, and overlap.
+
+    Args:
+        record: The clip with its spans; the labels of the clip as a whole play no part.
+        num_classes: Of the data set.
+        frames: How many frames to label; None is `record.frames`.
+        fps: Rate of these frames; None is `record.fps`. As pytorch-i3d has it, which knows no
+            rate: `frames / record.duration`.
+        rule: One of `RULES`.
+        subject: Only what this tracklet does; None is what anybody does.
+
+    Returns:
+        [frames, num_classes], 0 or 1.
+
+    Raises:
+        ValueError: An unknown rule, a label outside the classes, a frame count or rate that is
+            neither given nor in the record or is out of range, or an end that is no number.
+    """
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r} for frames; expected one of {', '.join(RULES)}.")
+    frames = record.frames if frames is None else frames
+    fps = record.fps if fps is None else fps
+    if frames is None or frames < 0:
+        raise ValueError(f"{record.name}: expected a number of frames to label, got {frames}.")
+    scale = _frames_per_unit(record, fps)
+    labels = np.zeros((frames, num_classes), np.uint8)
+    for action in record.actions:
+        if not 0 <= action.label < num_classes:
+            raise ValueError(
+                f"{record.name}: label {action.label} is outside the {num_classes} classes, "
+                "which are counted from 0."
+            )
+        if subject is not None and action.subject != subject:
+            continue
+        start, end = (as_written(time) * scale for time in (action.start, action.end))
+        first = math.floor(start) + 1 if rule == "strict" else math.ceil(start)
+        stop = math.floor(end) + 1 if rule == "inclusive" else math.ceil(end)
+        labels[max(first, 0) : max(stop, 0), action.label] = 1
+    return labels
+
+
+def as_written(value: float | Fraction) -> Fraction:
+    """The number that a file's decimal digits say, not the binary one nearest to it.
+
+    Raises:
+        ValueError: Infinite, or not a number.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}.")
+    return Fraction(str(value))
+
+
+def _frames_per_unit(record: Record, fps: float | Fraction | None) -> Fraction:
+    """How many of the frames to label there are in a second, or in an annotated frame."""
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"{record.name}: expected a frame rate above 0, got {fps}.")
+    if record.unit == "seconds":
+        if fps is None:
+            raise ValueError(
+                f"{record.name}: its spans are in seconds, so the rate of the frames is needed; "
+                "the record has none. Pass fps."
+            )
+        return as_written(fps)
+    if fps is None or record.fps is None or fps == record.fps:
+        return Fraction(1)
+    return as_written(fps) / as_written(record.fps)
