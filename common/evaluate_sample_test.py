@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -235,6 +236,35 @@ def test_a_video_is_prepared_as_the_row_says(at_hand, monkeypatch):
     assert seen == [(at_hand / "a.mp4", other, 12, 9)]
     assert result.provenance["streams"]["rgb"]["contract"]["fps"] == 10.0
     assert result.provenance["max_frames"] == 12
+
+
+def test_the_flow_of_a_video_is_computed(at_hand, capsys):
+    path = at_hand / "a.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 256, "gray"
+        picture = np.random.default_rng(0).integers(0, 256, (256, 340, 3), np.uint8)
+        for k in range(10):
+            frame = np.ascontiguousarray(picture[:, 20 - 2 * k : 340 - 2 * k])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode(None))
+    predict = FakePredict()
+    options = Options(video=str(path), output=str(at_hand / "o.json"), flow_engine="numba")
+    evaluate_sample.run(options, predict, "i3d_torch")
+    assert [shape for _, shape in predict.calls] == [(1, 10, 224, 224, 3), (1, 10, 224, 224, 2)]
+    record = json.loads((at_hand / "o.json").read_text())
+    assert record["flow"]["engine"] == "numba"
+    assert record["flow"]["parameters"]["warps"] == 5
+    assert "flow" not in evaluate_sample.evaluate(Options(), predict, "i3d_torch").provenance
+
+
+def test_arrays_are_taken_as_a_video(at_hand):
+    for stream, channels in (("rgb", 3), ("flow", 2)):
+        np.save(at_hand / f"a_{stream}.npy", np.zeros((1, 12, 20, 20, channels), np.float32))
+    predict = FakePredict()
+    options = Options(video=str(at_hand / "a_rgb.npy"), max_frames=10)
+    evaluate_sample.evaluate(options, predict, "i3d_torch")
+    assert [shape for _, shape in predict.calls] == [(1, 10, 20, 20, 3), (1, 10, 20, 20, 2)]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common import flow, frames, video, video_clips
+from common import contracts, flow, frames, video, video_clips
 from common.contracts import FLOW_CONTRACT, InputContract
 from common.flow.encoding import BOUND
 
@@ -86,3 +86,32 @@ def test_a_single_frame_has_no_flow(tmp_path):
     path = _moving(tmp_path / "a.mkv", 1)
     with pytest.raises(ValueError, match=r"a\.mkv.*two frames"):
         video_clips.clip_from_video(path, FLOW_CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((1, 12, 8, 8, 2), np.float32), r"\[1, T, H, W, 3\] of rgb.*\[1, 12, 8, 8, 2\]"),
+        (np.zeros((12, 8, 8, 3), np.float32), r"Received: \[12, 8, 8, 3\]"),
+        (np.zeros((1, 5, 8, 8, 3), np.float32), "too short. Expected at least 9 frames, got 5"),
+        (np.full((1, 9, 8, 8, 3), 255, np.float32), r"values in \[-1, 1\]. Received: 255 to 255"),
+        (np.full((1, 9, 8, 8, 3), np.nan, np.float32), "Received: nan"),
+        (np.array([None]), r"a_rgb\.npy: expected a \.npy file with numbers"),
+    ],
+)
+def test_wrong_arrays(tmp_path, array, text):
+    np.save(tmp_path / "a_rgb.npy", array, allow_pickle=True)
+    with pytest.raises(ValueError, match=text):
+        video_clips.clip_from_video(tmp_path / "a_rgb.npy")
+
+
+def test_arrays_are_for_networks_that_see_their_range(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((1, 9, 8, 8, 3), np.float32))
+    with pytest.raises(ValueError, match=r"\[-1, 1\], and the weights expect \(x - 114.75\)"):
+        video_clips.clip_from_video(tmp_path / "a.npy", contracts.usual("i3d_resnet50_8x8"))
+
+
+def test_where_a_stream_is_read_from():
+    assert video_clips.source("x/a_rgb.npy", "flow").name == "a_flow.npy"
+    assert video_clips.source("x/a_flow.npy", "rgb").name == "a_rgb.npy"
+    assert video_clips.source("x/a_rgb.mp4", "flow").name == "a_rgb.mp4"
