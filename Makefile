@@ -63,6 +63,8 @@ bench: install
 	@mkdir -p benchmarks/results
 	$(BIN)/python benchmarks/conversion.py --results=benchmarks/results/conversion.md
 	$(BIN)/python benchmarks/streaming.py --results=benchmarks/results/streaming.md
+	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
+	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install

@@ -3,6 +3,7 @@
 i3d evaluate-sample --backend=torch --eval_type=rgb --imagenet_pretrained=false
 i3d convert --input=rgb_scratch --output=rgb_scratch.pt
 i3d inspect rgb_scratch
+i3d prepare extract-flow --input=videos --output=flow
 """
 
 import importlib
@@ -18,29 +19,53 @@ COMMANDS = {
     "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
     "inspect": ("print what a checkpoint holds", "convert.inspect"),
     "compare": ("say in which arrays two checkpoints differ", "convert.compare"),
+    "prepare check": ("look for videos that cannot be used", "common.prepare.check"),
+    "prepare make-annotations": (
+        "data sets' lists to one format",
+        "common.prepare.make_annotations",
+    ),
+    "prepare extract-frames": ("videos to folders of frames", "common.prepare.extract_frames"),
+    "prepare extract-flow": ("videos or frames to TV-L1 flow", "common.prepare.extract_flow"),
+    "prepare count-frames": ("write the files n_frames", "common.prepare.count_frames"),
+    "prepare to-numpy": ("videos to the release's arrays", "common.prepare.to_numpy"),
+    "prepare preview": ("videos to GIFs and a contact sheet", "common.prepare.preview"),
 }
 
 BACKENDS = {"tf": ("i3d_tf", "tensorflow"), "torch": ("i3d_torch", "torch")}
 
+_GROUPS = ("prepare",)
+_HELP = ("-h", "--help", "help")
 
-def usage() -> str:
-    """The text of `i3d --help`."""
-    width = max(map(len, COMMANDS))
-    lines = ["usage: i3d COMMAND [--backend=tf|torch] [flags]", "", "commands:"]
-    lines += [f"  {name:{width}}  {about}" for name, (about, _) in COMMANDS.items()]
-    lines += ["", "`i3d COMMAND --help` lists the flags of a command."]
+
+def usage(group: str = "") -> str:
+    """The text of `i3d --help`, or of `i3d GROUP --help`."""
+    start = f"{group} " if group else ""
+    commands = {name: about for name, (about, _) in COMMANDS.items() if name.startswith(start)}
+    width = max(map(len, commands))
+    backend = "" if group else " [--backend=tf|torch]"
+    lines = [f"usage: i3d {start}COMMAND{backend} [flags]", "", "commands:"]
+    lines += [f"  {name:{width}}  {about}" for name, about in commands.items()]
+    lines += ["", f"`i3d {start}COMMAND --help` lists the flags of a command."]
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command that the arguments name."""
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+    group = ""
+    if arguments and arguments[0] in _GROUPS:
+        group, arguments = arguments[0], arguments[1:]
+    if not arguments or arguments[0] in _HELP:
+        print(usage(group))
         sys.exit(0 if arguments else 2)
-    name, *rest = arguments
+    first, *rest = arguments
+    name = f"{group} {first.replace('_', '-')}".strip()
     if name not in COMMANDS:
-        sys.exit(f"i3d: no such command. Expected one of {listing(COMMANDS)}. Received: {name!r}.")
+        expected = [each for each in COMMANDS if each.startswith(group)]
+        sys.exit(
+            f"i3d: no such command. Expected one of {listing(expected, len(expected))}. "
+            f"Received: {name!r}."
+        )
     module_name = COMMANDS[name][1]
     if "{backend}" in module_name:
         backend, rest = _backend(rest)

@@ -29,15 +29,46 @@ def test_help_lists_every_command(capsys):
     assert all(f"  {name} " in text for name in cli.COMMANDS)
 
 
-def test_without_a_command_the_status_is_an_error(capsys):
+@pytest.mark.parametrize("arguments", [[], ["prepare"]])
+def test_without_a_command_the_status_is_an_error(capsys, arguments):
     with pytest.raises(SystemExit) as end:
-        cli.main([])
+        cli.main(arguments)
     assert end.value.code == 2
+    assert "usage: i3d" in capsys.readouterr().out
 
 
-def test_an_unknown_command_is_named():
-    with pytest.raises(SystemExit, match=r"Expected one of compare, convert.*Received: 'train'"):
-        cli.main(["train"])
+@pytest.mark.parametrize("asked", ["--help", "-h", "help"])
+def test_help_of_a_group_lists_its_commands_alone(capsys, asked):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["prepare", asked])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "usage: i3d prepare COMMAND [flags]"
+    listed = [" ".join(line.split()[:2]) for line in lines if line.startswith("  ")]
+    assert listed == [name for name in cli.COMMANDS if name.startswith("prepare ")]
+    assert len(listed) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["train"], r"Expected one of compare, convert, .*, prepare to-numpy\. Received: 'train'"),
+        (["--limit=1"], "Received: '--limit=1'"),
+        (["prepare_check"], "Received: 'prepare-check'"),
+        (["prepare", "train"], "Expected one of prepare check, .*Received: 'prepare train'"),
+        (["prepare", "prepare"], "Received: 'prepare prepare'"),
+        (["prepare", "convert"], "Received: 'prepare convert'"),
+    ],
+)
+def test_an_unknown_command_is_named(arguments, text):
+    with pytest.raises(SystemExit, match=rf"^i3d: no such command\. .*{text}\.$"):
+        cli.main(arguments)
+
+
+def test_every_command_has_a_module():
+    for _, module in cli.COMMANDS.values():
+        for package, _ in cli.BACKENDS.values():
+            assert importlib.util.find_spec(module.format(backend=package).replace("i3d_", "i3d_"))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +77,9 @@ def test_an_unknown_command_is_named():
         (["convert", "--input=a"], "convert.__main__", ["--input=a"]),
         (["inspect", "a.pt"], "convert.inspect", ["a.pt"]),
         (["evaluate-sample", "--backend=tf"], "i3d_tf.evaluate_sample", []),
-        (["multi-evaluate", "--x=a", "--backend", "torch"], "i3d_torch.multi_evaluate", ["--x=a"]),
+        (["multi_evaluate", "--x=a", "--backend", "torch"], "i3d_torch.multi_evaluate", ["--x=a"]),
+        (["prepare", "to_numpy", "--help"], "common.prepare.to_numpy", ["--help"]),
+        (["prepare", "count-frames"], "common.prepare.count_frames", []),
     ],
 )  # fmt: skip
 def test_a_command_runs_its_module(dispatched, arguments, module, rest):

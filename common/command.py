@@ -22,7 +22,8 @@ def run(
     """Parses the flags, calls `main`, and ends the process with its exit status.
 
     An error that a user can put right becomes one line on stderr and status 1; so does a flag
-    that does not exist. Notes go to stderr. `--verbosity=1` shows where an error came from.
+    that does not exist, has no such value, or is another command's. Notes go to stderr.
+    `--verbosity=1` shows where an error came from.
 
     Args:
         main: Takes the command line without its flags, name first; returns an exit status, None
@@ -37,7 +38,7 @@ def run(
         try:
             return main(arguments) or 0
         except app.UsageError as error:
-            return _complain(f"{error} --help lists the flags.")
+            return _misused(error)
         except BrokenPipeError:  # `... | head` has seen enough
             sys.stdout = None
             return 0
@@ -49,7 +50,7 @@ def run(
 
     if module is not None:
         _describe(module)
-    app.run(guarded, argv=None if argv is None else list(argv))
+    app.run(guarded, argv=None if argv is None else list(argv), flags_parser=_parsed)
     raise SystemExit(0)  # app.run has raised it already; this tells the type checker
 
 
@@ -59,11 +60,35 @@ def no_arguments(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}: write --NAME=VALUE.")
 
 
+def _parsed(argv: Sequence[str]) -> list[str]:
+    """Sets the flags, and returns what is none; ends the process where that cannot be done."""
+    try:
+        arguments: list[str] = flags.FLAGS(argv)
+        _check_whose()
+    except (flags.Error, app.UsageError) as error:
+        raise SystemExit(_misused(error)) from None
+    return arguments
+
+
+def _check_whose() -> None:
+    """Refuses a flag that nobody reads: absl takes those of every module that was imported."""
+    known = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])}
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if not module.startswith("absl."):
+            for flag in defined:
+                if flag.present and flag.name not in known:
+                    raise app.UsageError(f"--{flag.name} is no flag of this command.")
+
+
 def _describe(module: ModuleType) -> None:
     """Makes `--help` show the command's text and flags: absl takes those of the main program."""
     sys.modules["__main__"].__doc__ = module.__doc__
     for flag in flags.FLAGS.get_key_flags_for_module(module.__name__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _misused(error: Exception) -> int:
+    return _complain(f"{str(error).rstrip(' .?')}. --help lists the flags.")
 
 
 def _complain(text: str) -> int:

@@ -290,7 +290,7 @@ def test_the_published_flow_is_as_near_as_opencvs(real_data):
     published = arrays("flow")[:-1, ..., :2].astype(np.float32) / 255 - 0.5
     found = np.stack(list(flow.flows(pictures, engine="numba", threads=2)))
     shown = np.clip(found / 20, -0.5, 0.5)
-    # OpenCV's: 0.92 and 0.77
-    for axis, least in ((0, 0.915), (1, 0.765)):
+    # OpenCV's engine has 0.9256 and 0.8468 here.
+    for axis, least in ((0, 0.9255), (1, 0.8465)):
         correlation = np.corrcoef(shown[..., axis].ravel(), published[..., axis].ravel())[0, 1]
         assert correlation >= least
