@@ -39,8 +39,8 @@ def flow(previous: Grey, following: Grey, params: TVL1Params) -> Floats:
     pyramid = _pyramid(previous.astype(np.float32), following.astype(np.float32), params)
     state = _State(*previous.shape)
     u1, u2 = (np.zeros_like(pyramid[-1][0]) for _ in range(2))
-    for earlier, later in reversed(pyramid):
-        if earlier.shape != u1.shape:
+    for number, (earlier, later) in enumerate(reversed(pyramid)):
+        if number:
             u1, u2 = (_finer(u, earlier.shape, params.scale_step) for u in (u1, u2))
         u1, u2 = _solve(earlier, later, u1, u2, state, params)
     return np.stack([u1, u2], axis=-1)

@@ -116,6 +116,7 @@ def test_agrees_with_opencv(ours, seed, size):
         TVL1Params(scales=1, warps=1, outer_iterations=1, inner_iterations=1, median=1),
         TVL1Params(scales=1, warps=1, epsilon=1e-9, outer_iterations=2, median=3),
         TVL1Params(scales=2, warps=1, lambda_=0.3, theta=0.2, tau=0.1, scale_step=0.5),
+        TVL1Params(scales=2, warps=1, scale_step=0.998),  # levels of one size
     ],
 )
 def test_before_differences_grow_they_are_those_of_rounding(ours, params):
