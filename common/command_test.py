@@ -10,16 +10,16 @@ PROGRAM = """
 import sys
 from absl import app, flags, logging
 from common import command
-flags.DEFINE_integer("n", 1, "A number.")
+flags.DEFINE_integer("n", 1, "A number.", lower_bound=0)
 def main(argv):
     {body}
 command.run(main)
 """
 
 
-def _run(body, *flags):
+def _run(body, *flags, program=PROGRAM):
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(body=body), *flags],
+        [sys.executable, "-c", program.format(body=body), *flags],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
     )  # fmt: skip
 
@@ -56,13 +56,31 @@ def test_a_bug_keeps_its_traceback():
     assert "Traceback" in done.stderr
 
 
-def test_wrong_use():
-    done = _run("command.no_arguments(argv)", "stray")
-    assert done.returncode == 1
-    assert "unexpected argument 'stray'" in done.stderr + done.stdout
-    done = _run("pass", "--n=many")
-    assert done.returncode == 1
-    assert "FATAL Flags parsing error" in done.stderr
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--n=many", "flag --n=many: invalid literal for int() with base 10: 'many'"),
+        ("--n=-1", "flag --n=-1: -1 is not a non-negative integer"),
+        ("--verbosiy=1", "Unknown command line flag 'verbosiy'. Did you mean: verbosity"),
+        ("stray", "unexpected argument 'stray': write --NAME=VALUE"),
+    ],
+)
+def test_wrong_use_is_one_line(flag, text):
+    done = _run("command.no_arguments(argv)", flag)
+    expected = f"error: {text}. --help lists the flags.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+@pytest.mark.parametrize("flag", ["--limit=1", "--nooverwrite", "--input="])
+def test_flags_of_others_are_refused(flag):
+    program = PROGRAM.replace("import sys", "import sys, common.flags", 1)
+    done = _run("print('ran')", flag, program=program)
+    name = flag.lstrip("-").partition("=")[0].removeprefix("no")
+    expected = f"error: --{name} is no flag of this command. --help lists the flags.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+    declared = f"import sys, common.flags\nfrom absl import flags\nflags.declare_key_flag({name!r})"
+    done = _run("print('ran')", flag, program=PROGRAM.replace("import sys", declared, 1))
+    assert (done.returncode, done.stdout) == (0, "ran\n")
 
 
 def test_notes_go_to_stderr_unless_told_otherwise():

@@ -85,8 +85,7 @@ def find(folder: str | os.PathLike[str]) -> list[Path]:
     folder = Path(folder)
     numbered: dict[tuple[str, str], list[tuple[int, str]]] = {}  # by prefix and suffix
     for name in os.listdir(folder):
-        match = _FRAME.fullmatch(name)
-        if match and not name.startswith((".", *_FLOW_PREFIXES)):
+        if match := _frame(name):
             key = (match["prefix"], match["suffix"])
             numbered.setdefault(key, []).append((int(match["number"]), name))
     if not numbered:
@@ -111,6 +110,11 @@ def find(folder: str | os.PathLike[str]) -> list[Path]:
                 f"up to {present[max(present)]}. Extract the frames again."
             )
     return [folder / name for name in present.values()]
+
+
+def is_frame(name: str) -> bool:
+    """Whether a file of this name is a frame; see `find`."""
+    return _frame(name) is not None
 
 
 def read(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -143,6 +147,10 @@ def read(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     smooth = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
     converted = frames[0].reformat(format="rgb24", interpolation=smooth, threads=1)
     return np.asarray(converted.to_ndarray(), np.uint8)
+
+
+def _frame(name: str) -> re.Match[str] | None:
+    return None if name.startswith((".", *_FLOW_PREFIXES)) else _FRAME.fullmatch(name)
 
 
 def _two_patterns(folder: Path, examples: list[str]) -> VideoError:

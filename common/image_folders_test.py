@@ -125,3 +125,21 @@ def test_pixels_are_opencvs(tmp_path, suffix, channels, bound):
     difference = image_folders.read(path).astype(int) - theirs
     assert np.abs(difference).max() <= bound
     assert abs(difference.mean()) <= 0.2  # no bias, where FFmpeg's default is darker by 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "frame"),
+    [
+        ("image_00001.jpg", True),
+        ("0.PNG", True),
+        ("a b-000010.jpeg", True),
+        ("image_00001x.jpg", False),
+        ("flow_x_00001.jpg", False),
+        (".image_00001.jpg", False),
+        ("cover.jpg", False),
+        ("00001.bmp", False),
+        ("n_frames", False),
+    ],
+)
+def test_names_of_frames(name, frame):
+    assert image_folders.is_frame(name) is frame

@@ -76,4 +76,6 @@ def versions(backend: str) -> dict[str, str | None]:
 
 
 def to_json(record: Mapping[str, object]) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file's name may hold bytes that are no UTF-8: they are escaped, as JSON does it.
+    return text.encode(errors="backslashreplace").decode()

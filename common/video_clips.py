@@ -1,7 +1,7 @@
 """A video as what a network is fed: frames or flow, resampled, resized, cropped, in range."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from common.contracts import InputContract
 from common.flow import TVL1Params
 
 Floats = NDArray[np.float32]
+Picture = NDArray[np.uint8]
 
 MIN_FRAMES = 9  # 8 frames leave one time step, and InceptionI3D's last pool needs two
 MAX_FRAMES = 250  # what the paper tests on: ten seconds at 25 frames a second
@@ -53,16 +54,20 @@ def clip_from_video(
     contract = contract or InputContract()
     if Path(path).suffix == ".npy":
         return _clip_from_array(Path(path), contract, max_frames, min_frames)
+    rate = contract.fps / contract.stride
+    pictures = video.read_frames(path, rate, max_frames=max_frames)
     if contract.channels == "flow":
-        # A single frame has no flow, and is too short for any network.
-        moving = flow_of_video(path, contract, max_frames, engine=flow_engine)
-        kept = [frames.to_contract(each, contract)[0] for each in moving]
+        moving = flow_of_frames(pictures, contract, flow_engine)
+        try:
+            kept = [frames.to_contract(each, contract) for each in moving]
+        except flow.TooFewFramesError as error:  # too short for any network
+            raise ValueError(f"{path}: {error}") from error
         kept += kept[-1:]
     else:
-        kept = list(rgb_of_video(path, contract, max_frames))
+        kept = list(rgb_of_frames(pictures, contract))
     if len(kept) < min_frames:
-        rate = f" at {contract.fps / contract.stride:g} frames a second"
-        raise _too_short(path, len(kept), min_frames, max_frames, rate)
+        what = f" at {rate:g} frames a second"
+        raise _too_short(path, len(kept), min_frames, max_frames, what)
     return np.stack(kept)[None]
 
 
@@ -75,58 +80,41 @@ def source(path: str | os.PathLike[str], stream: str) -> Path:
     return path
 
 
-def rgb_of_video(
-    path: str | os.PathLike[str],
-    contract: InputContract,
-    max_frames: int | None = None,
-    start: float = 0,
-    end: float | None = None,
-) -> Iterator[Floats]:
-    """Yields frames [crop, crop, 3] of a span of a video, float32 in the contract's range."""
-    rate = contract.fps / contract.stride
-    for frame in video.read_frames(path, rate, start, end, max_frames):
-        resized = frames.resize_short_side(frame[None], contract.short_side)
+def rgb_of_frames(pictures: Iterable[Picture], contract: InputContract) -> Iterator[Floats]:
+    """Yields [crop, crop, 3], float32 in the contract's range, of each frame [H, W, 3]."""
+    for picture in pictures:
+        resized = frames.resize_short_side(picture[None], contract.short_side)
         yield frames.to_contract(crops.center_crop(resized, contract.crop), contract)[0]
 
 
-def flow_of_video(
-    path: str | os.PathLike[str],
+def flow_of_frames(
+    pictures: Iterable[Picture],
     contract: InputContract,
-    max_frames: int | None = None,
-    start: float = 0,
-    end: float | None = None,
-    *,
     engine: str = "auto",
     params: TVL1Params = _DEFAULTS,
     threads: int | None = None,
 ) -> Iterator[Floats]:
-    """Yields the flow [1, crop, crop, 2] of each frame but the last, float32 in pixels.
+    """Yields the flow [crop, crop, 2], float32 in pixels, of each frame [H, W, 3] but the last.
 
     It is computed on whole frames, resized to the short side first, and cropped afterwards.
 
     Args:
-        path: The video file.
-        contract: Rate, short side and crop.
-        max_frames: Takes so many frames from the beginning.
-        start: Seconds from the first frame.
-        end: Seconds from the first frame.
+        pictures: uint8 RGB, all of one size.
+        contract: Short side and crop.
         engine: See `flow.tvl1`.
         params: See `flow.tvl1`.
         threads: Pairs that are worked on at a time; None is one a core.
 
     Raises:
-        As `clip_from_video`; and ValueError for fewer than two frames.
+        ValueError: Fewer than two frames, or as `flow.tvl1`.
+        ImportError: The flow engine needs a package that is not installed.
     """
-    rate = contract.fps / contract.stride
     greys = (
-        frames.to_grey(np.rint(frames.resize_short_side(frame[None], contract.short_side))[0])
-        for frame in video.read_frames(path, rate, start, end, max_frames)
+        frames.to_grey(np.rint(frames.resize_short_side(picture[None], contract.short_side))[0])
+        for picture in pictures
     )
-    try:
-        for each in flow.flows(greys, params, engine, threads or os.cpu_count() or 1):
-            yield np.asarray(crops.center_crop(each[None], contract.crop), np.float32)
-    except flow.TooFewFramesError as error:
-        raise ValueError(f"{path}: {error}") from error
+    for each in flow.flows(greys, params, engine, threads or os.cpu_count() or 1):
+        yield np.asarray(crops.center_crop(each[None], contract.crop)[0], np.float32)
 
 
 def _clip_from_array(

@@ -36,6 +36,7 @@ def test_the_commands_show_their_flags():
             "architecture",
             "checkpoint",
             "eval_type",
+            "flow_engine",
             "gif",
             "imagenet_pretrained",
             "max_frames",

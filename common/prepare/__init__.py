@@ -1,0 +1,1 @@
+"""Turns raw videos into what training reads: runs that may be stopped, repeated and shared."""

@@ -1,0 +1,272 @@
+"""Looks at videos before anything long starts: what cannot be read, and what does not fit."""
+
+import dataclasses
+import functools
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from common._decoding import VideoFile
+from common.annotations import Annotations, Record
+from common.errors import listing
+from common.files import write_text
+from common.image_folders import ImageFolder
+from common.prepare import inputs, progress, work
+from common.prepare.pictures import threads
+from common.prepare.task import Item
+from common.prepare.work import Settings
+from common.prepare.workers import Died
+from common.printable import printable
+from common.provenance import to_json
+
+KINDS = {
+    "missing": "not there",
+    "empty": "empty files",
+    "unreadable": "cannot be read, are damaged or cut short",
+    "too_short": "too short",
+    "mismatch": "do not fit their annotation",
+}
+
+REPORTS = ("report.json", "report.txt")
+
+_SHOWN = 5  # examples of a kind in the summary
+_SLACK = 1.0  # seconds, or a tenth, by which annotations and videos may differ in length
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What was found of one video.
+
+    Attributes:
+        name: The item's.
+        source: The file, or the folder of frames.
+        problem: One of `KINDS`, or empty.
+        reason: What is wrong, for people.
+        width: Pixels, as shown.
+        height: Pixels, as shown.
+        fps: Frames a second, as the header says.
+        frames: As decoded, of the whole source.
+        seconds: Until the last frame ends; 0 of a folder, which has no times.
+    """
+
+    name: str
+    source: str
+    problem: str = ""
+    reason: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float | None = None
+    frames: int = 0
+    seconds: float = 0
+
+
+def scan(item: Item, min_frames: int = 1) -> Finding:
+    """Decodes a video from beginning to end; what is wrong becomes a finding."""
+    finding = Finding(item.name, str(item.source))
+    try:
+        if not item.source.exists():
+            return _problem(finding, "missing", "there is no such file")
+        if item.source.is_file() and not item.source.stat().st_size:
+            return _problem(finding, "empty", "the file is empty")
+        if item.source.is_dir():
+            finding = _folder(item.source, finding)
+            inside = finding.frames
+        else:
+            finding, inside = _video(item, finding)
+    except (ValueError, OSError) as error:
+        return _problem(finding, "unreadable", str(error))
+    start, end = item.start or 0, item.end
+    if finding.seconds and start and start >= finding.seconds:
+        text = f"the clip begins at {start:g} s, the video ends at {finding.seconds:.2f} s"
+        return _problem(finding, "mismatch", text)
+    if finding.seconds and end is not None and end > finding.seconds + _slack(end - start):
+        text = f"the clip ends at {end:g} s, the video at {finding.seconds:.2f} s"
+        return _problem(finding, "mismatch", text)
+    if inside < min_frames:
+        text = f"expected at least {min_frames} frames, got {inside}"
+        return _problem(finding, "too_short", text)
+    return finding
+
+
+def scan_all(items: Sequence[Item], settings: Settings, min_frames: int = 1) -> list[Finding]:
+    """The findings of all items, in their order.
+
+    Args:
+        items: What to look at.
+        settings: Where to work, and with how many processes.
+        min_frames: Fewer are too short.
+    """
+    found: dict[Item, Finding] = {}  # two items may have one name here
+    bar = progress.Progress("check", len(items))
+    look = functools.partial(scan, min_frames=min_frames)
+    scans = work.ENGINES[settings.engine](look, items, settings.workers, settings.threads)
+    with closing(scans):
+        for item, result in scans:
+            if isinstance(result, Died):
+                lost = Finding(item.name, str(item.source))
+                result = _problem(lost, "unreadable", f"{result.reason} over it")
+            found[item] = result
+            bar.add(failed=bool(result.problem))
+    bar.close()
+    return [found[item] for item in items]
+
+
+def compare(findings: Iterable[Finding], records: Iterable[Record]) -> list[Finding]:
+    """The findings, where what an annotation says of the whole video is looked at as well."""
+    by_name = {record.name: record for record in records}
+    return [_compared(finding, by_name.get(finding.name)) for finding in findings]
+
+
+def unlisted(path: str | os.PathLike[str], items: Iterable[Item]) -> list[str]:
+    """Names of what is under `path` and none of the items: what no annotation names."""
+    known = {item.source for item in items}
+    try:
+        there = inputs.items(path)
+    except FileNotFoundError:  # nothing at all
+        return []
+    return [item.name for item in there if item.source not in known]
+
+
+def report(
+    findings: Sequence[Finding],
+    annotations: Annotations | None = None,
+    unlisted: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """All of it, as JSON has it.
+
+    Args:
+        findings: What was found.
+        annotations: Where there are some; the clips among them that were looked at are counted.
+        unlisted: Videos that the annotations do not name; None where nobody has looked.
+    """
+    problems = Counter(finding.problem for finding in findings if finding.problem)
+    content: dict[str, Any] = {
+        "videos": len(findings),
+        "good": len(findings) - problems.total(),
+        "problems": dict(problems),
+        "frames": sum(finding.frames for finding in findings),
+        "hours": round(sum(finding.seconds for finding in findings) / 3600, 3),
+    }
+    if annotations is not None:
+        content["coverage"] = _coverage(findings, annotations)
+    if unlisted is not None:
+        content["unlisted"] = list(unlisted)
+    content["findings"] = [dataclasses.asdict(finding) for finding in findings]
+    return content
+
+
+def summary(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
+    """The report for people."""
+    sizes = Counter(f"{each.width}x{each.height}" for each in findings if each.width)
+    rates = Counter(f"{each.fps:.5g}" for each in findings if each.fps)
+    lines = [
+        f"{content['videos']} videos, {content['good']} good; {content['frames']} frames, "
+        f"{content['hours']} hours",
+        f"sizes: {_most_common(sizes)}",
+        f"frames a second: {_most_common(rates)}",
+    ]
+    for kind, about in KINDS.items():
+        some = [finding for finding in findings if finding.problem == kind]
+        if some:
+            lines.append(f"{len(some)} {about}:")
+            lines += [f"  {printable(f'{each.name}: {each.reason}')}" for each in some[:_SHOWN]]
+            lines += [f"  and {len(some) - _SHOWN} more"] if len(some) > _SHOWN else []
+    if unlisted := content.get("unlisted"):
+        lines.append(f"{len(unlisted)} videos that the annotations do not name:")
+        lines.append(f"  {printable(listing(unlisted, _SHOWN))}")
+    if coverage := content.get("coverage"):
+        worst = sorted(coverage.items(), key=lambda row: row[1]["good"] / row[1]["expected"])
+        short = [row for row in worst if row[1]["good"] < row[1]["expected"]]
+        lines.append(f"{len(coverage) - len(short)} of {len(coverage)} classes are complete")
+        lines += [
+            f"  {printable(name)}: {row['good']} of {row['expected']}"
+            for name, row in short[:_SHOWN]
+        ]
+        lines += [f"  and {len(short) - _SHOWN} more"] if len(short) > _SHOWN else []
+    return "\n".join(lines)
+
+
+def write(folder: Path, content: Mapping[str, object], text: str) -> None:
+    """Writes report.json and report.txt, each all or nothing."""
+    for name, written in zip(REPORTS, (to_json(content), f"{text}\n"), strict=True):
+        write_text(folder / name, written)
+
+
+def _folder(path: Path, finding: Finding) -> Finding:
+    folder = ImageFolder(path, Fraction(1))
+    for image in folder.paths:
+        folder.to_rgb(image)
+    return dataclasses.replace(
+        finding, width=folder.width, height=folder.height, frames=len(folder.paths)
+    )
+
+
+def _video(item: Item, finding: Finding) -> tuple[Finding, int]:
+    """What there is, and how many frames of it begin within the item's span."""
+    start = item.start or 0
+    end = math.inf if item.end is None else item.end
+    count, inside, seconds = 0, 0, Fraction(0)
+    with VideoFile(item.source, threads()) as file:
+        for shown in file.frames(Fraction(0), strict=True):
+            count += 1
+            inside += start <= shown.time < end
+            seconds = shown.time + shown.duration
+        found = dataclasses.replace(
+            finding,
+            width=file.width,
+            height=file.height,
+            fps=float(file.rate) if file.rate else None,
+            frames=count,
+            seconds=float(seconds),
+        )
+    return found, inside
+
+
+def _compared(finding: Finding, record: Record | None) -> Finding:
+    if record is None or finding.problem or record.start is not None or not finding.seconds:
+        return finding
+    # Without a rate of the video's own they are frames that were extracted at some other.
+    if record.fps and record.frames is not None and record.frames != finding.frames:
+        text = f"the annotation has {record.frames} frames, the video {finding.frames}"
+        return _problem(finding, "mismatch", text)
+    stated = finding.seconds if record.duration is None else record.duration
+    if abs(stated - finding.seconds) > _slack(stated):
+        text = f"the annotation has {stated:g} s, the video {finding.seconds:.2f} s"
+        return _problem(finding, "mismatch", text)
+    return finding
+
+
+def _coverage(findings: Iterable[Finding], annotations: Annotations) -> dict[str, dict[str, int]]:
+    """By class, how many clips there should be and how many are good."""
+    problems = {finding.name: finding.problem for finding in findings}
+    expected: Counter[int] = Counter()
+    good: Counter[int] = Counter()
+    for record in annotations.records:
+        if record.name in problems:  # the others were not looked at, as --limit says
+            expected.update(record.labels)
+            good.update(() if problems[record.name] else record.labels)
+    classes = annotations.classes
+    names = {label: classes[label] if classes else str(label) for label in expected}
+    return {
+        names[label]: {"expected": expected[label], "good": good[label]}
+        for label in sorted(expected)
+    }
+
+
+def _most_common(counts: Counter[str]) -> str:
+    rows = [f"{name} ({count})" for name, count in counts.most_common(_SHOWN)]
+    more = len(counts) - _SHOWN
+    return ", ".join(rows) + (f" and {more} more" if more > 0 else "") if rows else "none"
+
+
+def _problem(finding: Finding, kind: str, reason: str) -> Finding:
+    return dataclasses.replace(finding, problem=kind, reason=" ".join(reason.split()))
+
+
+def _slack(seconds: float) -> float:
+    return max(_SLACK, seconds / 10)

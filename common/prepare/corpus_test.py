@@ -1,0 +1,256 @@
+"""Whole data sets, made up: from raw files and official lists to what a training reads.
+
+Each step is one command, as people call it; what comes out is compared with what was put in.
+"""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import annotation_files, stored
+from common.datasets import vidor
+from common.flow.encoding import BOUND
+from common.frame_labels import frame_labels
+from common.prepare._corpus_for_tests import CASES, SIDE, Case
+from common.prepare._films_for_tests import SIZE
+
+ROOT = Path(__file__).parents[2]
+FAST = ("ucf101", "something_v1")
+
+
+def _command(folder, command, *arguments):
+    result = subprocess.run(
+        [sys.executable, "-m", f"common.prepare.{command}", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not result.stderr
+    return result.stdout.replace(f"{folder}/", "").splitlines()
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A data set, and the folder with what was made of it."""
+
+    case: Case
+    folder: Path
+    said: dict[str, list[str]]
+
+    def expected(self, number):
+        """The film of a record, and the numbers of its pictures that are the frames."""
+        film, shown = self.case.shown[number]
+        return self.case.films[film], shown
+
+
+def _prepare(case, folder):
+    for name, text in case.lists.items():
+        path = folder / "lists" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    for film in case.films:
+        film.write(folder / "raw")
+
+    def output(name):
+        return f"--output={folder / name}"
+
+    said = {}
+    lists = (*case.dataset, f"--input={folder / 'lists'}", f"--videos={folder / 'raw'}")
+    known = f"--annotations={folder / 'found.json'}"
+    raw = (f"--input={folder / 'raw'}", known, *case.workers)
+    frames = f"--frames={folder / 'frames'}"
+    said["found"] = _command(folder, "make_annotations", *lists, output("found.json"))
+    said["check"] = _command(folder, "check", *raw, output("report"))
+    said["frames"] = _command(folder, "extract_frames", *raw, *case.frames, output("frames"))
+    said["flow"] = _command(
+        folder, "extract_flow", *raw, *case.flow, "--flow_engine=numba", output("flow")
+    )
+    said["count"] = _command(folder, "count_frames", f"--input={folder / 'frames'}")
+    if case.folders:
+        said["count_flow"] = _command(folder, "count_frames", f"--input={folder / 'flow'}")
+    said["native"] = _command(folder, "make_annotations", *lists, frames, output("native.json"))
+    said["other"] = _command(
+        folder, "make_annotations", *lists, frames, f"--format={case.container}",
+        output("other.json"),
+    )  # fmt: skip
+    return Prepared(case, folder, said)
+
+
+def _cases(names):
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=() if name in FAST else slow) for name in names]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A function from the name of a case to the data set, which is prepared once."""
+    done = {}
+
+    def prepared(name):
+        if name not in done:
+            done[name] = _prepare(CASES[name], tmp_path_factory.mktemp(name))
+        return done[name]
+
+    return prepared
+
+
+@pytest.mark.parametrize("name", _cases(CASES))
+def test_the_records_come_back(corpus, name):
+    data = corpus(name)
+    read = annotation_files.read(data.folder / "native.json")
+    assert read.records == data.case.records
+    assert read.dataset == data.case.dataset[0].removeprefix("--dataset=")
+    assert annotation_files.read(data.folder / "other.json").records == data.case.others
+
+
+@pytest.mark.parametrize("name", _cases(CASES))
+def test_what_the_commands_say(corpus, name):
+    data = corpus(name)
+    said, total = data.said, sum(record.frames for record in data.case.records)
+    assert "3 of 3 clips have videos in raw" in said["found"]
+    assert said["check"][0].startswith("3 videos, 3 good; ")
+    assert said["frames"] == [f"extract_frames: 3 done, 0 skipped, 0 failed, {total} frames"]
+    assert said["flow"] == [f"extract_flow: 3 done, 0 skipped, 0 failed, {total} flows"]
+    counted = "frames or flows, 0 n_frames written, 0 failed"
+    assert said["count"] == [f"count_frames: 3 folders, {total} {counted}"]
+    if folders := data.case.folders:
+        images = total * folders // 3
+        assert said["count_flow"] == [f"count_frames: {folders} folders, {images} {counted}"]
+    assert "3 of 3 clips have frames in frames" in said["native"]
+
+
+def _pictures(clip, film):
+    """Which pictures of the film the frames are."""
+    frames = clip.read(range(len(clip))).astype(np.int16)
+    distances = np.abs(frames[:, None] - film.pictures()).mean((2, 3, 4))  # [frame, picture]
+    assert distances.min(1).max() < 5  # grey levels, of codecs; the next picture is 6 away or more
+    return distances.argmin(1).tolist()
+
+
+@pytest.mark.parametrize("name", _cases(CASES))
+def test_each_frame_is_the_right_picture(corpus, name):
+    data = corpus(name)
+    for number, record in enumerate(data.case.records):
+        film, shown = data.expected(number)
+        clip = stored.open_rgb(data.folder / "frames", record.name)
+        assert (clip.layout.name, len(clip)) == (data.case.layouts[0], record.frames)
+        assert _pictures(clip, film) == shown
+
+
+def _check_flow(data, root, layout, fps):
+    names = [record.name for record in data.case.records]
+    clips = stored.open_flows(root, names)  # refuses what was made in several ways
+    for number, clip in enumerate(clips.values()):
+        film, shown = data.expected(number)
+        assert (clip.layout.name, len(clip)) == (layout, len(shown))
+        assert (clip.stamp.engine, clip.stamp.fps) == ("numba", fps)
+        assert (clip.stamp.short_side, clip.stamp.bound) == (min(SIZE), BOUND)
+        pixels = BOUND * clip.read(range(len(clip)))
+        steps = np.diff(shown, append=2 * shown[-1] - shown[-2])  # the last is repeated
+        expected = steps[:, None] * np.array(film.motion)
+        np.testing.assert_allclose(pixels.mean((1, 2)), expected, atol=0.3)
+        np.testing.assert_array_equal(pixels[-1], pixels[-2])
+
+
+@pytest.mark.parametrize("name", _cases(CASES))
+def test_the_flow_is_the_motion(corpus, name):
+    data = corpus(name)
+    _check_flow(data, data.folder / "flow", data.case.layouts[1], data.case.fps)
+
+
+def test_the_flow_of_extracted_frames_is_the_same(corpus):
+    data = corpus("ucf101")
+    known = f"--annotations={data.folder / 'native.json'}"
+    outputs = []
+    for name, arguments in (("with_list", [known]), ("without", [])):
+        said = _command(
+            data.folder, "extract_flow", f"--input={data.folder / 'frames'}", *arguments, SIDE,
+            "--flow_engine=numba", "--workers=0", f"--output={data.folder / name}",
+        )  # fmt: skip
+        assert said == ["extract_flow: 3 done, 0 skipped, 0 failed, 45 flows"]
+        _check_flow(data, data.folder / name, "image_xy", 25)
+        images = sorted((data.folder / name).rglob("*.jpg"))
+        outputs.append([path.read_bytes() for path in images])
+    assert outputs[0] == outputs[1]
+
+
+def _on(labels):
+    """Class to the frames it is on."""
+    return {int(label): np.flatnonzero(labels[:, label]).tolist() for label in
+            np.flatnonzero(labels.any(0))}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["native.json", "other.json"])
+def test_frame_labels_of_charades(corpus, file):
+    data = corpus("charades")
+    records = annotation_files.read(data.folder / file).records
+    labels = []
+    for record in records:
+        count = len(stored.open_rgb(data.folder / "frames", record.name))
+        labels.append(frame_labels(record, 157, frames=count, fps=25, rule="strict"))
+    assert [each.shape for each in labels] == [(19, 157), (13, 157), (19, 157)]
+    assert list(map(_on, labels)) == [
+        {92: [3, 4, 5, 6, 7], 147: list(range(1, 15))},
+        {},
+        {10: [1, 2], 76: [11, 12, 13, 14, 15, 16, 17, 18]},
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["native.json", "other.json"])
+def test_frame_labels_of_vidor(corpus, file):
+    data = corpus("vidor")
+    records = annotation_files.read(data.folder / file).records
+    labels = []
+    for record in records:
+        count = len(stored.open_flow(data.folder / "flow", record.name))
+        labels.append(frame_labels(record, 42, frames=count, fps=29.97))
+    assert [each.shape for each in labels] == [(12, 42), (13, 42), (14, 42)]
+    assert list(map(_on, labels)) == [
+        {0: [1, 2, 3, 4, 5, 6, 7, 8], 16: [0, 1], 26: [8, 9, 10, 11]},
+        {},
+        {41: list(range(1, 14))},
+    ]
+
+
+@pytest.mark.slow
+def test_vidor_at_another_rate(corpus):
+    """Spans are in frames of the video, 29.97 a second: 1 to 9 are about 0.5 to 4.5 of 15."""
+    data = corpus("vidor")
+    _command(
+        data.folder, "extract_frames", f"--input={data.folder / 'raw'}", "--fps=15",
+        f"--annotations={data.folder / 'native.json'}", f"--output={data.folder / 'at_15'}",
+    )  # fmt: skip
+    said = _command(
+        data.folder, "make_annotations", *data.case.dataset, f"--input={data.folder / 'lists'}",
+        f"--frames={data.folder / 'at_15'}", f"--output={data.folder / 'at_15.json'}",
+    )  # fmt: skip
+    assert any(line.startswith("3 clips have another number of frames than") for line in said)
+    record, *_ = annotation_files.read(data.folder / "at_15.json").records
+    assert record.frames == 7
+    clip = stored.open_rgb(data.folder / "at_15", record.name)
+    assert _pictures(clip, data.case.films[0]) == [0, 1, 3, 5, 7, 9, 11]
+    assert _on(frame_labels(record, 42, fps=15)) == {0: [1, 2, 3, 4], 16: [0, 1], 26: [5, 6]}
+
+
+@pytest.mark.slow
+def test_videos_that_no_list_names(corpus):
+    said = corpus("kinetics_whole").said["check"]
+    assert said[-3:-1] == ["1 videos that the annotations do not name:", "  unused_____"]
+
+
+@pytest.mark.slow
+def test_boxes_of_vidor(corpus):
+    data = corpus("vidor")
+    record, *_ = annotation_files.read(data.folder / "native.json").records
+    assert _on(vidor.frame_labels(record, subject=3)) == {26: [8, 9, 10, 11]}
+    path = data.folder / "lists" / record.boxes
+    assert vidor.objects(path) == {0: "adult", 3: "dog"}
+    assert vidor.tracklets(path) == {
+        0: {0: (10, 0, 20, 48), 1: (11, 0, 21, 48)},
+        3: {0: (60, 5, 64, 15), 11: (4, 4, 5, 5)},
+    }

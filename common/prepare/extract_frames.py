@@ -1,0 +1,38 @@
+"""Extracts the frames of videos as jpgs, a folder and a file `n_frames` each.
+
+    python -m common.prepare.extract_frames --input=UCF-101 --output=frames
+    python -m common.prepare.extract_frames --input=videos --output=frames --short_side=256 --fps=25
+    python -m common.prepare.extract_frames --input=videos --annotations=k400.json --output=frames
+
+OUTPUT/CLASS/VIDEO/image_00001.jpg and so on. Without --fps every frame is kept, without
+--short_side its size; `extract_flow` takes 25 a second unless told otherwise, so tell both the
+same. What is done is skipped, so a run that was stopped is simply started again.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from common import command, layouts
+from common.prepare import running
+from common.prepare.frame_task import AS_STORED, FrameTask
+
+LAYOUT = flags.DEFINE_enum(
+    "frame_layout",
+    "image",
+    list(layouts.RGB_LAYOUTS),
+    "What the files are called. "
+    + " ".join(f"{name}: {kind.about}." for name, kind in layouts.RGB_LAYOUTS.items()),
+)
+running.declare(*running.RUN, *running.PICTURES)
+
+
+def main(argv: Sequence[str]) -> int:
+    command.no_arguments(argv)
+    items = running.found()
+    task = FrameTask(pictures=running.pictures(items, AS_STORED), layout=LAYOUT.value)
+    return running.run(task, items)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,131 @@
+"""What the preparation commands share: their flags, and a run from flags to an exit status."""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from common import annotation_files, flow
+from common.annotations import Annotations
+from common.flags import DRY_RUN, FLOW_ENGINE, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
+from common.flow import TVL1Params
+from common.prepare import inputs, work
+from common.prepare.pictures import Pictures
+from common.prepare.task import Item, Task
+
+ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "Annotations that `make_annotations` wrote: their clips are taken, from --input's folder.",
+)
+ENGINE = flags.DEFINE_enum(
+    "engine", "local", list(work.ENGINES), "Where to work: processes here, or a Ray cluster."
+)
+ALLOW_FAILURES = flags.DEFINE_integer(
+    "allow_failures", 0, "So many items may fail before the exit status is 1.", lower_bound=0
+)
+FPS = flags.DEFINE_float(
+    "fps", None, "Frames a second, by timestamps; 0 is every frame there is.", lower_bound=0
+)
+SHORT_SIDE = flags.DEFINE_integer(
+    "short_side", None, "Resize the shorter side to it, pixels; 0 keeps the size.", lower_bound=0
+)
+SOURCE_FPS = flags.DEFINE_float(
+    "source_fps",
+    None,
+    "Images a second of folders of frames, where a rate or a span needs it; known of those that "
+    "`extract_frames` made with --fps.",
+)
+SQUARE_PIXELS = flags.DEFINE_bool(
+    "square_pixels",
+    True,
+    "Stretch the width where pixels are not square, as players do and OpenCV does not.",
+)
+TVL1 = flags.DEFINE_multi_string(
+    "tvl1", [], "A parameter of TV-L1 as NAME=VALUE; may be given several times."
+)
+
+# From here on it is the calling command that declares flags.
+flags.disclaim_key_flags()
+
+RUN = (INPUT, OUTPUT, ANNOTATIONS, WORKERS, OVERWRITE, LIMIT, DRY_RUN, ENGINE, ALLOW_FAILURES)
+"""Of every command that makes something of items."""
+
+SOURCES = (SOURCE_FPS, SQUARE_PIXELS)
+PICTURES = (FPS, SHORT_SIDE, *SOURCES)
+FLOW = (FLOW_ENGINE, TVL1)
+
+
+def declare(*shared: flags.FlagHolder) -> None:
+    """Makes flags that are defined elsewhere those of the command that calls."""
+    for flag in shared:
+        flags.declare_key_flag(flag.name)
+
+
+@functools.cache
+def annotations() -> Annotations | None:
+    """What --annotations says, read once."""
+    return annotation_files.read(ANNOTATIONS.value) if ANNOTATIONS.value else None
+
+
+def found() -> tuple[Item, ...]:
+    """The items that --input and --annotations name.
+
+    Raises:
+        app.UsageError: --input or --output is missing.
+        FileNotFoundError, ValueError: As `inputs.items`, or `annotation_files.read`.
+    """
+    if not INPUT.value:
+        raise app.UsageError("--input is missing: a video, a folder, or a .txt list of videos.")
+    if not OUTPUT.value:
+        raise app.UsageError("--output is missing: the folder to write to.")
+    known = annotations()
+    return inputs.items(INPUT.value, known.records if known else None, LIMIT.value)
+
+
+def pictures(items: Sequence[Item], usual: Pictures) -> Pictures:
+    """Which frames, and how large: as the flags say, else as is usual for the command.
+
+    A rate that is asked for is that of folders of frames, too; where there are none, it plays no
+    part in what has to be done again.
+    """
+    asked = FPS.present or SOURCE_FPS.present
+    folders = asked and any(item.source.is_dir() for item in items)
+    if SOURCE_FPS.present and not folders:
+        raise app.UsageError("--source_fps is for folders of frames, and there are none.")
+    rate = FPS.value or None
+    return Pictures(
+        fps=rate if FPS.present else usual.fps,
+        folder_fps=rate if FPS.present and folders else usual.folder_fps,
+        source_fps=SOURCE_FPS.value,
+        short_side=(SHORT_SIDE.value or None) if SHORT_SIDE.present else usual.short_side,
+        square_pixels=SQUARE_PIXELS.value,
+    )
+
+
+def flow_engine() -> tuple[str, TVL1Params]:
+    """The engine, which is settled here for all workers, and its parameters."""
+    return flow.resolve(FLOW_ENGINE.value), TVL1Params.with_values(TVL1.value)
+
+
+def settings(items: Sequence[Item]) -> work.Settings:
+    """How to run, as the flags say; with no more processes than there are items."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = (cores or 1) if WORKERS.value is None else WORKERS.value
+    return work.Settings(
+        output=Path(OUTPUT.value),
+        workers=min(workers, len(items)),
+        overwrite=OVERWRITE.value,
+        dry_run=DRY_RUN.value,
+        engine=ENGINE.value,
+        allow_failures=ALLOW_FAILURES.value,
+    )
+
+
+def run(task: Task, items: Sequence[Item]) -> int:
+    """Runs the task as the flags say, prints the summary, returns the exit status."""
+    report = work.run(task, items, settings(items))
+    print(report.text())
+    return report.status

@@ -1,0 +1,341 @@
+"""What tasks make of small videos: a grey texture that moves two pixels a frame to the right."""
+
+import dataclasses
+import json
+import tracemalloc
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from common import frames, layouts, preview, stored, storing, video, video_clips
+from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.flow import encoding, stamp
+from common.prepare import pictures, work
+from common.prepare.array_task import ArrayTask
+from common.prepare.flow_task import FlowTask
+from common.prepare.frame_task import FrameTask
+from common.prepare.pictures import Pictures
+from common.prepare.preview_task import PreviewTask
+from common.prepare.task import Item
+
+HEIGHT, WIDTH, STEP = 48, 64, 2
+
+
+def _video(path, count, rate=25):
+    """Lossless; returns the frames [T, H, W, 3]."""
+    noise = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH + STEP * count))
+    smooth = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 3)
+    canvas = cv2.normalize(smooth, None, 20, 235, cv2.NORM_MINMAX).astype(np.uint8)
+    shown = [canvas[:, (left := STEP * (count - k)) : left + WIDTH] for k in range(count)]
+    clip = np.repeat(np.stack(shown)[..., None], 3, -1)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "gray"
+        for picture in clip:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return clip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="module")
+def fast(folder):
+    """An item of 20 frames at 50 a second, and the frames."""
+    clip = _video(folder / "fast.mkv", 20, rate=50)
+    return Item("class/fast", folder / "fast.mkv"), clip
+
+
+def _run(task, item, output):
+    report = work.run(task, [item], work.Settings(output, workers=0))
+    assert report.status == 0, report.text()
+    return report.counts
+
+
+@pytest.fixture(scope="module")
+def extracted(fast, tmp_path_factory):
+    """The folder that `extract_frames` makes with 25 frames a second and a short side of 40."""
+    output = tmp_path_factory.mktemp("frames")
+    _run(FrameTask(Pictures(fps=25, short_side=40)), fast[0], output)
+    return output / "class/fast"
+
+
+# Pictures
+
+
+def test_pictures_at_a_rate_and_a_size(fast):
+    item, clip = fast
+    np.testing.assert_array_equal(list(Pictures().of(item)), clip)
+    np.testing.assert_array_equal(list(Pictures(fps=25).of(item)), clip[::2])
+    np.testing.assert_array_equal(list(Pictures(fps=25).of(item, 3)), clip[:6:2])
+    span = dataclasses.replace(item, start=0.1, end=0.2)
+    np.testing.assert_array_equal(list(Pictures().of(span)), clip[5:10])
+    small = np.stack(list(Pictures(short_side=24).of(item)))
+    assert small.dtype == np.uint8
+    np.testing.assert_array_equal(small, np.rint(frames.resize_short_side(clip, 24)))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"fps": 0}, "fps must be above 0 and at most 1000. Received: 0"),
+        ({"fps": -1.0}, "Received: -1.0"),
+        ({"fps": 1e9}, "Received: 1000000000.0"),
+        ({"fps": float("nan")}, "Received: nan"),
+        ({"folder_fps": 1001}, "folder_fps must be"),
+        ({"source_fps": 0}, "source_fps must be"),
+        ({"short_side": 1}, "short_side must be at least 2 pixels. Received: 1"),
+    ],
+)
+def test_pictures_that_make_no_sense(values, text):
+    with pytest.raises(ValueError, match=text):
+        Pictures(**values)
+
+
+def test_a_folder_of_frames_is_a_source(extracted):
+    item = Item("fast", extracted)
+    every = np.stack(list(Pictures(fps=25).of(item)))
+    assert every.shape == (10, 40, 53, 3)
+    assert len(list(Pictures(fps=5).of(item))) == 10  # a rate is for videos, unless it is asked for
+    half = list(Pictures(folder_fps=12.5).of(item))  # of 25, which `extract_frames` has noted
+    np.testing.assert_array_equal(half, every[::2])
+    slow = Pictures(folder_fps=5, source_fps=10)  # what is said goes before what is noted
+    np.testing.assert_array_equal(list(slow.of(item)), every[::2])
+
+
+def test_the_rate_and_the_size_that_come_out(fast, extracted, tmp_path):
+    source = fast[0].source
+    assert Pictures().rate(source) is None
+    assert Pictures(fps=12).rate(source) == 12
+    assert Pictures(short_side=9).side(source) == 9
+    assert Pictures().side(source) is None
+    assert Pictures(fps=12).rate(extracted) == 25
+    assert Pictures(fps=12, folder_fps=6).rate(extracted) == 6
+    assert Pictures(source_fps=30).rate(extracted) == 30
+    assert Pictures().side(extracted) == 40
+    assert Pictures(short_side=20).side(extracted) == 20
+    others = tmp_path / "others"
+    storing.write_rgb(others, "others", fast[1])
+    assert Pictures(fps=12).rate(others) is Pictures().side(others) is None
+    (others / ".done").write_text('{"command": "other", "parameters": {"pictures": {"fps": 3}}}')
+    assert Pictures(fps=12).rate(others) is None
+    with pytest.raises(ValueError, match=r"others: a folder of images has no times.*source_fps"):
+        list(Pictures(folder_fps=12).of(Item("others", others)))
+
+
+def test_a_video_that_is_cut_short_is_an_error(tmp_path):
+    _video(tmp_path / "a.mkv", 40)
+    content = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])
+    for task in (FrameTask(), FlowTask(), ArrayTask(), PreviewTask()):
+        settings = work.Settings(tmp_path / task.command, workers=0)
+        report = work.run(task, [Item("a", tmp_path / "a.mkv")], settings)
+        assert report.failed == ("a",)
+        assert "cut short" in report.reasons["a"] or "damaged" in report.reasons["a"]
+
+
+@pytest.mark.parametrize(
+    ("share", "count"), [("3", 3), ("4,2", 4), ("0", 1), ("", 1), ("many", 1), (None, 1)]
+)
+def test_threads(monkeypatch, share, count):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if share is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", share)
+    assert pictures.threads() == count
+
+
+# extract_frames
+
+
+def test_frames(fast, tmp_path):
+    item, clip = fast
+    assert _run(FrameTask(), item, tmp_path) == {"frames": 20}
+    made = tmp_path / "class/fast"
+    names = [f"image_{k:05d}.jpg" for k in range(1, 21)]
+    assert sorted(path.name for path in made.iterdir()) == sorted([".done", *names, "n_frames"])
+    assert (made / "n_frames").read_bytes() == b"20"
+    stored_clip = stored.read_rgb(tmp_path, item.name, range(20))
+    assert np.abs(stored_clip.astype(int) - clip).mean() < 1
+    assert json.loads((made / ".done").read_text())["parameters"] == {
+        "layout": "image",
+        "quality": 95,
+        "pictures": {
+            "fps": None, "folder_fps": None, "source_fps": None, "short_side": None,
+            "square_pixels": True,
+        },
+    }  # fmt: skip
+
+
+def test_frames_at_a_rate_in_another_layout(fast, tmp_path):
+    task = FrameTask(Pictures(fps=25, short_side=24), layout="charades")
+    assert _run(task, fast[0], tmp_path) == {"frames": 10}
+    clip = stored.open_rgb(tmp_path, "class/fast", "charades")
+    assert len(clip) == 10
+    assert clip.read([9]).shape == (1, 24, 32, 3)
+    assert (tmp_path / "class/fast/fast-000010.jpg").is_file()
+
+
+# extract_flow
+
+
+def test_flow(fast, tmp_path):
+    item, _ = fast
+    task = FlowTask(Pictures(fps=25, short_side=48))
+    assert _run(task, item, tmp_path) == {"flows": 10}
+    clip = stored.open_flow(tmp_path, item.name)
+    assert (clip.layout.name, len(clip)) == ("image_xy", 10)
+    assert layouts.read_n_frames(tmp_path / item.name) == 10
+    assert clip.stamp == stamp.FlowStamp(
+        engine="numba", parameters=dataclasses.asdict(task.params), fps=25, short_side=48,
+        first_index=1, quality=95,
+    )  # fmt: skip
+    flow = clip.read(range(10)) * encoding.BOUND
+    assert np.median(flow[..., 0]) == pytest.approx(2 * STEP, abs=0.2)
+    assert abs(np.median(flow[..., 1])) < 0.2
+    np.testing.assert_array_equal(flow[9], flow[8])  # the last frame has no next one
+
+
+def test_flow_of_every_frame_without_the_last(fast, tmp_path):
+    task = FlowTask(Pictures(), layout="uv", last="drop", bound=10)
+    assert _run(task, fast[0], tmp_path) == {"flows": 19}
+    clip = stored.open_flow(tmp_path, "class/fast")
+    assert (clip.layout.name, clip.stamp.fps, clip.stamp.short_side) == ("uv", None, None)
+    assert np.median(clip.read(range(19))[..., 0]) * encoding.BOUND == pytest.approx(STEP, abs=0.2)
+    for part in "uv":
+        assert layouts.read_n_frames(tmp_path / part / "class/fast") == 19
+
+
+@pytest.mark.parametrize(
+    ("taken", "rate", "side", "count"),
+    [
+        (Pictures(fps=25, short_side=24), 25, 24, 10),
+        (Pictures(fps=25), 25, 40, 10),
+        (Pictures(fps=5), 25, 40, 10),
+        (Pictures(folder_fps=12.5), 12.5, 40, 5),
+    ],
+)
+def test_flow_of_frames_says_how_they_were_made(extracted, tmp_path, taken, rate, side, count):
+    assert _run(FlowTask(taken), Item("a", extracted), tmp_path) == {"flows": count}
+    made = stamp.read(tmp_path / "a")
+    assert (made.fps, made.short_side) == (rate, side)
+
+
+def test_flow_of_a_video_and_of_its_frames_have_one_stamp(fast, tmp_path):
+    wanted = Pictures(fps=25, short_side=40)
+    _run(FrameTask(wanted), fast[0], tmp_path / "frames")
+    _run(FlowTask(wanted), Item("frames", tmp_path / "frames/class/fast"), tmp_path / "flow")
+    _run(FlowTask(wanted), Item("video", fast[0].source), tmp_path / "flow")
+    clips = stored.open_flows(tmp_path / "flow", ["frames", "video"])
+    first, second = (clip.read(range(10)) * encoding.BOUND for clip in clips.values())
+    assert np.abs(first - second).mean() < 0.1  # as much as the jpgs cost
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"bound": 0}, "bound must be above 0. Received: 0"),
+        ({"bound": float("inf")}, "bound must be above 0. Received: inf"),
+        ({"last": "keep"}, "last must be one of drop, repeat. Received: 'keep'"),
+    ],
+)
+def test_flow_that_makes_no_sense(values, text):
+    with pytest.raises(ValueError, match=text):
+        FlowTask(**values)
+
+
+# to_numpy
+
+
+def test_arrays_are_what_a_network_is_fed(folder, tmp_path):
+    _video(folder / "a.b.mkv", 12)
+    task = ArrayTask()
+    assert _run(task, Item("a.b", folder / "a.b.mkv"), tmp_path) == {"frames": 12}
+    for stream, contract in (("rgb", RGB_CONTRACT), ("flow", FLOW_CONTRACT)):
+        array = np.load(tmp_path / f"a.b_{stream}.npy")
+        expected = video_clips.clip_from_video(folder / "a.b.mkv", contract, flow_engine="numba")
+        assert array.dtype == np.float32
+        assert array.shape == (1, 12, 224, 224, 3 if stream == "rgb" else 2)
+        np.testing.assert_array_equal(array, expected)
+        given = video_clips.clip_from_video(tmp_path / f"a.b_{stream}.npy", contract)
+        np.testing.assert_array_equal(given, expected)
+    assert stamp.read(tmp_path / "a.b_flow.npy") == stamp.FlowStamp(
+        engine="numba", parameters=dataclasses.asdict(task.params), fps=25, short_side=256,
+        form="npy",
+    )  # fmt: skip
+
+
+def test_one_stream_of_a_span(fast, tmp_path):
+    item, clip = fast
+    span = dataclasses.replace(item, start=0.1, end=0.3)
+    assert _run(ArrayTask(streams=("rgb",)), span, tmp_path) == {"frames": 5}
+    names = sorted(path.name for path in (tmp_path / "class").iterdir())
+    assert names == [".fast_rgb.npy.done", "fast_rgb.npy"]
+    shown = list(video_clips.rgb_of_frames(clip[5:15:2], RGB_CONTRACT))
+    np.testing.assert_array_equal(np.load(tmp_path / "class/fast_rgb.npy")[0], shown)
+    few = ArrayTask(streams=("rgb",), max_frames=3)
+    assert _run(few, item, tmp_path / "few") == {"frames": 3}
+
+
+def test_arrays_of_a_folder_of_frames(extracted, tmp_path):
+    task = ArrayTask(streams=("rgb",))
+    assert _run(task, Item("a", extracted), tmp_path) == {"frames": 10}
+    expected = list(video_clips.rgb_of_frames(video.read_frames(extracted), RGB_CONTRACT))
+    np.testing.assert_array_equal(np.load(tmp_path / "a_rgb.npy")[0], expected)
+
+
+def test_arrays_are_streamed(tmp_path):
+    _video(tmp_path / "long.mkv", 80)
+    task = ArrayTask(streams=("rgb",))
+    targets = [tmp_path / "long_rgb.npy"]
+    tracemalloc.start()
+    try:
+        task.make(Item("long", tmp_path / "long.mkv"), targets)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert targets[0].stat().st_size > 48e6
+    assert peak < 16e6
+
+
+# preview
+
+
+def _gif(path):
+    with av.open(str(path)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+
+
+def test_previews(folder, tmp_path):
+    _video(folder / "p.mkv", 12)
+    assert _run(PreviewTask(max_frames=10), Item("p", folder / "p.mkv"), tmp_path) == {"frames": 10}
+    clips = [
+        video_clips.clip_from_video(folder / "p.mkv", contract, 10, flow_engine="numba")[0]
+        for contract in (RGB_CONTRACT, FLOW_CONTRACT)
+    ]
+    rgb, flow = (preview.to_pictures(clip) for clip in clips)
+    for name, expected in (("rgb", rgb), ("flow", flow)):
+        shown = _gif(tmp_path / f"p_{name}.gif")
+        assert shown.shape == (10, 224, 224, 3)
+        assert np.abs(shown.astype(int) - expected).mean() < 4  # a palette has 256 colours
+    # To the right by 2 pixels of 48, which are 10.7 of 256: more than red can show.
+    assert np.median(flow[..., 0]) == 255
+    assert np.median(flow[..., 1]) == pytest.approx(127.5, abs=3)
+    sheet = cv2.cvtColor(cv2.imread(str(tmp_path / "p_sheet.png")), cv2.COLOR_BGR2RGB)
+    moments = np.linspace(0, 9, 8).round().astype(int)
+    rows = [np.concatenate(list(part[moments]), axis=1) for part in (rgb, flow)]
+    np.testing.assert_array_equal(sheet, np.concatenate(rows))
+
+
+@pytest.mark.parametrize("task", [PreviewTask(), ArrayTask(), FlowTask()])
+def test_one_frame_is_no_motion(folder, tmp_path, task):
+    _video(folder / "one.mkv", 1)
+    settings = work.Settings(tmp_path, workers=0)
+    report = work.run(task, [Item("one", folder / "one.mkv")], settings)
+    assert (report.failed, report.status) == (("one",), 1)
+    assert "flow needs at least two frames. Received: 1" in report.reasons["one"]
+    assert [path.name for path in tmp_path.iterdir()] == ["failed.jsonl"]

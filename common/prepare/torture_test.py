@@ -1,0 +1,354 @@
+"""A folder of everything that goes wrong with videos: what is good is done, what is bad is named.
+
+The commands run as people run them. In videos of one grey level a frame, level / 10 says which
+frame it is.
+"""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ODD = "a b/été 日本 %05d [1] {name} (x) & 'y';!"
+BYTES = os.fsdecode(b"caf\xe9")  # no UTF-8
+
+# What each good video is at 25 frames a second: frames, width, height.
+GOOD = {
+    "plain": (20, 64, 48),
+    "odd": (10, 33, 17),
+    "tiny": (5, 3, 3),
+    "one": (1, 64, 48),
+    "rotated": (6, 32, 64),
+    "variable": (9, 32, 24),
+    "huge": (10, 64, 48),
+    ODD: (5, 64, 48),
+    BYTES: (5, 64, 48),
+    "folder.mp4/inside": (5, 64, 48),
+}
+
+# By name, the suffix of each bad one, and what is said of it.
+BAD = {
+    "cut": ("mp4", "not a video"),  # its index is at the end
+    "cut with index": ("mp4", "damaged at about"),
+    "cut mkv": ("mkv", "cut short"),
+    "cut avi": ("avi", "damaged at about"),
+    "empty": ("mp4", "expected a video, got an empty file"),
+    "text": ("mp4", "not a video"),
+    "text\nof two lines": ("mp4", "not a video"),
+    "sound": ("mp4", "no video stream, only audio"),
+    "gap": ("mkv", "the frame at 0.04 s would be shown for 1.07374e+06 s"),
+    "gone": ("mp4", "there is no such file"),
+    "itself": ("mp4", "Too many levels of symbolic links"),
+    "pipe": ("mp4", "empty file"),
+}
+TOO_SHORT = {**BAD, "one": ("mp4", "flow needs at least two frames. Received: 1")}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("torture")
+    _video(folder / "plain.mp4", range(0, 800, 40))
+    _video(folder / "odd.mkv", range(0, 400, 40), "ffv1", (33, 17))
+    _video(folder / "tiny.webm", codec="libvpx-vp9", size=(3, 3))
+    _video(folder / "one.mp4", [0])
+    _video(folder / "rotated.mp4", range(0, 240, 40), size=(64, 32), turn=90)
+    _video(folder / "variable.mkv", [0, 40, 200, 300], "ffv1", (32, 24))
+    _video(folder / "huge.mkv", range(2**40, 2**40 + 400, 40))
+    _video(folder / f"{ODD}.mp4")
+    _video(folder / f"{BYTES}.mp4")
+    _video(folder / "folder.mp4/inside.mp4")
+    (folder / "notes.txt").write_text("no video, and no name of one")
+    (folder / "a b/loop").symlink_to(folder)
+    second = range(0, 1000, 40)
+    _cut(_video(folder / "cut.mp4", second, noise=True))
+    _cut(_video(folder / "cut with index.mp4", second, noise=True, movflags="faststart"))
+    _cut(_video(folder / "cut mkv.mkv", second, noise=True))
+    _cut(_video(folder / "cut avi.avi", second, "mpeg4", noise=True))
+    (folder / "empty.mp4").touch()
+    for name in ("text", "text\nof two lines"):
+        (folder / f"{name}.mp4").write_text("no video " * 100)
+    _sound(folder / "sound.mp4")
+    _video(folder / "gap.mkv", [0, 40, 2**30, 2**30 + 40], "ffv1", (32, 24))
+    (folder / "gone.mp4").symlink_to(folder / "not there")
+    (folder / "itself.mp4").symlink_to(folder / "itself.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    return folder
+
+
+def test_frames(videos, tmp_path):
+    run = _run("extract_frames", videos, tmp_path, "--fps=25")
+    _assert_failed(run, tmp_path, videos, BAD)
+    assert run.stdout.startswith("extract_frames: 10 done, 0 skipped, 12 failed, 76 frames\n")
+    expected = {"failed.jsonl"}
+    for name, (count, width, height) in GOOD.items():
+        numbers = range(1, count + 1)
+        files = ["n_frames", ".done", *(f"image_{k:05d}.jpg" for k in numbers)]
+        expected.update(f"{name}/{file}" for file in files)
+        assert (tmp_path / name / "n_frames").read_text() == str(count)
+        for k in numbers:
+            assert _image(tmp_path / name / f"image_{k:05d}.jpg").shape == (height, width)
+    assert _files(tmp_path) == expected
+
+    # By timestamps, until the last frame's time is over; upright, its top left now bottom left.
+    shown = [_image(tmp_path / f"variable/image_{k:05d}.jpg").mean() / 10 for k in range(1, 10)]
+    np.testing.assert_allclose(shown, [0, 1, 1, 1, 1, 2, 2, 2, 3], atol=0.2)
+    upright = _image(tmp_path / "rotated/image_00001.jpg")
+    white = [[upright[y : y + 16, x : x + 8].mean() > 128 for x in (4, 20)] for y in (8, 40)]
+    assert white == [[False, False], [True, False]]
+
+
+def test_again(videos, tmp_path):
+    """What is good is skipped and not touched, what is bad fails again."""
+    _run("extract_frames", videos, tmp_path, "--fps=25")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    run = _run("extract_frames", videos, tmp_path, "--fps=25", "--allow_failures=12")
+    assert run.stdout.startswith("extract_frames: 0 done, 10 skipped, 12 failed, 76 frames\n")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    run = _run("extract_frames", videos, tmp_path, "--fps=25", "--allow_failures=11")
+    assert run.returncode == 1
+
+
+def test_flow(videos, tmp_path):
+    run = _run("extract_flow", videos, tmp_path, "--short_side=16")
+    _assert_failed(run, tmp_path, videos, TOO_SHORT)
+    assert run.stdout.startswith("extract_flow: 9 done, 0 skipped, 13 failed, 75 flows\n")
+    good = {name: size for name, size in GOOD.items() if name != "one"}
+    expected = {"failed.jsonl"}
+    for name, (count, width, height) in good.items():
+        images = [f"image_{k:05d}{axis}.jpg" for k in range(1, count + 1) for axis in "xy"]
+        expected |= {f"{name}/{file}" for file in ("n_frames", "flow.json", ".done", *images)}
+        assert (tmp_path / name / "n_frames").read_text() == str(count)
+        short = min(width, height)
+        sizes = {_image(tmp_path / name / image).shape for image in images}
+        assert sizes == {(height * 16 // short, width * 16 // short)}
+    assert _files(tmp_path) == expected
+    run = _run("extract_flow", videos, tmp_path, "--short_side=16")
+    assert run.stdout.startswith("extract_flow: 0 done, 9 skipped, 13 failed, 75 flows\n")
+    _assert_failed(run, tmp_path, videos, TOO_SHORT)
+    assert _files(tmp_path) == expected
+
+
+def test_arrays(videos, tmp_path):
+    run = _run("to_numpy", videos, tmp_path, "--tvl1=scales=1", "--tvl1=warps=1")
+    _assert_failed(run, tmp_path, videos, TOO_SHORT)
+    assert run.stdout.startswith("to_numpy: 9 done, 0 skipped, 13 failed, 75 frames\n")
+    expected = {"failed.jsonl"}
+    for name, (count, _, _) in GOOD.items():
+        if name != "one":
+            folder, _, last = name.rpartition("/")
+            made = [f"{last}_{ending}" for ending in ("rgb.npy", "flow.npy", "flow.json")]
+            made += [f".{file}.done" for file in made]
+            expected |= {f"{folder}/{file}".lstrip("/") for file in made}
+            rgb, flow = (np.load(tmp_path / f"{name}_{kind}.npy") for kind in ("rgb", "flow"))
+            assert (rgb.shape, rgb.dtype) == ((1, count, 224, 224, 3), np.float32)
+            assert (flow.shape, flow.dtype) == ((1, count, 224, 224, 2), np.float32)
+    assert _files(tmp_path) == expected
+
+
+def test_pictures(videos, tmp_path):
+    """Of so few frames, three that are bad later on are good."""
+    arguments = ("--tvl1=scales=1", "--tvl1=warps=1", "--max_frames=4")
+    run = _run("preview", videos, tmp_path, *arguments)
+    good = {"gap", "cut with index", "cut mkv"}
+    bad = {name: about for name, about in TOO_SHORT.items() if name not in good}
+    _assert_failed(run, tmp_path, videos, bad)
+    assert run.stdout.startswith("preview: 12 done, 0 skipped, 10 failed, 48 frames\n")
+    made = {name for name in _files(tmp_path) if not name.endswith(".done")}
+    assert made == {"failed.jsonl"} | {
+        f"{name}_{ending}"
+        for name in {*GOOD, *good} - {"one"}
+        for ending in ("rgb.gif", "flow.gif", "sheet.png")
+    }
+
+
+def test_check(videos, tmp_path):
+    run = _run("check", videos, tmp_path, "--min_frames=2")
+    assert (run.returncode, run.stderr) == (1, "")
+    assert _files(tmp_path) == {"report.json", "report.txt"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["videos"], report["good"]) == (22, 10)  # the gap is no matter without a rate
+    problems = {each["name"]: each["problem"] for each in report["findings"] if each["problem"]}
+    kinds = {"one": "too_short", "empty": "empty", "gone": "missing", "itself": "missing"}
+    bad = {*BAD, "one"} - {"gap"}
+    assert problems == {name: kinds.get(name, "unreadable") for name in bad}
+    for each in report["findings"]:
+        name = each["name"]
+        if name in GOOD:
+            frames = 4 if name == "variable" else GOOD[name][0]
+            assert (each["frames"], each["width"], each["height"]) == (frames, *GOOD[name][1:])
+        elif each["problem"] == "unreadable":
+            assert BAD[name][1] in each["reason"]
+        assert each["source"].startswith(f"{videos / name}.")
+    assert run.stdout == (tmp_path / "report.txt").read_text()
+    run = _run("check", videos, tmp_path, "--min_frames=2", "--overwrite", "--allow_failures=12")
+    assert run.returncode == 0
+
+
+def test_a_list_with_a_missing_file_that_turns_up(videos, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{videos}/plain.mp4\nnowhere.mp4\n")
+    run = _run("extract_frames", tmp_path / "list.txt", tmp_path / "out")
+    _assert_failed(run, tmp_path / "out", tmp_path, {"nowhere": ("mp4", "there is no such file")})
+    assert run.stdout.startswith("extract_frames: 1 done, 0 skipped, 1 failed, 20 frames\n")
+    assert {name.split("/")[0] for name in _files(tmp_path / "out")} == {"failed.jsonl", "plain"}
+    _video(tmp_path / "nowhere.mp4")
+    run = _run("extract_frames", tmp_path / "list.txt", tmp_path / "out")
+    assert run.stdout == "extract_frames: 1 done, 1 skipped, 0 failed, 25 frames\n"
+    assert {name.split("/")[0] for name in _files(tmp_path / "out")} == {"nowhere", "plain"}
+
+
+@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "to_numpy", "preview"])
+def test_names_that_collide(tmp_path, command):
+    (tmp_path / "in").mkdir()
+    for suffix in ("mp4", "avi"):
+        (tmp_path / f"in/a.{suffix}").touch()
+    said = _error(_run(command, tmp_path / "in", tmp_path / "out"))
+    assert f"{tmp_path}/in/a.avi" in said
+    assert f"{tmp_path}/in/a.mp4" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_tells_videos_of_one_name_apart(tmp_path):
+    (tmp_path / "in").mkdir()
+    _video(tmp_path / "in/a.mp4", range(0, 400, 40))
+    (tmp_path / "in/a.avi").touch()
+    assert _run("check", tmp_path / "in", tmp_path / "out").returncode == 1
+    findings = json.loads((tmp_path / "out/report.json").read_text())["findings"]
+    found = [(Path(each["source"]).name, each["problem"]) for each in findings]
+    assert found == [("a.avi", "empty"), ("a.mp4", "")]
+
+
+@pytest.mark.parametrize("command", ["extract_frames", "check"])
+def test_no_videos(tmp_path, command):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/notes.txt").touch()
+    said = _error(_run(command, tmp_path / "in", tmp_path / "out"))
+    assert f"0 videos found under {tmp_path}/in, looked for .3gp, .asf, .avi" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "to_numpy", "check"])
+def test_an_output_below_a_file(videos, tmp_path, command):
+    (tmp_path / "file").write_text("kept")
+    for output in (tmp_path / "file", tmp_path / "file/out", Path(os.devnull) / "out"):
+        said = _error(_run(command, videos, output))
+        assert str(output) in said
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system has no /proc")
+def test_an_output_that_nobody_may_make(videos):
+    """Not even root, who may write where modes forbid it."""
+    assert "/proc/here" in _error(_run("extract_frames", videos, Path("/proc/here/out")))
+
+
+@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "check"])
+def test_a_read_only_output(tmp_path, command):
+    _video(tmp_path / "in/a.mp4", range(0, 400, 40))
+    output = tmp_path / "out"
+    output.mkdir(mode=0o500)
+    if subprocess.run(["test", "-w", output], preexec_fn=_obey_modes).returncode == 0:
+        pytest.skip("this root may write anywhere, and cannot give that up")
+    said = _error(_run(command, tmp_path / "in", output, before=_obey_modes))
+    assert f"{output} takes no new files" in said or f"{output} cannot be written" in said
+    assert _files(tmp_path) == {"in/a.mp4", "out"}
+    output.chmod(0o700)
+    assert _run(command, tmp_path / "in", output, before=_obey_modes).returncode == 0
+
+
+def _obey_modes():
+    """In a process that is to be: root is held up by modes as others are (CAP_DAC_OVERRIDE)."""
+    drop_from_bounding_set, override = 24, 1
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0)
+
+
+def _video(
+    path, times=range(0, 200, 40), codec="libx264", size=(64, 48), turn=0, noise=False, **muxing
+):
+    """A video whose frames have these times in milliseconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    tick = Fraction(1, 25) if path.suffix == ".avi" else Fraction(1, 1000)
+    with av.open(f"file:{path}", "w", options=muxing) as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = "gray" if codec == "ffv1" else "yuv420p"
+        stream.codec_context.time_base = tick
+        if turn:
+            stream.set_display_rotation(turn)
+        for k, time in enumerate(times):
+            picture = np.full((size[1], size[0], 3), 10 * k % 250, np.uint8)
+            if noise:  # large enough for half of the file to have some frames
+                picture = rng.integers(0, 256, picture.shape, np.uint8)
+            if turn:
+                picture[: size[1] // 2, : size[0] // 2] = 255  # top left
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = int(time / 1000 / tick), tick
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def _cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def _sound(path):
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.rate = 8000
+        out.mux(stream.encode(sound))
+        out.mux(stream.encode(None))
+
+
+def _run(command, source, output, *arguments, before=None):
+    words = [f"common.prepare.{command}", f"--input={source}", f"--output={output}", *arguments]
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=ROOT, capture_output=True, text=True, preexec_fn=before,
+    )  # fmt: skip
+
+
+def _error(run):
+    """What a run complains of before it does any work: one line, and nothing else."""
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("error: ")
+    assert run.stderr.count("\n") == 1
+    return run.stderr
+
+
+def _assert_failed(run, output, videos, bad):
+    """These failed and no others, each named with its reason, and that is all that is said."""
+    assert (run.returncode, run.stderr) == (1, "")
+    lines = [json.loads(line) for line in (output / "failed.jsonl").read_text().splitlines()]
+    assert [line["item"] for line in lines] == sorted(bad)
+    for line in lines:
+        suffix, reason = bad[line["item"]]
+        assert line["source"] == str(videos / f"{line['item']}.{suffix}")
+        assert reason in line["reason"]
+        assert line["source"] in line["reason"] or "flow needs" in reason
+
+
+def _files(folder):
+    """All files below, hidden ones too; a folder without any is listed itself."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() or not any(path.iterdir())
+    }
+
+
+def _image(path):
+    """[H, W] grey; OpenCV's own reading takes no name that is not UTF-8."""
+    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
