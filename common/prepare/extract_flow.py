@@ -14,25 +14,18 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from common import command, layouts
+from common import command
 from common.flow import encoding, stamp
 from common.prepare import running
 from common.prepare.flow_task import RECIPE, FlowTask
 
-LAYOUT = flags.DEFINE_enum(
-    "layout",
-    "image_xy",
-    list(layouts.FLOW_LAYOUTS),
-    "What the files are called. "
-    + " ".join(f"{name}: {kind.about}." for name, kind in layouts.FLOW_LAYOUTS.items()),
-)
 LAST = flags.DEFINE_enum(
     "last", "repeat", list(stamp.LAST), "Repeat the last flow, or drop it: one less than frames."
 )
 BOUND = flags.DEFINE_float(
     "bound", encoding.BOUND, "Pixels to clip at; the largest level stands for it."
 )
-running.declare(*running.RUN, *running.PICTURES, *running.FLOW)
+running.declare(*running.RUN, *running.PICTURES, *running.FLOW, running.LAYOUT)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     engine, params = running.flow_engine()
     task = FlowTask(
         pictures=running.pictures(items, RECIPE),
-        layout=LAYOUT.value,
+        layout=running.LAYOUT.value or "image_xy",
         last=LAST.value,
         engine=engine,
         params=params,

@@ -11,26 +11,18 @@ same. What is done is skipped, so a run that was stopped is simply started again
 
 from collections.abc import Sequence
 
-from absl import flags
-
-from common import command, layouts
+from common import command
 from common.prepare import running
 from common.prepare.frame_task import AS_STORED, FrameTask
 
-LAYOUT = flags.DEFINE_enum(
-    "frame_layout",
-    "image",
-    list(layouts.RGB_LAYOUTS),
-    "What the files are called. "
-    + " ".join(f"{name}: {kind.about}." for name, kind in layouts.RGB_LAYOUTS.items()),
-)
-running.declare(*running.RUN, *running.PICTURES)
+running.declare(*running.RUN, *running.PICTURES, running.LAYOUT)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     items = running.found()
-    task = FrameTask(pictures=running.pictures(items, AS_STORED), layout=LAYOUT.value)
+    pictures = running.pictures(items, AS_STORED)
+    task = FrameTask(pictures, running.LAYOUT.value or "image")
     return running.run(task, items)
 
 

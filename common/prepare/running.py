@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from common import annotation_files, flow
+from common import annotation_files, flow, layouts
 from common.annotations import Annotations
 from common.flags import DRY_RUN, FLOW_ENGINE, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
 from common.flow import TVL1Params
@@ -42,6 +42,15 @@ SQUARE_PIXELS = flags.DEFINE_bool(
     "square_pixels",
     True,
     "Stretch the width where pixels are not square, as players do and OpenCV does not.",
+)
+LAYOUT = flags.DEFINE_string(
+    "layout",
+    None,
+    "What the files are called. Frames, image by default: "
+    + " ".join(f"{name} ({kind.about})" for name, kind in layouts.RGB_LAYOUTS.items())
+    + ". Flow, image_xy by default: "
+    + " ".join(f"{name} ({kind.about})" for name, kind in layouts.FLOW_LAYOUTS.items())
+    + ".",
 )
 TVL1 = flags.DEFINE_multi_string(
     "tvl1", [], "A parameter of TV-L1 as NAME=VALUE; may be given several times."

@@ -130,7 +130,7 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     items = [dataclasses.replace(item, source=item.source.absolute()) for item in items]
     settings = dataclasses.replace(settings, output=settings.output.absolute())
     _check_settings(settings)
-    _check_items(task, items)
+    _check_items(task, items, settings.output)
     output, dry = settings.output, settings.dry_run
     one = functools.partial(
         making.foresee if dry else making.make,
@@ -215,7 +215,7 @@ def _check_settings(settings: Settings) -> None:
         raise PermissionError(f"{output} cannot be written: {nearest} takes no new files.")
 
 
-def _check_items(task: Task, items: Sequence[Item]) -> None:
+def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
     """Items that would end in the same place are found before any work is done."""
     json.dumps(dict(task.parameters()), allow_nan=False)
     names: dict[str, Item] = {}
@@ -232,6 +232,11 @@ def _check_items(task: Task, items: Sequence[Item]) -> None:
             raise ValueError(f"{task.command} makes nothing of {item.name!r}.")
         for target in targets:
             _check_target(target, item)
+            if output / target in (item.source, *item.source.parents):
+                raise ValueError(
+                    f"{item.source} is what {item.name!r} is made of, and would be replaced by it. "
+                    "Choose another --output."
+                )
             if target in owners:
                 raise _collision(target, owners[target], target, item)
             owners[target] = item

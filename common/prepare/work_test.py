@@ -305,6 +305,18 @@ def test_threads_are_shared(tmp_path, count, monkeypatch):
     assert (tmp_path / "out/item 0.txt").read_text() == str(7 // count)
 
 
+@pytest.mark.parametrize("inside", ["", "0001.jpg"])
+def test_a_source_is_never_replaced(tmp_path, inside):
+    """Items of folders of frames, made into the folder they are in."""
+    frame = tmp_path / "frames" / "clip" / "0001.jpg"
+    frame.parent.mkdir(parents=True)
+    frame.write_text("precious")
+    item = Item("clip", frame.parent / inside)
+    with pytest.raises(ValueError, match="is what 'clip' is made of.*Choose another --output"):
+        work.run(Folders(), [item], Settings(tmp_path / "frames", workers=0, overwrite=True))
+    assert frame.read_text() == "precious"
+
+
 def test_names_that_collide_are_found_before_any_work(videos, tmp_path):
     (videos / "a.avi").touch()
     with pytest.raises(ValueError, match=r"two items have the name 'a': .*a\.avi and .*a\.mp4"):
