@@ -26,7 +26,7 @@ test: install
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
 # In environments that have one framework alone, or none. What needs no framework, and takes long, is
 # left to `make test`.
@@ -34,8 +34,9 @@ test-alone: test-alone-base test-alone-torch test-alone-tf
 
 LONG := every_pair_test.py formats/corruption_test.py formats/fuzz_test.py formats/malicious_*
 test-alone-base: TESTS = common convert
-test-alone-torch: TESTS = common convert i3d_torch parity_tests --ignore=convert/formats
-test-alone-tf: TESTS = common convert i3d_tf parity_tests --ignore=convert/formats
+NEEDS_NONE := --ignore=convert/formats --ignore=common/prepare --ignore=common/datasets
+test-alone-torch: TESTS = common convert i3d_torch parity_tests $(NEEDS_NONE)
+test-alone-tf: TESTS = common convert i3d_tf parity_tests $(NEEDS_NONE)
 test-alone-%: $(VENV)-%/installed
 	$(VENV)-$*/bin/python -m pytest -m "not slow" $(PARALLEL) $(TESTS) \
 	  $(addprefix --ignore-glob=convert/,$(LONG)) $(ARGS)
@@ -65,6 +66,7 @@ bench: install
 	$(BIN)/python benchmarks/streaming.py --results=benchmarks/results/streaming.md
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
 	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
+	$(BIN)/python benchmarks/memory.py --results=benchmarks/results/memory.md
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install

@@ -312,7 +312,7 @@ def test_a_source_is_never_replaced(tmp_path, inside):
     frame.parent.mkdir(parents=True)
     frame.write_text("precious")
     item = Item("clip", frame.parent / inside)
-    with pytest.raises(ValueError, match="is what 'clip' is made of.*Choose another --output"):
+    with pytest.raises(ValueError, match=r"is what 'clip' is made of.*Choose another --output"):
         work.run(Folders(), [item], Settings(tmp_path / "frames", workers=0, overwrite=True))
     assert frame.read_text() == "precious"
 
