@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from common.compiling import compiled
 from common.flow.params import TVL1Params
 
 Floats = NDArray[np.float32]
@@ -30,8 +30,7 @@ _LANES = 16  # widest SIMD registers, in floats: rows are padded to a multiple
 _NO_GRADIENT = np.float32(1.1920929e-07)  # OpenCV's: below, the data term says nothing
 _SMALLEST_LEVEL = 16  # pixels; OpenCV leaves smaller levels of the pyramid out
 
-# fastmath: sums may be reordered; no test for division by zero.
-_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+_fast = functools.partial(compiled, fastmath=True)
 
 
 def flow(previous: Grey, following: Grey, params: TVL1Params) -> Floats:
@@ -120,15 +119,6 @@ def _solve(
     return u[0].copy(), u[1].copy()
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled on first use, and kept on disk if numba finds a place that it may write to."""
-    try:
-        compiled: Callable[..., Any] = numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:
-        compiled = numba.njit(**_OPTIONS)(function)
-    return compiled
-
-
 def _pitch(width: int) -> int:
     """Floats from one field of a row to the next.
 
@@ -206,10 +196,10 @@ def _iteration(pitch: int) -> Callable[..., float]:
             count += 1
         return change
 
-    return _compiled(iterate)
+    return compiled(iterate, fastmath=True)
 
 
-@_compiled
+@_fast
 def _with_gradient(picture):  # type: ignore[no-untyped-def]
     """[H, W] to [H, W, 3]: the picture, its derivatives along x and y by central differences."""
     height, width = picture.shape
@@ -224,7 +214,7 @@ def _with_gradient(picture):  # type: ignore[no-untyped-def]
     return out
 
 
-@_compiled
+@_fast
 def _positions(u1, u2):  # type: ignore[no-untyped-def]
     """Where each pixel has moved to: x and y, each [H, W]."""
     height, width = u1.shape
@@ -236,7 +226,7 @@ def _positions(u1, u2):  # type: ignore[no-untyped-def]
     return xs, ys
 
 
-@_compiled
+@_fast
 def _linearise(fields, earlier, warped):  # type: ignore[no-untyped-def]
     """Sets the data term's fields: what the brightness does around the flow so far."""
     height, width = earlier.shape

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import frames, video
+from common import video
 from common.prepare import markers
 from common.prepare.task import Item
 
@@ -97,8 +97,9 @@ class Pictures:
     def _sized(self, frame: Picture) -> Picture:
         if self.short_side is None:
             return frame
-        resized = frames.resize_short_side(frame[None], self.short_side)[0]
-        return np.asarray(np.rint(resized), np.uint8)
+        from common.prepare import resizing  # numba takes a moment
+
+        return resizing.resize_short_side(frame, self.short_side)
 
 
 def threads() -> int:

@@ -1,0 +1,60 @@
+"""The resize of `common.frames` for one frame of bytes, compiled: the same bytes, sooner."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import crops
+from common.compiling import compiled
+
+Picture = NDArray[np.uint8]
+
+
+def resize_short_side(picture: Picture, size: int) -> Picture:
+    """`frames.resize_short_side`, rounded half to even.
+
+    Args:
+        picture: [H, W, C] uint8.
+        size: Length of the shorter side afterwards, pixels.
+
+    Returns:
+        [H', W', C] uint8; the picture itself where it has the size.
+    """
+    height, width = picture.shape[:2]
+    rows, columns = crops.resized_size(height, width, size)
+    if (rows, columns) == (height, width):
+        return picture
+    result = np.empty((rows, columns, picture.shape[2]), np.uint8)
+    _resize(np.ascontiguousarray(picture), *_places(height, rows), *_places(width, columns), result)
+    return result
+
+
+def _places(
+    before: int, after: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Of each pixel afterwards its two neighbours before, and the weight of the second."""
+    position = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
+    first = np.floor(position).astype(np.intp)
+    second = np.minimum(first + 1, before - 1)
+    return first, second, (position - first).astype(np.float32)
+
+
+@compiled
+def _resize(picture, tops, bottoms, downs, lefts, rights, acrosses, result):  # type: ignore[no-untyped-def]
+    """Interpolates rows, then columns, in float32, as the reference does."""
+    rows, columns, channels = result.shape
+    width = picture.shape[1]
+    line = np.empty(width * channels, np.float32)
+    for row in range(rows):
+        above = picture[tops[row]].reshape(-1)
+        below = picture[bottoms[row]].reshape(-1)
+        down = downs[row]
+        for i in range(width * channels):
+            value = np.float32(above[i])
+            line[i] = value + (np.float32(below[i]) - value) * down
+        for column in range(columns):
+            left, right = lefts[column] * channels, rights[column] * channels
+            across = acrosses[column]
+            for channel in range(channels):
+                value = line[left + channel]
+                value += (line[right + channel] - value) * across
+                result[row, column, channel] = np.uint8(np.rint(value))
