@@ -110,6 +110,11 @@ def describe(engine: str, params: TVL1Params = _DEFAULTS) -> dict[str, object]:
     return {"engine": resolve(engine), "parameters": dataclasses.asdict(params)}
 
 
+def on_gpu(engine: str) -> bool:
+    """Whether an engine would work on a GPU here; raises as `resolve`."""
+    return resolve(engine) == "torch" and _cuda()
+
+
 @functools.cache
 def _cuda() -> bool:
     """Whether torch can use a GPU; torch is only imported where there is a driver."""

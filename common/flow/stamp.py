@@ -41,12 +41,12 @@ class FlowStamp:
     Attributes:
         engine: What computed it: "opencv", "numba", "torch".
         parameters: Of the engine, as JSON can hold them.
-        version: Of the engine, where it can change a number.
         bound: Pixels that were clipped at, and that level 255 or the value 1 stands for.
         rounding: How values became levels, where they did.
         last: "repeat" (as many flows as frames) or "drop" (one less).
         fps: Frames a second; None is the video's own rate.
         short_side: Of the frames the flow was computed on, pixels; None is the video's own size.
+        square_pixels: Whether pixels were made square; None where that is not known.
         meaning: Between which frames the flow is, and its channels.
         form: "jpg" or "npy"; this and the next two are set by what writes the flow.
         first_index: Number of the first file.
@@ -55,12 +55,12 @@ class FlowStamp:
 
     engine: str
     parameters: Mapping[str, object]
-    version: str | None = None
     bound: float = BOUND
     rounding: str = "half to even"
     last: str = "repeat"
     fps: float | None = None
     short_side: int | None = None
+    square_pixels: bool | None = None
     meaning: str = "flow[i] is from frame i to frame i + 1, in x and y"
     form: str = "jpg"
     first_index: int = 0
@@ -145,7 +145,7 @@ def check_same(stamps: Mapping[str, FlowStamp | None], allow_mixed: bool = False
         if not allow_mixed:
             raise ValueError(
                 f"{text} Networks notice the difference. Make the flow again with one setting, "
-                "or allow it with --allow_mixed_flow (allow_mixed=True)."
+                "or allow it (allow_mixed=True)."
             )
         logging.warning("%s It was allowed.", text)
     elif kinds and _UNSTAMPED in kinds:

@@ -45,7 +45,10 @@ class ArrayTask:
 
     def parameters(self) -> Mapping[str, object]:
         contracts = [dataclasses.asdict(contract) for contract in (RGB_CONTRACT, FLOW_CONTRACT)]
-        return {**dataclasses.asdict(self), "contracts": contracts}
+        # Not the streams: an array is the same, whether the other is made or not.
+        own = {**dataclasses.asdict(self), "contracts": contracts}
+        del own["streams"]
+        return own
 
     def targets(self, item: Item) -> Sequence[str]:
         targets = {
@@ -70,6 +73,7 @@ class ArrayTask:
                 bound=BOUND,
                 fps=FLOW_CONTRACT.fps,
                 short_side=FLOW_CONTRACT.short_side,
+                square_pixels=self.pictures.square(item.source),
             )
             targets = [flow, paths[f"{item.name}_flow.json"]]
             count = storing.write_flow(targets, item.name, flows, stamp, "npy")

@@ -53,21 +53,24 @@ class FlowTask:
         return layouts.get(self.layout, layouts.FLOW_LAYOUTS).targets(item.name)
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        stamp = self._stamp(self.pictures.rate(item.source), self.pictures.side(item.source))
+        stamp = dataclasses.replace(
+            self._stamp(),
+            fps=self.pictures.rate(item.source),
+            short_side=self.pictures.side(item.source),
+            square_pixels=self.pictures.square(item.source),
+        )
         count = storing.write_flow(temporary, item.name, self._flows(item), stamp, self.layout)
         for folder in temporary:
             if folder.is_dir():
                 layouts.write_n_frames(folder, count)
         return {"flows": count}
 
-    def _stamp(self, fps: float | None = None, short_side: int | None = None) -> FlowStamp:
+    def _stamp(self) -> FlowStamp:
         return FlowStamp(
             engine=self.engine,
             parameters=dataclasses.asdict(self.params),
             bound=self.bound,
             last=self.last,
-            fps=fps,
-            short_side=short_side,
         )
 
     def _flows(self, item: Item) -> Iterator[NDArray[np.float32]]:

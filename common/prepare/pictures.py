@@ -91,6 +91,13 @@ class Pictures:
             return side
         return self.short_side
 
+    def square(self, source: Path) -> bool | None:
+        """Whether the pixels of what comes out are square; None where that is not known."""
+        if source.is_dir():
+            noted: bool | None = _noted(source).get("square_pixels")
+            return noted
+        return self.square_pixels
+
     def _source_fps(self, folder: Path) -> float | None:
         return self.source_fps or _noted(folder).get("fps")
 

@@ -56,6 +56,8 @@ TVL1 = flags.DEFINE_multi_string(
     "tvl1", [], "A parameter of TV-L1 as NAME=VALUE; may be given several times."
 )
 
+_GPU_WORKERS = 4
+
 # From here on it is the calling command that declares flags.
 flags.disclaim_key_flags()
 
@@ -122,7 +124,9 @@ def flow_engine() -> tuple[str, TVL1Params]:
 def settings(items: Sequence[Item]) -> work.Settings:
     """How to run, as the flags say; with no more processes than there are items."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = (cores or 1) if WORKERS.value is None else WORKERS.value
+    # On a GPU, enough to decode for it: each has to load torch and keeps memory there.
+    usual = _GPU_WORKERS if flow.on_gpu(FLOW_ENGINE.value) else cores or 1
+    workers = min(usual, cores or 1) if WORKERS.value is None else WORKERS.value
     return work.Settings(
         output=Path(OUTPUT.value),
         workers=min(workers, len(items)),

@@ -191,7 +191,7 @@ def test_flow(fast, tmp_path):
     assert (clip.layout.name, len(clip)) == ("image_xy", 10)
     assert layouts.read_n_frames(tmp_path / item.name) == 10
     assert clip.stamp == stamp.FlowStamp(
-        engine="numba", parameters=dataclasses.asdict(task.params), fps=25, short_side=48,
+        engine="numba", parameters=dataclasses.asdict(task.params), fps=25, square_pixels=True, short_side=48,
         first_index=1, quality=95,
     )  # fmt: skip
     flow = clip.read(range(10)) * encoding.BOUND
@@ -265,7 +265,7 @@ def test_arrays_are_what_a_network_is_fed(folder, tmp_path):
         np.testing.assert_array_equal(given, expected)
     assert stamp.read(tmp_path / "a.b_flow.npy") == stamp.FlowStamp(
         engine="numba", parameters=dataclasses.asdict(task.params), fps=25, short_side=256,
-        form="npy",
+        square_pixels=True, form="npy",
     )  # fmt: skip
 
 
