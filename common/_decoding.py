@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
+from common import _orientation
 from common._timestamps import Shown, VideoError, in_order, stamp, timed
 from common.errors import listing
 
@@ -63,7 +64,8 @@ class VideoFile:
             square_pixels: Stretch the width where pixels are not square.
 
         Raises:
-            VideoError: Not a video, no video stream, or no frame that decodes.
+            VideoError: Not a video, no video stream, no frame that decodes, or one that is to be
+                shown askew.
         """
         self.path = path
         self._threads = threads
@@ -85,10 +87,10 @@ class VideoFile:
                 )
             self._first = first
             self._origin = first.time or 0.0
-            self._turns = round((first.rotation or 0) / 90) % 4  # counter-clockwise
+            self._orientation = _orientation.of(path, first)
             width = _square_width(path, stream, first.width) if square_pixels else first.width
             self._size = (width, first.height)
-            self.width, self.height = self._size[:: -1 if self._turns % 2 else 1]
+            self.width, self.height = self._size[:: -1 if self._orientation.transposed else 1]
         except BaseException:
             self._container.close()
             raise
@@ -134,8 +136,7 @@ class VideoFile:
         converted = self._reformatter.reformat(
             frame, width, height, format="rgb24", threads=self._threads
         )
-        rgb = np.asarray(converted.to_ndarray(), np.uint8)
-        return np.ascontiguousarray(np.rot90(rgb, self._turns)) if self._turns else rgb
+        return self._orientation.apply(np.asarray(converted.to_ndarray(), np.uint8))
 
     def _decoded(self) -> Iterator["av.VideoFrame"]:
         """The frames as the decoder hands them out: in order of showing. Damage is an error."""

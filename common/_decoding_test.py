@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 
 import av
 import numpy as np
@@ -236,3 +238,15 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     # 3000 frames are 2 GB; measured: within 1 MB resident and 0.1 MB of Python's.
     print(peaks)
     assert (peaks[3000] - peaks[100] < [16, 1]).all(), peaks
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+@pytest.mark.parametrize(("threads", "most"), [(1, 0), (2, 2 + 1)])
+def test_no_more_threads_than_asked_for(made, threads, most):
+    path, *_ = made("long.mp4")
+    before = set(os.listdir("/proc/self/task"))
+    with _decoding.VideoFile(path, threads) as file:
+        for shown in file.frames(Fraction(8), strict=True):  # after a seek
+            file.to_rgb(shown.item)
+            assert len(set(os.listdir("/proc/self/task")) - before) <= most
+    assert file._stream.codec_context.thread_count == threads

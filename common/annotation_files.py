@@ -23,48 +23,23 @@ class Format:
 
     Attributes:
         recognises: Whether a document, read from JSON, is in this format.
-        read: From a file's path and such a document to what it says; ValueError where something
-            is wrong with it.
-        write: Writes a file, all or nothing; ValueError where the format cannot say it.
+        read: From such a document to what it says; ValueError where something is wrong with it.
+        text: From what there is to say to the file; ValueError where the format cannot say it.
     """
 
     recognises: Callable[[Any], bool]
-    read: Callable[[Path, Any], Annotations]
-    write: Callable[[Path, Annotations], None]
-
-
-def _read_piergiaj(path: Path, document: Any) -> Annotations:
-    return Annotations(classes=(), records=tuple(piergiaj_annotations.read(path)))
-
-
-def _write_piergiaj(path: Path, content: Annotations) -> None:
-    piergiaj_annotations.write(path, content.records)
-
-
-def _is_piergiaj(document: Any) -> bool:
-    return (
-        isinstance(document, dict)
-        and bool(document)
-        and all(
-            isinstance(entry, dict) and {"subset", "actions"} <= set(entry)
-            for entry in document.values()
-        )
-    )
+    read: Callable[[Any], Annotations]
+    text: Callable[[Annotations], str]
 
 
 # In the order in which they are tried.
 FORMATS = {
-    "native": Format(
-        native_annotations.recognises,
-        lambda path, document: native_annotations.read(document),
-        lambda path, content: files.write_text(path, native_annotations.text(content)),
-    ),
-    "kenshohara": Format(
-        kenshohara_annotations.recognises,
-        lambda path, document: kenshohara_annotations.read(document),
-        lambda path, content: files.write_text(path, kenshohara_annotations.text(content)),
-    ),
-    "piergiaj": Format(_is_piergiaj, _read_piergiaj, _write_piergiaj),
+    name: Format(module.recognises, module.read, module.text)
+    for name, module in (
+        ("native", native_annotations),
+        ("kenshohara", kenshohara_annotations),
+        ("piergiaj", piergiaj_annotations),
+    )
 }
 
 
@@ -80,11 +55,10 @@ def read(path: str | os.PathLike[str]) -> Annotations:
     for row in FORMATS.values():
         if row.recognises(document):
             try:
-                content = row.read(path, document)
+                content = row.read(document)
                 annotations.check(content)
             except ValueError as error:
-                named = str(error).startswith(f"{path}")
-                raise ValueError(str(error) if named else f"{path}: {error}") from error
+                raise ValueError(f"{path}: {error}") from error
             return content
     raise ValueError(
         f"{path}: these are no annotations in a format that is known: {', '.join(FORMATS)}. "
@@ -92,11 +66,16 @@ def read(path: str | os.PathLike[str]) -> Annotations:
     )
 
 
-def write(path: str | os.PathLike[str], content: Annotations, container: str = "native") -> None:
-    """Writes a file in the format called `container`, all or nothing.
+def text(content: Annotations, container: str = "native") -> str:
+    """A file in the format called `container`; the same content gives the same bytes.
 
     Raises:
         ValueError: Something in `content` is wrong, or the format cannot say it.
     """
     annotations.check(content)
-    FORMATS[container].write(Path(path), content)
+    return FORMATS[container].text(content)
+
+
+def write(path: str | os.PathLike[str], content: Annotations, container: str = "native") -> None:
+    """Writes the file of `text`, all or nothing; errors as there."""
+    files.write_text(path, text(content, container))

@@ -42,8 +42,8 @@ class Record:
         actions: Spans with labels, in the order of the annotation file.
         unit: Of the spans: "seconds", or "frames" (0-based, as decoded).
         duration: Of the clip in seconds, as the annotation says.
-        fps: Frames a second, as the annotation says.
-        frames: How many frames there are, as the annotation says or as prepared.
+        fps: Frames a second, as the annotation says: of `frames`, and of spans in frames.
+        frames: How many frames there are, as the annotation says, else as prepared.
         boxes: The file with the tracklets' boxes, relative to the annotations' folder.
     """
 

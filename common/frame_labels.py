@@ -35,8 +35,9 @@ def frame_labels(
         record: The clip with its spans; the labels of the clip as a whole play no part.
         num_classes: Of the data set.
         frames: How many frames to label; None is `record.frames`.
-        fps: Rate of these frames; None is `record.fps`. As pytorch-i3d has it, which knows no
-            rate: `frames / record.duration`.
+        fps: Rate of these frames; None is `record.fps`, where these frames are the record's. For
+            frames at another rate both are needed. As pytorch-i3d has it, which knows no rate:
+            `frames / record.duration`.
         rule: One of `RULES`.
         subject: Only what this tracklet does; None is what anybody does.
 
@@ -45,15 +46,15 @@ def frame_labels(
 
     Raises:
         ValueError: An unknown rule, a label outside the classes, a frame count or rate that is
-            neither given nor in the record or is out of range, or an end that is no number.
+            neither given nor in the record or is out of range, one of them given that does not
+            fit the record's other, or an end that is no number.
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r} for frames; expected one of {', '.join(RULES)}.")
+    scale = _frames_per_unit(record, frames, fps)
     frames = record.frames if frames is None else frames
-    fps = record.fps if fps is None else fps
     if frames is None or frames < 0:
         raise ValueError(f"{record.name}: expected a number of frames to label, got {frames}.")
-    scale = _frames_per_unit(record, fps)
     labels = np.zeros((frames, num_classes), np.uint8)
     for action in record.actions:
         if not 0 <= action.label < num_classes:
@@ -81,17 +82,34 @@ def as_written(value: float | Fraction) -> Fraction:
     return Fraction(str(value))
 
 
-def _frames_per_unit(record: Record, fps: float | Fraction | None) -> Fraction:
+def _frames_per_unit(record: Record, frames: int | None, fps: float | Fraction | None) -> Fraction:
     """How many of the frames to label there are in a second, or in an annotated frame."""
     if fps is not None and not 0 < fps < math.inf:
         raise ValueError(f"{record.name}: expected a frame rate above 0, got {fps}.")
+    own = None if record.fps is None else as_written(record.fps)
+    rate = own if fps is None else as_written(fps)
+    if fps is None and record.frames is not None and frames not in (None, record.frames):
+        raise ValueError(
+            f"{record.name}: the record is of {record.frames} frames, so the rate of the {frames} "
+            "to label is needed. Pass fps."
+        )
+    if frames is None and own is not None and rate != own:
+        raise ValueError(
+            f"{record.name}: the record's frames are at {record.fps:g} a second, so the number of "
+            f"those at {float(fps or 0):g} is needed. Pass frames."
+        )
     if record.unit == "seconds":
-        if fps is None:
+        if rate is None:
             raise ValueError(
                 f"{record.name}: its spans are in seconds, so the rate of the frames is needed; "
                 "the record has none. Pass fps."
             )
-        return as_written(fps)
-    if fps is None or record.fps is None or fps == record.fps:
+        return rate
+    if rate is None:
         return Fraction(1)
-    return as_written(fps) / as_written(record.fps)
+    if own is None:
+        raise ValueError(
+            f"{record.name}: its spans are in frames of an unknown rate, so those at "
+            f"{float(rate):g} a second cannot be labelled. Pass no fps where they are the same."
+        )
+    return rate / own

@@ -105,6 +105,21 @@ def test_annotated_frames_at_another_rate():
     assert _positive(frame_labels(record, 1, frames=75, fps=25)) == list(range(25, 50))
 
 
+def test_frames_and_rates_of_two_kinds_are_not_mixed():
+    span = Action(0, 30, 60)
+    record = _record(span, unit="frames", frames=90, fps=30.0)
+    with pytest.raises(ValueError, match=r"a: the record is of 90 frames, .* of the 75 .* fps\."):
+        frame_labels(record, 1, frames=75)
+    with pytest.raises(ValueError, match=r"frames are at 30 a second, .* those at 25 .* frames\."):
+        frame_labels(record, 1, fps=25)
+    with pytest.raises(ValueError, match="in frames of an unknown rate, so those at 25 a second"):
+        frame_labels(_record(span, unit="frames", frames=90), 1, frames=75, fps=25)
+    with pytest.raises(ValueError, match="the record is of 40 frames, so the rate of the 50"):
+        frame_labels(_record(Action(0, 1, 2), frames=40, fps=10.0), 1, frames=50)
+    for given in ({"frames": 90}, {"fps": 30}, {"fps": Fraction(30)}, {"frames": 90, "fps": 30}):
+        np.testing.assert_array_equal(frame_labels(record, 1, **given), frame_labels(record, 1))
+
+
 def test_what_is_missing_or_out_of_range_is_said():
     record = _record(Action(5, 0, 1))
     with pytest.raises(ValueError, match="unknown rule 'open' for frames; expected"):

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +12,13 @@ from numpy.typing import NDArray
 from common._timestamps import Shown, VideoError
 from common.errors import listing
 
-if TYPE_CHECKING:
-    import av
-
 # A frame is anything, then its number, then the suffix: image_00001.jpg, 00001.jpg, X-000001.png.
 _FRAME = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]+)(?P<suffix>\.(?:jpg|jpeg|png))", re.I)
 # Flow that tools put beside the frames; the other convention, image_00001x.jpg, has no number last.
 _FLOW_PREFIXES = ("flow_x_", "flow_y_")
 
-_CODECS = {b"\xff\xd8": "mjpeg", b"\x89P": "png"}
+# First bytes; and in a JPEG, the start of a scan and the end.
+_JPEG, _PNG = b"\xff\xd8", b"\x89P"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 
 
@@ -117,36 +114,61 @@ def is_frame(name: str) -> bool:
     return _frame(name) is not None
 
 
-def read(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Decodes a JPEG or PNG image to [H, W, 3] uint8 RGB; alpha is left out.
+def read(
+    path: str | os.PathLike[str], *, grey: bool = False, strict: bool = True
+) -> NDArray[np.uint8]:
+    """Decodes a JPEG or PNG image to [H, W, 3] uint8 RGB, or [H, W] where grey is asked for.
+
+    Alpha is left out. An orientation in Exif is not applied: frames of one video have one, and
+    torchvision and PIL take pixels as they are stored, too.
+
+    Args:
+        path: The image.
+        grey: One channel.
+        strict: Look for damage within a JPEG too, in two to three times the time. Most of what
+            lost bytes is found, and half of what had some overwritten. A file that is cut short,
+            and any damage in a PNG, is always found.
 
     Raises:
         FileNotFoundError: There is no such file.
         VideoError: Neither JPEG nor PNG, or damaged.
     """
-    import av
-    from av.video.reformatter import Interpolation
+    import cv2
 
     path = Path(path)
-    content = path.read_bytes()
-    codec = _CODECS.get(content[:2])
-    if codec is None:
+    content = path.read_bytes()  # cv2.imread does not open every name on every system
+    if not content.startswith((_JPEG, _PNG)):
         raise VideoError(f"{path}: is neither a JPEG nor a PNG image. Fetch or make it again.")
-    # Not av.open: it takes a % in a name for a pattern.
-    decoder = cast("av.VideoCodecContext", av.CodecContext.create(codec, "r"))
-    decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode"}  # else what is damaged comes out grey
-    try:
-        frames = [*decoder.decode(av.Packet(content)), *decoder.decode(None)]
-    except (av.FFmpegError, EOFError) as error:
-        raise _damaged(path) from error
-    cut = codec == "mjpeg" and content.rfind(_JPEG_END) < content.rfind(_JPEG_SCAN)
-    if not frames or frames[0].is_corrupt or cut:
+    # What is damaged or missing in a JPEG, OpenCV makes up without a word.
+    if content.startswith(_JPEG) and (_is_cut(content) or (strict and not _is_sound(content))):
         raise _damaged(path)
-    # Without bias and with even colours, as libjpeg has them.
-    smooth = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    converted = frames[0].reformat(format="rgb24", interpolation=smooth, threads=1)
-    return np.asarray(converted.to_ndarray(), np.uint8)
+    kind = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise _damaged(path) from error
+    if image is None:
+        raise _damaged(path)
+    return np.asarray(image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _is_cut(jpeg: bytes) -> bool:
+    return jpeg.rfind(_JPEG_END) < jpeg.rfind(_JPEG_SCAN)
+
+
+def _is_sound(jpeg: bytes) -> bool:
+    """Whether FFmpeg decodes it without a complaint."""
+    import av
+
+    # Not av.open: it takes a % in a name for a pattern.
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "explode"}
+    try:
+        frames = [*decoder.decode(av.Packet(jpeg)), *decoder.decode(None)]
+    except (av.FFmpegError, EOFError):
+        return False
+    return bool(frames) and not frames[0].is_corrupt
 
 
 def _frame(name: str) -> re.Match[str] | None:

@@ -5,9 +5,9 @@
                   "annotations": {"label": "ApplyEyeMakeup", "segment": [1, 121]}}}}
 
 The key is the last part of a clip's name; its frames lie in `LABEL/KEY`, or in `test/KEY` where
-there is no label. The segment has the number of the first frame, from 1, and that of the first
-that is not there any more, so 120 frames here ([0, 120] where frames are in HDF5 files). It is
-missing where the number is not known, and entries of the testing subset have no annotations.
+there is no label, which only clips of the testing subset may lack. The segment has the number of
+the first frame, from 1, and that of the first that is not there any more, so 120 frames here
+([0, 120] where frames are in HDF5 files). It is missing where the number is not known.
 """
 
 import json
@@ -29,8 +29,8 @@ def text(content: Annotations) -> str:
     """The file that says this; the same content gives the same bytes.
 
     Raises:
-        ValueError: A clip has not one class, has spans, or another's last part of the name; or
-            the names of the classes are not known.
+        ValueError: A clip has not one class, has spans, another's last part of the name, or a
+            folder where this format would not find it; or the names of the classes are not known.
     """
     if not content.classes:
         raise ValueError("this format needs the names of the classes, which are not known.")
@@ -61,14 +61,21 @@ def read(document: Any) -> Annotations:
 
 
 def _entry(record: Record, content: Annotations) -> dict[str, Any]:
-    if record.subset == "testing":
-        return {}
-    if len(record.labels) != 1 or record.actions:
+    unlabelled = record.subset == "testing" and not record.labels
+    if record.actions or not (len(record.labels) == 1 or unlabelled):
         raise ValueError(
             f"record {record.name!r}: this format has one class a clip and no spans. Received: "
             f"{len(record.labels)} classes, {len(record.actions)} spans. Take another format."
         )
-    entry: dict[str, Any] = {"label": content.classes[record.labels[0]]}
+    entry: dict[str, Any] = {}
+    if record.labels:
+        entry["label"] = content.classes[record.labels[0]]
+    place = f"{entry.get('label', _UNLABELLED)}/{record.id}"
+    if record.name != place:
+        raise ValueError(
+            f"record {record.name!r}: this format looks for its frames in {place!r}, where they "
+            "are not. Take the native format."
+        )
     if record.frames is not None:
         entry["segment"] = [1, record.frames + 1]
     return entry
@@ -79,13 +86,14 @@ def _record(key: str, entry: Any, indices: Mapping[str, int]) -> Record:
     found = entry.get("annotations") if isinstance(entry, dict) else None
     if subset not in SUBSETS or not isinstance(found, dict):
         _wrong(key, f"a subset of {', '.join(SUBSETS)} and annotations", entry)
-    if subset == "testing" and not found:
-        return Record(f"{_UNLABELLED}/{key}", f"{_UNLABELLED}/{key}", subset)
+    frames = _frames(key, found["segment"]) if "segment" in found else None
+    if subset == "testing" and "label" not in found:
+        name = f"{_UNLABELLED}/{key}"
+        return Record(name, name, subset, frames=frames)
     label = found.get("label")
     if not isinstance(label, str) or label not in indices:
         _wrong(key, "a label that is one of the file's labels", label)
     name = f"{label}/{key}"
-    frames = _frames(key, found["segment"]) if "segment" in found else None
     return Record(name, name, str(subset), (indices[label],), frames=frames)
 
 

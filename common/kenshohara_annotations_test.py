@@ -11,8 +11,9 @@ CONTENT = Annotations(
     records=(
         Record("HammerThrow/v_1", "HammerThrow/v_1.avi", "training", (1,), frames=120),
         Record("Hammering/v_2", "Hammering/v_2.avi", "validation", (0,)),
-        Record("test/-_3_000017_000027", "test/-_3_000017_000027.mp4", "testing"),
+        Record("test/-_3_000017_000027", "test/-_3_000017_000027.mp4", "testing", frames=9),
         Record("Hammering/v_4", "Hammering/v_4.mp4", "testing", (0,), frames=5),
+        Record("test/v_5", "test/v_5.mp4", "testing"),
     ),
 )
 DOCUMENT = {
@@ -23,8 +24,9 @@ DOCUMENT = {
             "annotations": {"label": "HammerThrow", "segment": [1, 121]},
         },
         "v_2": {"subset": "validation", "annotations": {"label": "Hammering"}},
-        "-_3_000017_000027": {"subset": "testing", "annotations": {}},
-        "v_4": {"subset": "testing", "annotations": {}},
+        "-_3_000017_000027": {"subset": "testing", "annotations": {"segment": [1, 10]}},
+        "v_4": {"subset": "testing", "annotations": {"label": "Hammering", "segment": [1, 6]}},
+        "v_5": {"subset": "testing", "annotations": {}},
     },
 }
 
@@ -40,15 +42,8 @@ def test_the_exact_content(tmp_path):
 def test_reading_it_back_gives_records_of_folders_of_frames(tmp_path):
     path = tmp_path / "ucf101_01.json"
     annotation_files.write(path, CONTENT, "kenshohara")
-    assert annotation_files.read(path) == Annotations(
-        classes=("Hammering", "HammerThrow"),
-        records=(
-            Record("HammerThrow/v_1", "HammerThrow/v_1", "training", (1,), frames=120),
-            Record("Hammering/v_2", "Hammering/v_2", "validation", (0,)),
-            Record("test/-_3_000017_000027", "test/-_3_000017_000027", "testing"),
-            Record("test/v_4", "test/v_4", "testing"),
-        ),
-    )
+    records = tuple(dataclasses.replace(each, path=each.name) for each in CONTENT.records)
+    assert annotation_files.read(path) == Annotations(CONTENT.classes, records)
 
 
 @pytest.mark.parametrize(("segment", "frames"), [([1, 121], 120), ([0, 120], 120), ([1, 1], 0)])
@@ -66,6 +61,12 @@ def test_the_end_of_a_segment_does_not_belong_to_it(segment, frames):
         ({"labels": ()}, "Received: 0 classes, 0 spans"),
         ({"actions": (Action(0, 1, 2),)}, "Received: 1 classes, 1 spans"),
         ({"name": "HammerThrow/v_1/v_1"}, "another one has the key 'v_1' too"),
+        ({"name": "v_2"}, "record 'v_2': .* looks for its frames in 'Hammering/v_2', where"),
+        ({"name": "val/Hammering/v_2"}, "looks for its frames in 'Hammering/v_2'"),
+        ({"name": "hammering/v_2"}, "looks for its frames in 'Hammering/v_2'"),
+        ({"subset": "testing", "labels": ()}, "looks for its frames in 'test/v_2'"),
+        ({"subset": "testing", "labels": (0, 1)}, "Received: 2 classes, 0 spans"),
+        ({"subset": "testing", "actions": (Action(0, 1, 2),)}, "Received: 1 classes, 1 spans"),
     ],
 )
 def test_what_the_format_cannot_say_is_not_written(tmp_path, change, error):

@@ -32,8 +32,8 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: An empty file or line, text that is not UTF-8, or, for the two names above,
-            another number of classes than the name says.
+        ValueError: An empty file or line, text that is not UTF-8, or, for the names above, another
+            number of classes than the name says.
     """
     name = os.fspath(name_or_path)
     path = _own_file(name) if name in _CLASSES else Path(name)

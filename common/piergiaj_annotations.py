@@ -13,50 +13,55 @@ Spans in frames become frame / fps, rounded down to microseconds: read back with
 
 import json
 import math
-import os
-from collections.abc import Iterable
 from typing import Any
 
-from common import files, json_files
-from common.annotations import SUBSETS, Action, Record
+from common import json_files
+from common.annotations import SUBSETS, Action, Annotations, Record
 from common.frame_labels import as_written
 
-
-def read(path: str | os.PathLike[str], suffix: str = ".mp4") -> list[Record]:
-    """Reads records, in the order of the file.
-
-    Args:
-        path: The JSON file.
-        suffix: Of the videos: the path of a record is its key and this.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not of this format; the text names the file and the entry.
-    """
-    entries = json_files.check(json_files.load(path), dict, os.fspath(path))
-    return [
-        _record(key, entry, suffix, f"{path}: entry {json_files.shown(key)}")
-        for key, entry in entries.items()
-    ]
+_SUFFIX = ".mp4"  # the path of a record is its key and this
 
 
-def write(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
-    """Writes records, a line each; the same records give the same bytes.
+def recognises(document: Any) -> bool:
+    """Whether this, read from JSON, is such a file."""
+    return (
+        isinstance(document, dict)
+        and bool(document)
+        and all(
+            isinstance(entry, dict) and {"subset", "actions"} <= set(entry)
+            for entry in document.values()
+        )
+    )
+
+
+def text(content: Annotations) -> str:
+    """The file that says this, a line a record; the same content gives the same bytes.
 
     Raises:
         ValueError: A record cannot be said in this format: it has labels without spans, is a part
-            of a longer video, or its duration or frame rate is not known; or two have one name.
+            of a longer video, or its duration or frame rate is not known.
     """
-    lines: dict[str, str] = {}
-    for record in records:
-        if record.name in lines:
-            raise ValueError(f"{path}: two records are named {record.name!r}.")
-        entry = json.dumps(_entry(record), allow_nan=False)
-        lines[record.name] = f"{json.dumps(record.name, ensure_ascii=False)}: {entry}"
-    files.write_text(path, "{\n" + ",\n".join(lines.values()) + "\n}\n")
+    lines = (
+        f"{json.dumps(record.name, ensure_ascii=False)}: "
+        f"{json.dumps(_entry(record), allow_nan=False)}"
+        for record in content.records
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _record(key: str, entry: Any, suffix: str, where: str) -> Record:
+def read(document: Any) -> Annotations:
+    """What such a file says, which does not name the classes.
+
+    Raises:
+        ValueError: The text names the entry, what was expected and what was received.
+    """
+    records = (
+        _record(key, entry, f"entry {json_files.shown(key)}") for key, entry in document.items()
+    )
+    return Annotations(classes=(), records=tuple(records))
+
+
+def _record(key: str, entry: Any, where: str) -> Record:
     if not key or key.startswith("/") or ".." in key.split("/"):
         raise ValueError(f"{where}: the key is no name that could be below a folder of videos.")
     json_files.check(entry, dict, where)
@@ -71,7 +76,7 @@ def _record(key: str, entry: Any, suffix: str, where: str) -> Record:
         for number, action in enumerate(json_files.field(entry, "actions", list, where))
     )
     labels = tuple(sorted({action.label for action in actions}))
-    return Record(key, key + suffix, subset, labels, actions=actions, duration=duration)
+    return Record(key, key + _SUFFIX, subset, labels, actions=actions, duration=duration)
 
 
 def _action(action: Any, where: str) -> Action:

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from common import piergiaj_annotations
-from common.annotations import Action, Record
+from common import annotation_files, piergiaj_annotations
+from common.annotations import Action, Annotations, Record
 from common.frame_labels import frame_labels
 
 CHARADES = [
@@ -19,9 +19,17 @@ CHARADES = [
 ]  # fmt: skip
 
 
+def _write(path, records):
+    annotation_files.write(path, Annotations((), tuple(records)), "piergiaj")
+
+
+def _read(path):
+    return list(annotation_files.read(path).records)
+
+
 def test_the_exact_text(tmp_path):
     path = tmp_path / "charades.json"
-    piergiaj_annotations.write(path, CHARADES)
+    _write(path, CHARADES)
     assert path.read_text(encoding="utf-8") == (
         '{\n"7UPGT": {"subset": "training", "duration": 23.21, "actions": '
         "[[149, 16.0, 22.2], [12, 0.0, 30.5], [149, 1.5, 1.0]]},\n"
@@ -29,16 +37,14 @@ def test_the_exact_text(tmp_path):
         '"0/é \\"x\\"": {"subset": "validation", "duration": 1.0, "actions": '
         "[[0, 0.1, 0.30000000000000004]]}\n}\n"
     )
-    assert piergiaj_annotations.read(path) == CHARADES
-    assert piergiaj_annotations.read(path, suffix="")[0].path == "7UPGT"
-    piergiaj_annotations.write(path, [])
-    assert piergiaj_annotations.read(path) == []
+    assert _read(path) == CHARADES
+    assert piergiaj_annotations.read({}) == Annotations((), ())
 
 
 def test_whole_numbers_are_times_too(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": {"subset": "training", "duration": 3, "actions": [[1, 0, 2]]}}')
-    (record,) = piergiaj_annotations.read(path)
+    (record,) = _read(path)
     assert record == Record(
         "a", "a.mp4", "training", (1,), actions=(Action(1, 0.0, 2.0),), duration=3.0
     )
@@ -54,8 +60,8 @@ def test_spans_in_frames_become_seconds_and_are_the_same_frames_again(tmp_path):
             "0000/2401075277", "video/0000/2401075277.mp4", "training", tuple(range(42)),
             actions=spans, unit="frames", fps=fps, frames=100,
         )  # fmt: skip
-        piergiaj_annotations.write(path, [record])
-        (found,) = piergiaj_annotations.read(path)
+        _write(path, [record])
+        (found,) = _read(path)
         assert (found.unit, found.actions[0].subject, found.frames) == ("seconds", None, None)
         assert found.duration == pytest.approx(100 / fps, rel=1e-12)
         np.testing.assert_array_equal(frame_labels(found, 42, 100, fps), frame_labels(record, 42))
@@ -64,8 +70,8 @@ def test_spans_in_frames_become_seconds_and_are_the_same_frames_again(tmp_path):
 def test_the_rule_of_pytorch_i3d_leaves_out_a_frame_right_on_the_start(tmp_path):
     record = Record("a", "a.mp4", "training", (0,), unit="frames", fps=25.0, frames=50,
                     actions=(Action(0, 10, 20),))  # fmt: skip
-    piergiaj_annotations.write(tmp_path / "a.json", [record])
-    (found,) = piergiaj_annotations.read(tmp_path / "a.json")
+    _write(tmp_path / "a.json", [record])
+    (found,) = _read(tmp_path / "a.json")
     assert found.actions == (Action(0, 0.4, 0.8),)
     strict = frame_labels(found, 1, 50, 25, "strict")[:, 0]
     assert np.flatnonzero(strict).tolist() == list(range(11, 20))
@@ -78,13 +84,13 @@ def test_the_rule_of_pytorch_i3d_leaves_out_a_frame_right_on_the_start(tmp_path)
         ({"start": 1.0, "end": 2.0}, "7UPGT: a part of a longer video .from 1.0 to 2.0 s"),
         ({"labels": (3, 12, 149)}, r"7UPGT: has labels without spans \(\[3\]\)"),
         ({"unit": "frames"}, "7UPGT: its spans are in frames and its rate is not known"),
-        ({"name": "00SL4"}, "two records are named '00SL4'"),
+        ({"name": "00SL4"}, "record '00SL4' is there twice"),
     ],
 )
 def test_what_the_format_cannot_say_is_not_written(tmp_path, change, error):
     path = tmp_path / "a.json"
     with pytest.raises(ValueError, match=error):
-        piergiaj_annotations.write(path, [dataclasses.replace(CHARADES[0], **change), CHARADES[1]])
+        _write(path, [dataclasses.replace(CHARADES[0], **change), CHARADES[1]])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,12 +100,12 @@ GOOD = {"subset": "training", "duration": 3.5, "actions": [[1, 0.0, 2.0]]}
 @pytest.mark.parametrize(
     ("entry", "error"),
     [
-        ([], "expected an object, got"),
         ({"subset": "training", "actions": []}, "has no 'duration'"),
         ({**GOOD, "subset": "train"}, "expected subset training or validation or testing, got"),
         ({**GOOD, "duration": "3.5"}, "'duration': expected a finite number, got \"3.5\""),
         ({**GOOD, "duration": 0}, "expected a duration above 0 seconds, got 0"),
         ({**GOOD, "actions": None}, "'actions': expected a list, got null"),
+        ({**GOOD, "subset": []}, "'subset': expected a text, got"),
         (
             {**GOOD, "actions": [[1, 0, 2], [1, 2]]},
             r"action 1: expected \[class, start, end\]",
@@ -113,7 +119,7 @@ def test_what_is_malformed_names_file_and_entry(tmp_path, entry, error):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"fine": GOOD, "7UPGT": entry}))
     with pytest.raises(ValueError, match=rf'a\.json: entry "7UPGT": {error}'):
-        piergiaj_annotations.read(path)
+        _read(path)
 
 
 @pytest.mark.parametrize("key", ["../a", "/a", "", "a/../../b"])
@@ -121,4 +127,4 @@ def test_a_key_cannot_leave_the_folder(tmp_path, key):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({key: GOOD}))
     with pytest.raises(ValueError, match="the key is no name"):
-        piergiaj_annotations.read(path)
+        _read(path)

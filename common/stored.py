@@ -3,6 +3,7 @@
 Indices are 0-based, whatever the files count from. `common.storing` writes what is read here.
 """
 
+import contextlib
 import dataclasses
 import operator
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common import image_folders
 from common.flow import encoding, stamp
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
@@ -24,10 +26,8 @@ from common.layouts import (
     ImageLayout,
     detect,
     get,
+    read_n_frames,
 )
-
-# In a jpg: its first bytes, the start of a scan, and its end.
-_SOI, _SOS, _EOI = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 _ROUNDING = 1e-4  # in what other tools divided
 
@@ -120,10 +120,13 @@ def open_rgb(root: Path, name: str, layout: str | None = None) -> RgbClip:
 
     Raises:
         FileNotFoundError: There is nothing of the clip.
-        ValueError: No such layout, files in several, or a number is missing.
+        ValueError: No such layout, files in several, a number is missing, or `n_frames` is there
+            and says another one.
     """
     kind = get(layout, RGB_LAYOUTS) if layout else detect(root, name, RGB_LAYOUTS)
-    return RgbClip(root, name, kind, kind.numbers(root, name))
+    numbers = kind.numbers(root, name)
+    _check_n_frames([root / target for target in kind.targets(name)], len(numbers))
+    return RgbClip(root, name, kind, numbers)
 
 
 def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
@@ -137,7 +140,7 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
     Raises:
         FileNotFoundError: There is nothing of the clip.
         ValueError: No such layout, files in several, a number is missing, x and y differ in
-            number, an array of another shape, or a stamp that is none or does not fit.
+            number, an array of another shape, or a stamp or `n_frames` that does not fit.
     """
     kind = get(layout, FLOW_LAYOUTS) if layout else detect(root, name, FLOW_LAYOUTS)
     if isinstance(kind, ArrayLayout):
@@ -155,6 +158,8 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
             f"{stamp.beside(folders[0])}: says that files begin with number {first.first_index}. "
             f"Received: {numbers.start}. Make the clip again."
         )
+    if first or not any(each.present(root, name) for each in RGB_LAYOUTS.values()):
+        _check_n_frames(folders, len(numbers))  # else it may be the number of the frames beside
     return FlowClip(root, name, kind, numbers, first)
 
 
@@ -186,6 +191,13 @@ def read_flow(
     return open_flow(root, name, layout).read(indices)
 
 
+def _check_n_frames(folders: Iterable[Path], count: int) -> None:
+    """Refuses a clip that lost its last files, which nothing else tells."""
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            read_n_frames(folder, count)
+
+
 def _checked(clip: RgbClip | FlowClip, indices: Iterable[int]) -> list[int]:
     wanted = [operator.index(index) for index in indices]
     outside = [index for index in wanted if not 0 <= index < len(clip)]
@@ -206,7 +218,7 @@ def _read_images(
     for index in dict.fromkeys(indices):
         planes = []
         for path in layout.paths(clip.root, clip.name, index, clip.numbers.start):
-            image = _decode(path, isinstance(clip, RgbClip))
+            image = image_folders.read(path, grey=isinstance(clip, FlowClip), strict=False)
             size = size or image.shape
             if image.shape != size:
                 raise ValueError(
@@ -216,22 +228,6 @@ def _read_images(
             planes.append(image)
         images[index] = planes[0] if len(planes) == 1 else np.stack(planes, -1)
     return np.stack([images[index] for index in indices])
-
-
-def _decode(path: Path, colour: bool) -> NDArray[np.uint8]:
-    """An image [H, W, 3] RGB, or [H, W] grey."""
-    import cv2
-
-    data = path.read_bytes()  # cv2.imread does not open every name on every system
-    # OpenCV makes the rest of a jpg up where it is cut short.
-    whole = bool(data) and not (data.startswith(_SOI) and data.rfind(_EOI) < data.rfind(_SOS))
-    image = None
-    if whole:
-        flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    if image is None:
-        raise ValueError(f"{path}: expected an image, got a damaged one. Make the clip again.")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour else image, np.uint8)
 
 
 def _array(path: Path) -> NDArray[np.floating]:

@@ -5,9 +5,8 @@ frames wrongly, so nothing here looks at a start time or trusts a frame count.
 """
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
@@ -17,18 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common._decoding import VideoFile
+from common._spans import Span
 from common._timestamps import Item, Shown
 from common._timestamps import VideoError as VideoError
 from common.image_folders import ImageFolder
-from common.resampling import Rate, exact, resample
-
-# Containers round timestamps to a tick (1 ms in Matroska), so a frame may carry a time a little
-# after the moment it is for. Coarse ticks (1/25 s in AVI) are exact: hence the cap.
-_MOST_ROUNDING = Fraction(1, 1000)
-
-# A frame that stays for longer, seconds, is a wrong timestamp rather than a still: at 25 frames a
-# second it would be 15,000 copies.
-_LONGEST_STILL = 600
+from common.resampling import Rate, exact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +40,27 @@ class VideoInfo:
     fps: float | None
     frames: int | None
     duration: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What there is in a video, found by decoding all of it.
+
+    Attributes:
+        width: Pixels, as shown (after rotation, and with square pixels if that was asked for).
+        height: Pixels, as shown (after rotation).
+        fps: Average frames a second as the header says, None where nothing says so.
+        times: When each frame is shown, seconds from the first; None for a folder.
+        frames: How many.
+        seconds: From the beginning of the first frame to the end of the last; None for a folder.
+    """
+
+    width: int
+    height: int
+    fps: float | None
+    times: tuple[float, ...] | None
+    frames: int
+    seconds: float | None
 
 
 def read_frames(
@@ -90,15 +103,16 @@ def read_frames(
     Raises:
         FileNotFoundError: There is no such file.
         VideoError: Not a video, no video stream, no frames in the span, damaged data, timestamps
-            that go back, or with `fps` a frame that is shown for more than ten minutes; a folder
-            without frames, or with a gap in their numbers.
+            that go back, or with `fps` a frame that is shown for more than ten minutes; turned by
+            something else than quarter turns; a folder without frames, or with a gap in their
+            numbers.
         ValueError: A rate, a span or a count that makes no sense, or a folder without the rate
             that `fps`, `start` and `end` need.
     """
     path = _existing(path)
     if path.is_dir() and source_fps is None and fps is None and start == 0 and end is None:
         source_fps = 1  # every image: times do not matter
-    span = _Span(fps, start, end, max_frames)
+    span = Span(fps, start, end, max_frames)
     timed = _read(path, span, source_fps, strict, threads, square_pixels)
     return (frame for _, frame in timed)
 
@@ -119,7 +133,7 @@ def read_timed_frames(
 
     With `fps` that is the moment `start + k / fps`, else the frame's own timestamp.
     """
-    span = _Span(fps, start, end, max_frames)
+    span = Span(fps, start, end, max_frames)
     return _read(_existing(path), span, source_fps, strict, threads, square_pixels)
 
 
@@ -150,49 +164,35 @@ def info(path: str | os.PathLike[str], source_fps: Rate | None = None) -> VideoI
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Span:
-    """Which frames: see `read_frames`."""
+def measure(
+    path: str | os.PathLike[str], threads: int | None = None, square_pixels: bool = True
+) -> Measured:
+    """Decodes a whole video, strictly, and keeps no pictures: what is wrong with it is an error.
 
-    fps: Rate | None
-    start: Rate
-    end: Rate | None
-    max_frames: int | None
+    Args:
+        path: The video file, or a folder of images, which has no rate.
+        threads: See `read_frames`.
+        square_pixels: See `read_frames`.
 
-    def __post_init__(self) -> None:
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise ValueError(f"fps must be above 0 and at most 1000, got {self.fps}.")
-        end = math.inf if self.end is None else self.end
-        if not 0 <= self.start < end or (self.end is not None and math.isinf(self.end)):
-            raise ValueError(
-                f"a span must have 0 <= start < end, in seconds, got {self.start} to {self.end}."
-            )
-        if self.max_frames is not None and self.max_frames < 1:
-            raise ValueError(
-                f"max_frames must be at least 1, or None for all, got {self.max_frames}."
-            )
-
-    def pick(
-        self, path: Path, shown: Iterable[Shown[Item]], tick: Fraction
-    ) -> Iterator[tuple[Fraction, Item]]:
-        """The frames of the span, each with the moment it is for; `tick` as in `VideoFile`."""
-        start = exact(self.start)
-        end = None if self.end is None else exact(self.end)
-        if self.fps is None:
-            for each in shown:
-                if end is not None and each.time >= end:
-                    return
-                if each.time >= start:
-                    yield each.time, each.item
-            return
-        rate = exact(self.fps)
-        if self.max_frames is not None:
-            last = start + self.max_frames / rate
-            end = last if end is None else min(end, last)
-        rounding = min(tick / 2, _MOST_ROUNDING)
-        shown = _without_long_stills(path, shown, start, end)
-        for k, item in enumerate(resample(shown, rate, start, end, rounding)):
-            yield start + k / rate, item
+    Raises:
+        FileNotFoundError: There is no such file.
+        VideoError: As `read_frames` with `strict`.
+        ValueError: `threads` is below 1.
+    """
+    path = _existing(path)
+    _check_threads(threads)
+    if path.is_dir():
+        folder = ImageFolder(path, Fraction(1))
+        for image in folder.paths:
+            folder.to_rgb(image)  # checks it
+        return Measured(folder.width, folder.height, None, None, len(folder.paths), None)
+    times = []
+    with VideoFile(path, threads, square_pixels) as file:
+        for shown in file.frames(Fraction(0), strict=True):
+            times.append(float(shown.time))
+            end = shown.time + shown.duration
+        rate = float(file.rate) if file.rate else None
+        return Measured(file.width, file.height, rate, tuple(times), len(times), float(end))
 
 
 class _Source(Protocol[Item]):
@@ -207,15 +207,14 @@ class _Source(Protocol[Item]):
 
 def _read(
     path: Path,
-    span: _Span,
+    span: Span,
     source_fps: Rate | None,
     strict: bool,
     threads: int | None,
     square_pixels: bool,
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Checks what can be checked before the first frame is asked for, and reads."""
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, or None for the default, got {threads}.")
+    _check_threads(threads)
     if not path.is_dir():
         if source_fps is not None:
             raise ValueError(f"{path}: source_fps is for folders of images; a file has timestamps.")
@@ -232,7 +231,7 @@ def _read(
 
 def _converted(
     path: Path,
-    span: _Span,
+    span: Span,
     strict: bool,
     opened: Callable[[], AbstractContextManager[_Source[Item]]],
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
@@ -256,29 +255,9 @@ def _converted(
         )
 
 
-def _without_long_stills(
-    path: Path, shown: Iterable[Shown[Item]], start: Fraction, end: Fraction | None
-) -> Iterator[Shown[Item]]:
-    """The same frames; one that would stay for too long within the span is an error."""
-    held: Shown[Item] | None = None
-
-    def check(until: Fraction) -> None:
-        if held is None:
-            return
-        seconds = (until if end is None else min(until, end)) - max(held.time, start)
-        if seconds > _LONGEST_STILL:
-            raise VideoError(
-                f"{path}: the frame at {float(held.time):.2f} s would be shown for "
-                f"{float(seconds):g} s, more than {_LONGEST_STILL} s: a timestamp is wrong. "
-                "Re-encode the file, or choose a span without it."
-            )
-
-    for each in shown:
-        check(each.time)
-        held = each
-        yield each
-    if held is not None:
-        check(held.time + held.duration)
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, or None for the default, got {threads}.")
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

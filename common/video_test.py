@@ -216,6 +216,34 @@ def test_info(tmp_path):
     assert about.duration == pytest.approx(0.4, abs=0.05)
 
 
+def test_a_whole_video_is_measured_without_a_picture_of_it(tmp_path, monkeypatch):
+    path = _make(tmp_path / "a.mkv", [70, 110, 270, 370])
+    monkeypatch.delattr("common._decoding.VideoFile.to_rgb")
+    measured = video.measure(path, threads=1)
+    assert (measured.width, measured.height, measured.frames) == (32, 24, 4)
+    assert measured.times == pytest.approx([0, 0.04, 0.2, 0.3])
+    assert measured.fps == video.info(path).fps
+    assert measured.seconds == pytest.approx(0.3 + 0.04, abs=0.002)
+
+
+def test_what_is_measured_is_upright_and_square_if_that_was_asked_for(tmp_path):
+    path, span = tmp_path / "a.mp4", (range(0, 120, 40), Fraction(1, 1000))
+    _encoded(path, *span, "libx264", 25, (64, 48), int, None, aspect=Fraction(4, 3))
+    assert video.measure(path).width == 85
+    assert video.measure(path, square_pixels=False).width == 64
+
+
+def test_measuring_is_strict(tmp_path):
+    path = _make(tmp_path / "a.avi", range(100), Fraction(1, 25), "mpeg4", size=(64, 48), level=int)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(video.VideoError, match=r"a\.avi: cut short"):
+        video.measure(path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4"):
+        video.measure(tmp_path / "nowhere.mp4")
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        video.measure(path, threads=0)
+
+
 def test_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4"):
         video.read_frames(tmp_path / "nowhere.mp4")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.annotations import Record
 from common.datasets import _files
+from common.errors import listing
 
 # Modules of this package, each with a `DATASET`; imported when asked for.
 NAMES = ("kinetics", "ucf101", "hmdb51", "something_v1", "charades", "vidor")
@@ -95,9 +96,10 @@ def locate(
         as they were where nothing is; and the names of those.
 
     Raises:
-        FileNotFoundError: `videos` is no folder.
+        FileNotFoundError: `videos` is no folder, or has none of the clips.
         ValueError: Several files fit one record equally well.
     """
+    records = list(records)
     folder = _files.VideoFolder(videos)
     located, missing = [], []
     for record in records:
@@ -109,6 +111,11 @@ def locate(
         else:
             located.append(record)
             missing.append(record.name)
+    if records and len(missing) == len(records):
+        raise FileNotFoundError(
+            f"none of the {len(records):,} clips of {dataset.name} is under {videos}, looked for "
+            f"{listing((record.path for record in records), 3)}. Name the folder of its videos."
+        )
     return located, tuple(missing)
 
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from common import video_files
 from common.annotations import Record
 from common.errors import listing
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv")
 
 
 def malformed(path: Path, line: int, expected: str, received: object) -> NoReturn:
@@ -167,12 +166,11 @@ class VideoFolder:
         Raises:
             ValueError: Several files fit, none of them exactly.
         """
-        stem, suffix = os.path.splitext(path)
-        if suffix.lower() not in VIDEO_SUFFIXES:
+        if not video_files.is_video(path):
             return path if (self._root / path).is_dir() else None
         if self._videos is None:
             self._videos = self._walk()
-        found = self._videos.get(stem.lower(), [])
+        found = self._videos.get(_stem(path), [])
         if len(found) <= 1:
             return found[0] if found else None
         if path in found:
@@ -183,27 +181,14 @@ class VideoFolder:
 
     def _walk(self) -> dict[str, list[str]]:
         videos: dict[str, list[str]] = {}
-        for relative in _files_under(self._root, "", ()):
-            stem, suffix = os.path.splitext(relative)
-            if suffix.lower() in VIDEO_SUFFIXES:
-                videos.setdefault(stem.lower(), []).append(relative)
+        for path in filter(video_files.is_video, video_files.files_under(self._root)):
+            relative = path.relative_to(self._root).as_posix()
+            videos.setdefault(_stem(relative), []).append(relative)
         return videos
 
 
-def _files_under(folder: Path, prefix: str, parents: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """Relative posix paths, sorted in each folder; links are followed, but not in a circle."""
-    status = folder.stat()
-    this = (status.st_dev, status.st_ino)
-    if this in parents:
-        return
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir():
-                yield from _files_under(
-                    folder / entry.name, f"{prefix}{entry.name}/", (*parents, this)
-                )
-            else:
-                yield prefix + entry.name
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0].lower()
 
 
 def _text(path: Path) -> str:

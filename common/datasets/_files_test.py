@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from common.datasets import _files
@@ -40,3 +42,14 @@ def test_a_folder_of_frames_is_asked_for_without_a_suffix(tmp_path):
     assert folder.find("a.b") == "a.b"
     assert folder.find("x") is None
     assert folder.find("c.mp4") is None  # a folder is no video
+
+
+def test_videos_are_found_as_the_commands_find_them(tmp_path):
+    for name in ("a/1.ts", "a/2.3GP", ".trash/3.mp4", "._4.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.symlink("self", tmp_path / "self")
+    os.symlink("5.mp4", tmp_path / "5.mp4")
+    folder = _files.VideoFolder(tmp_path)
+    found = [folder.find(name) for name in ("a/1.mp4", "a/2.avi", ".trash/3.mp4", "._4.mp4")]
+    assert found == ["a/1.ts", "a/2.3GP", None, None]

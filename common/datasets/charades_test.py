@@ -4,8 +4,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from common import datasets, piergiaj_annotations
-from common.annotations import Action, Record
+from common import annotation_files, datasets
+from common.annotations import Action, Annotations, Record
 from common.datasets import charades
 from common.frame_labels import frame_labels
 
@@ -115,9 +115,10 @@ def test_videos_without_action_are_all_negative_in_localization():
 
 def test_the_json_of_pytorch_i3d_and_its_rule(folder, tmp_path):
     path = tmp_path / "charades.json"
-    piergiaj_annotations.write(path, charades.records(folder, cut_ends=False))
-    found = piergiaj_annotations.read(path)
-    assert found == charades.records(folder, cut_ends=False)
+    records = tuple(charades.records(folder, cut_ends=False))
+    annotation_files.write(path, Annotations((), records), "piergiaj")
+    found = annotation_files.read(path).records
+    assert found == records
     # its loader: n frames of a folder, rate n / duration, start < k / rate < end
     n = 596
     labels = frame_labels(found[0], 157, n, n / found[0].duration, "strict")

@@ -85,6 +85,16 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
     assert missing == ("a/2",)
 
 
+def test_a_folder_with_none_of_the_clips_is_wrong(tmp_path):
+    _touch(tmp_path, "a/4.avi")
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"none of the 3 clips of made_up is under .*, looked for a/1\.avi, ",
+    ):
+        datasets.locate(DATASET, iter(RECORDS), tmp_path)
+    assert datasets.locate(DATASET, [], tmp_path) == ([], ())
+
+
 def test_without_a_folder_nothing_is_located(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder of videos"):
         datasets.locate(DATASET, RECORDS, tmp_path / "nowhere")

@@ -29,8 +29,12 @@ Box = tuple[
 
 VARIANTS = {"actions": 42, "predicates": 50}
 
+_MAPS = {"actions": label_maps.VIDOR_ACTIONS, "predicates": label_maps.VIDOR_PREDICATES}
+
 _VERSION = "VERSION 1.0"
 _SUBSETS = ("training", "validation")
+
+_MOST_ERRORS = 10
 
 
 def records(annotations: Path, variant: str = "actions") -> list[Record]:
@@ -38,6 +42,10 @@ def records(annotations: Path, variant: str = "actions") -> list[Record]:
 
     An action towards two objects is two equal spans. Spans that leave the video, or end before they
     start, are kept; they match no frame there.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it has no annotations.
+        ValueError: Malformed files; the text names each, or ten and how many more there are.
     """
     indices = {name: index for index, name in enumerate(classes(annotations, variant))}
     others = {*classes(annotations, "predicates")} - indices.keys()
@@ -50,14 +58,23 @@ def records(annotations: Path, variant: str = "actions") -> list[Record]:
     ]
     if not paths:
         _files.missing(annotations, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
-    return [_record(path, subset, indices, others) for subset, path in paths]
+    found, wrong = [], []
+    for subset, path in paths:
+        try:
+            found.append(_record(path, subset, indices, others))
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = [f"{len(wrong) - _MOST_ERRORS:,} more files are malformed."]
+        raise ValueError("\n".join(wrong[:_MOST_ERRORS] + more * (len(wrong) > _MOST_ERRORS)))
+    return found
 
 
 def classes(annotations: Path, variant: str = "actions") -> tuple[str, ...]:
     """The 42 actions, or the 50 predicates; the files have no list."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; expected {' or '.join(VARIANTS)}.")
-    return label_maps.load(label_maps._own_file(f"label_map_vidor_{variant}.txt"))
+    return label_maps.load(_MAPS[variant])
 
 
 def candidates(record: Record) -> Iterator[Record]:
@@ -180,7 +197,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _objects(content: dict[str, Any], path: Path) -> dict[int, str]:
-    known = label_maps.load(label_maps._own_file("label_map_vidor_objects.txt"))
+    known = label_maps.load(label_maps.VIDOR_OBJECTS)
     found: dict[int, str] = {}
     for number, entry in enumerate(_field(content, "subject/objects", list, path)):
         where = f"{path}: object {number}"

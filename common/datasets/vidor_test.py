@@ -123,7 +123,7 @@ def test_the_fixed_lists():
     assert list(predicates[42:]) == sorted(predicates[42:])
     assert (predicates[42], predicates[-1]) == ("above", "towards")
     assert len(set(predicates)) == 50
-    objects = label_maps.load(label_maps._own_file("label_map_vidor_objects.txt"))
+    objects = label_maps.load(label_maps.VIDOR_OBJECTS)
     assert (len(set(objects)), objects[0], objects[-1]) == (80, "adult", "watercraft")
     assert list(objects) == sorted(objects)
     with pytest.raises(ValueError, match="unknown variant 'verbs'; expected actions or predicates"):
@@ -239,6 +239,22 @@ def test_malformed_boxes_are_named(folder, frame, error):
     path.write_text(json.dumps({**PLAYING, "trajectories": [frame]}))
     with pytest.raises(ValueError, match=rf"2401075277\.json: {error}"):
         vidor.tracklets(path)
+
+
+def test_all_malformed_files_are_said_at_once(folder):
+    (folder / "training" / "0000" / "2401075277.json").write_text("{}")
+    (folder / "validation" / "0000" / "9.json").write_text("{")
+    with pytest.raises(ValueError) as caught:
+        vidor.records(folder)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{folder}/training/0000/2401075277.json: expected version")
+    assert second.startswith(f"{folder}/validation/0000/9.json: not well-formed JSON")
+    for number in range(10, 21):
+        (folder / "validation" / "0000" / f"{number}.json").write_text("{")
+    with pytest.raises(ValueError) as caught:
+        vidor.records(folder)
+    *named, last = str(caught.value).splitlines()
+    assert (len(named), last) == (10, "3 more files are malformed.")
 
 
 def test_a_file_cut_short(folder):

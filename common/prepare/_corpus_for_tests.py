@@ -97,18 +97,19 @@ KINETICS = Case(
     others=(
         _folder("air drumming/-0wR5jVB_Wk_000417_000418", "training", (3,), 14),
         _folder(f"{FOOTBALL}/yq_M1PMw2hY_023780_023781", "validation", (309,), 15),
-        _folder("test/LAcSOxdNrmI_000061_000062", "testing"),
+        _folder("test/LAcSOxdNrmI_000061_000062", "testing", frames=16),
     ),
 )  # fmt: skip
 
-# Two clips of one video, and one of another whose rate is 30: at 25 a second each sixth is left out
+# Two clips of one video, and of another whose rate is 30 one for testing, with its label: at 25 a
+# second each sixth picture is left out.
 KINETICS_WHOLE = Case(
     dataset=("--dataset=kinetics", "--version=400"),
     lists={
         "train.csv": "label,youtube_id,time_start,time_end,split,is_cc\n"
         '"air drumming",--nQbRBEz2s,0,1,train,0\nabseiling,--nQbRBEz2s,1,2,train,0\n',
-        "validate.csv": "label,youtube_id,time_start,time_end,split,is_cc\n"
-        "abseiling,0wR5jVB-WPk,0,1,validate,0\n",
+        "test.csv": "label,youtube_id,time_start,time_end,split,is_cc\n"
+        "abseiling,0wR5jVB-WPk,0,1,test,0\n",
     },
     films=(
         Film("--nQbRBEz2s.mp4", 50, (1, -1)),
@@ -125,7 +126,7 @@ KINETICS_WHOLE = Case(
             start=1.0, end=2.0, duration=1.0, frames=25,
         ),
         Record(
-            "abseiling/0wR5jVB-WPk_000000_000001", "0wR5jVB-WPk.webm", "validation", (0,),
+            "abseiling/0wR5jVB-WPk_000000_000001", "0wR5jVB-WPk.webm", "testing", (0,),
             start=0.0, end=1.0, duration=1.0, frames=25,
         ),
     ),
@@ -138,7 +139,7 @@ KINETICS_WHOLE = Case(
     others=(
         _folder("air drumming/--nQbRBEz2s_000000_000001", "training", (1,), 25),
         _folder("abseiling/--nQbRBEz2s_000001_000002", "training", (0,), 25),
-        _folder("abseiling/0wR5jVB-WPk_000000_000001", "validation", (0,), 25),
+        _folder("abseiling/0wR5jVB-WPk_000000_000001", "testing", (0,), 25),
     ),
     flow=(SIDE, "--layout=uv_inside"),
     layouts=("image", "uv_inside"),
@@ -223,6 +224,11 @@ HMDB = Case(
     folders=6,
 )
 
+SOMETHING_RECORDS = (
+    Record("100218", "20bn-something-something-v1/100218", "training", (1,), fps=12.0, frames=12),
+    Record("74225", "20bn-something-something-v1/74225", "validation", (2,), fps=12.0, frames=13),
+    Record("1", "20bn-something-something-v1/1", "testing", fps=12.0, frames=14),
+)
 SOMETHING = Case(
     dataset=("--dataset=something_v1", "--order=file"),
     lists={
@@ -239,26 +245,15 @@ SOMETHING = Case(
         Film("20bn-something-something-v1/74225", 13, (2, 1)),
         Film("20bn-something-something-v1/1", 14, (-2, 0)),
     ),
-    records=(
-        Record(
-            "100218", "20bn-something-something-v1/100218", "training", (1,), fps=12.0, frames=12
-        ),
-        Record(
-            "74225", "20bn-something-something-v1/74225", "validation", (2,), fps=12.0, frames=13
-        ),
-        Record("1", "20bn-something-something-v1/1", "testing", fps=12.0, frames=14),
-    ),
+    records=SOMETHING_RECORDS,
     shown=(_all(0, 12), _all(1, 13), _all(2, 14)),
-    others=(
-        _folder("Something falling like a feather or paper/100218", "training", (1,), 12),
-        _folder("Showing that something is empty, or isn't/74225", "validation", (2,), 13),
-        _folder("test/1", "testing"),
-    ),
+    others=SOMETHING_RECORDS,
     frames=(SIDE, "--layout=something_v1"),
     flow=(SIDE, "--layout=xy"),
     layouts=("something_v1", "xy"),
+    container="native",  # no other says where its frames are
     folders=6,
-    fps=None,  # 12, as they were taken
+    fps=12,  # as the annotation says
 )
 
 CHARADES_HEADER = (

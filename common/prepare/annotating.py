@@ -1,14 +1,14 @@
 """From a data set's own annotation files to one file that everything here reads."""
 
 import dataclasses
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common import annotation_files, datasets, files, layouts
 from common.annotations import SUBSETS, Annotations, Record
 from common.datasets import Dataset
 from common.errors import listing
+from common.prepare import markers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +47,14 @@ def run(options: Options) -> str:
         A summary: clips of each subset, classes, what is missing or odd, and the file.
 
     Raises:
-        FileNotFoundError: A folder, or the annotation files in it, are not there.
+        FileExistsError: There is another file, and `overwrite` is false.
+        FileNotFoundError: A folder, or the annotation files in it, are not there, or not one clip
+            is in the folder.
         ValueError: Something in the files is wrong, or the format cannot say it.
     """
     dataset = datasets.load(options.dataset)
     variant = _variant(dataset, options.variant)
-    files.check_target(options.output, options.overwrite)
+    files.check_target(options.output, overwrite=True)  # what is there may be as it should be
     classes = dataset.classes(options.annotations, variant)
     records = dataset.records(options.annotations, variant)
     notes = datasets.check_counts(dataset, variant, records)
@@ -67,55 +69,66 @@ def run(options: Options) -> str:
         records, missing = datasets.locate(dataset, records, options.videos)
         notes.append(_coverage("videos", options.videos, records, missing))
     if options.frames is not None:
-        listed = records
-        records, missing = count_frames(listed, options.frames)
-        notes.append(_coverage("frames", options.frames, records, missing))
-        notes += _recounted(listed, records)
+        counts = count_frames(records, options.frames)
+        without = tuple(name for name, count in counts.items() if not count)
+        notes.append(_coverage("frames", options.frames, records, without))
+        notes += _recounted(records, counts)
+        records = [_counted(record, counts[record.name], options.frames) for record in records]
     content = Annotations(classes, tuple(records), dataset.name, variant)
-    _write(content, options)
-    counts = "; ".join(f"{subset}: {content.counts.get(subset, 0):,}" for subset in SUBSETS)
+    written = _write(content, options)
+    subsets = "; ".join(f"{subset}: {content.counts.get(subset, 0):,}" for subset in SUBSETS)
     title = f"{dataset.title}, {dataset.variant} {variant}" if variant else dataset.title
-    last = f"would be written to {options.output}" if options.dry_run else f"-> {options.output}"
     return "\n".join(
         [
             f"{title}: {len(records):,} clips of {len(classes)} classes",
-            counts,
+            subsets,
             *notes,
-            f"{last} ({options.container})",
+            f"{written} ({options.container})",
         ]
     )
 
 
-def count_frames(records: Iterable[Record], root: Path) -> tuple[list[Record], tuple[str, ...]]:
-    """Counts the frames of each clip in its folder `root/NAME`, or reads the file `n_frames` there.
+def count_frames(records: Sequence[Record], root: Path) -> dict[str, int]:
+    """Counts the images of each clip in its folder `root/NAME`.
 
     Returns:
-        All records in their order, with `frames` where there are any; and the names of the others.
+        By name, in the records' order; 0 where there are none.
 
     Raises:
-        FileNotFoundError: `root` is no folder.
-        ValueError: Images are missing in between, or `n_frames` holds no number.
+        FileNotFoundError: `root` is no folder, or has frames of none of the clips.
+        ValueError: Images are missing in between, or `n_frames` says another number.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder of frames.")
-    counted, missing = [], []
-    for record in records:
-        frames = _count(root, record.name)
-        if frames:
-            counted.append(dataclasses.replace(record, frames=frames))
-        else:
-            counted.append(record)
-            missing.append(record.name)
-    return counted, tuple(missing)
+    counts = {record.name: _count(root, record.name) for record in records}
+    if counts and not any(counts.values()):
+        first, *_ = counts
+        files = (layout.paths(root, first, 0)[0] for layout in layouts.RGB_LAYOUTS.values())
+        raise FileNotFoundError(
+            f"{root}: has frames of none of the {len(counts):,} clips. Looked for "
+            f"{', '.join(map(str, files))} and so on."
+        )
+    return counts
 
 
 def _count(root: Path, name: str) -> int:
-    if (root / name / layouts.N_FRAMES).is_file():
-        return layouts.read_n_frames(root / name)
     try:
-        return layouts.detect(root, name, layouts.RGB_LAYOUTS).count(root, name)
+        count = layouts.detect(root, name, layouts.RGB_LAYOUTS).count(root, name)
     except FileNotFoundError:
         return 0
+    if (root / name / layouts.N_FRAMES).is_file():
+        layouts.read_n_frames(root / name, count)
+    return count
+
+
+def _counted(record: Record, count: int, root: Path) -> Record:
+    """The record with its number of frames, unless the annotation gave that, with its rate."""
+    if not count or record.frames is not None:
+        return record
+    made = markers.read(root / record.name)
+    rate = made.get("parameters", {}).get("pictures", {}).get("folder_fps")
+    fps = record.fps if rate in (None, record.fps) else None  # the annotation's is of others
+    return dataclasses.replace(record, frames=count, fps=fps)
 
 
 def _variant(dataset: Dataset, asked: str | None) -> str:
@@ -135,18 +148,19 @@ def _slips(dataset: Dataset, records: list[Record]) -> list[str]:
     return [f"{count:,} x {text}" for count, text in counts if count]
 
 
-def _recounted(listed: list[Record], counted: list[Record]) -> list[str]:
-    """A note where spans are in frames and there are more or fewer of them than was annotated."""
+def _recounted(records: Sequence[Record], counts: Mapping[str, int]) -> list[str]:
+    """A note where there are more or fewer frames than was annotated."""
     other = [
-        after.name
-        for before, after in zip(listed, counted, strict=True)
-        if before.unit == "frames" and before.frames not in (None, after.frames)
+        record.name
+        for record in records
+        if counts[record.name] and record.frames not in (None, counts[record.name])
     ]
     if not other:
         return []
     return [
-        f"{len(other):,} clips have another number of frames than their annotations: spans are in "
-        f"frames of the video, so labels need the rate of these: {listing(other)}"
+        f"{len(other):,} clips have another number of frames than their annotations, whose number "
+        "and rate stay in the file: labels need those of the frames that are there: "
+        f"{listing(other)}"
     ]
 
 
@@ -155,9 +169,13 @@ def _coverage(what: str, folder: Path, records: list[Record], missing: tuple[str
     return f"{found}; missing: {listing(missing)}" if missing else found
 
 
-def _write(content: Annotations, options: Options) -> None:
-    if not options.dry_run:
-        annotation_files.write(options.output, content, options.container)
-        return
-    with tempfile.TemporaryDirectory() as folder:  # shows what the format cannot say
-        annotation_files.write(Path(folder, "annotations.json"), content, options.container)
+def _write(content: Annotations, options: Options) -> str:
+    """Writes the file where it is not there as it should be; says what was done."""
+    output, text = options.output, annotation_files.text(content, options.container)
+    if output.is_file() and output.read_bytes() == text.encode():
+        return f"{output} is as it should be"
+    files.check_target(output, options.overwrite)
+    if options.dry_run:
+        return f"would be written to {output}"
+    files.write_text(output, text)
+    return f"-> {output}"

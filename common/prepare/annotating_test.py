@@ -64,18 +64,61 @@ def test_videos_and_frames_are_noted_and_what_is_missing_is_listed(options, tmp_
     frames = tmp_path / "frames"
     _frames(frames, "HammerThrow/v_1", *(f"image_{k:05d}.jpg" for k in (1, 2, 3)), "n.txt")
     _frames(frames, "YoYo/v_3")
-    (frames / "YoYo/v_3/n_frames").write_text("120")
+    (frames / "YoYo/v_3/n_frames").write_text("120")  # of no image
     options = dataclasses.replace(options, videos=tmp_path / "videos", frames=frames)
     assert annotating.run(options).splitlines()[4:6] == [
         f"1 of 3 clips have videos in {tmp_path}/videos; missing: "
         "HandstandPushups/v_HandStand_2, YoYo/v_3",
-        f"2 of 3 clips have frames in {frames}; missing: HandstandPushups/v_HandStand_2",
+        f"1 of 3 clips have frames in {frames}; missing: HandstandPushups/v_HandStand_2, YoYo/v_3",
     ]
     assert annotation_files.read(options.output).records == (
         dataclasses.replace(RECORDS[0], path="hammerthrow/V_1.AVI", frames=3),
-        RECORDS[1],
-        dataclasses.replace(RECORDS[2], frames=120),
+        *RECORDS[1:],
     )
+
+
+def test_a_number_of_frames_is_compared_with_the_images(options, tmp_path):
+    frames = tmp_path / "frames"
+    _frames(frames, "YoYo/v_3", *(f"image_{k:05d}.jpg" for k in (1, 2, 3)))
+    options = dataclasses.replace(options, frames=frames)
+    (frames / "YoYo/v_3/n_frames").write_text("4")
+    with pytest.raises(ValueError, match=r"YoYo/v_3/n_frames: says 4, and there are 3\."):
+        annotating.run(options)
+    assert not options.output.exists()
+    (frames / "YoYo/v_3/n_frames").write_text("3")
+    annotating.run(options)
+    assert annotation_files.read(options.output).records[2].frames == 3
+
+
+def test_a_folder_without_one_of_the_clips(options, tmp_path):
+    (tmp_path / "empty").mkdir()
+    looked_for = r"frames of none of the 3 clips\. Looked for .*/HammerThrow/v_1/image_00001\.jpg"
+    with pytest.raises(FileNotFoundError, match=looked_for):
+        annotating.run(dataclasses.replace(options, frames=tmp_path / "empty"))
+    with pytest.raises(FileNotFoundError, match=r"none of the 3 .*HammerThrow/v_1\.avi"):
+        annotating.run(dataclasses.replace(options, videos=tmp_path / "empty"))
+    assert not options.output.exists()
+
+
+def _marked(root, name, folder_fps):
+    _frames(root, name, "image_00001.jpg", "image_00002.jpg")
+    pictures = {"fps": None, "folder_fps": folder_fps}
+    marker = {"command": "extract_frames", "parameters": {"pictures": pictures}}
+    (root / name / ".done").write_text(json.dumps(marker))
+
+
+def test_the_rate_of_the_annotation_is_not_that_of_resampled_frames(tmp_path):
+    for name, text in (("labels", "A\n"), ("train", "1;A\n2;A\n3;A\n4;A\n")):
+        (tmp_path / f"something-something-v1-{name}.csv").write_text(text)
+    frames = tmp_path / "frames"
+    for name, rate in (("1", None), ("2", 12.0), ("3", 25.0)):
+        _marked(frames, name, rate)
+    options = Options("something_v1", tmp_path, tmp_path / "a.json", frames=frames)
+    annotating.run(options)
+    records = annotation_files.read(options.output).records
+    assert [(each.frames, each.fps) for each in records] == [
+        (2, 12.0), (2, 12.0), (2, None), (None, 12.0),
+    ]  # fmt: skip
 
 
 def test_frames_make_the_segments_of_kenshohara(options, tmp_path):
@@ -119,6 +162,18 @@ def test_a_dry_run_says_the_same_and_writes_nothing(options):
     assert not options.output.parent.exists()
     with pytest.raises(ValueError, match="has labels without spans"):
         annotating.run(dataclasses.replace(options, container="piergiaj"))
+
+
+def test_a_second_run_leaves_the_file_as_it_is(options):
+    *summary, last = annotating.run(options).splitlines()
+    assert last == f"-> {options.output} (native)"
+    inode = options.output.stat().st_ino
+    for again in (options, dataclasses.replace(options, dry_run=True)):
+        said = annotating.run(again).splitlines()
+        assert said == [*summary, f"{options.output} is as it should be (native)"]
+    assert options.output.stat().st_ino == inode  # not even written again
+    with pytest.raises(FileExistsError, match="--overwrite replaces it"):
+        annotating.run(dataclasses.replace(options, limit=1, dry_run=True))
 
 
 def test_what_is_there_is_replaced_only_when_asked(options):
@@ -172,8 +227,9 @@ def _run(*flags):
 
 def test_the_command(options):
     flags = ["--dataset=ucf101", "--fold=1", f"--input={options.annotations}"]
-    done = _run(*flags, f"--output={options.output}")
+    done = _run(*flags, f"--output={options.output}", "--workers=2")
     assert (done.returncode, done.stderr) == (0, "")
+    assert _run(*flags, f"--output={options.output}").returncode == 0
     assert done.stdout.splitlines()[0] == "UCF101, fold 1: 3 clips of 101 classes"
     assert annotation_files.read(options.output) == Annotations(UCF, RECORDS, "ucf101", "1")
 

@@ -6,6 +6,10 @@
 Every video is decoded from beginning to end: files that are missing, empty, unreadable, cut short
 or too short are named with the reason; so are those that do not fit their annotation, and those
 that no annotation names. The exit status is 1 where more than --allow_failures cannot be used.
+
+What was measured of a video is kept under OUTPUT/findings. A second run, with other annotations or
+another --min_frames too, decodes only what is new or could not be decoded, and writes the report
+anew; `failed.jsonl` lists what does not decode.
 """
 
 from collections.abc import Sequence
@@ -28,12 +32,13 @@ def main(argv: Sequence[str]) -> int:
     items = running.found()
     settings = running.settings(items)
     for name in checking.REPORTS:
-        check_target(settings.output / name, settings.overwrite)
-    if settings.dry_run:
-        print(f"check: {len(items)} videos to look at")
-        return 0
+        check_target(settings.output / name, overwrite=True)
     known = running.annotations()
-    findings = checking.scan_all(items, settings, MIN_FRAMES.value)
+    ran = checking.run(items, settings)
+    if settings.dry_run:
+        print(f"check: {len(ran.done) + len(ran.failed)} videos to look at")
+        return 0
+    findings = checking.findings(items, ran, MIN_FRAMES.value)
     unlisted = None
     if known is not None:
         findings = checking.compare(findings, known.records)

@@ -1,26 +1,22 @@
 """Looks at videos before anything long starts: what cannot be read, and what does not fit."""
 
 import dataclasses
-import functools
+import json
 import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from common._decoding import VideoFile
+from common import video
 from common.annotations import Annotations, Record
 from common.errors import listing
 from common.files import write_text
-from common.image_folders import ImageFolder
-from common.prepare import inputs, progress, work
+from common.prepare import inputs, making, work
 from common.prepare.pictures import threads
 from common.prepare.task import Item
-from common.prepare.work import Settings
-from common.prepare.workers import Died
+from common.prepare.work import Report, Settings
 from common.printable import printable
 from common.provenance import to_json
 
@@ -34,6 +30,9 @@ KINDS = {
 
 REPORTS = ("report.json", "report.txt")
 
+_FINDINGS = "findings"
+_VERSION = 1  # of the files in there
+_MOST_BYTES = 255  # of a file's name, on every usual file system
 _SHOWN = 5  # examples of a kind in the summary
 _SLACK = 1.0  # seconds, or a tenth, by which annotations and videos may differ in length
 
@@ -65,55 +64,64 @@ class Finding:
     seconds: float = 0
 
 
-def scan(item: Item, min_frames: int = 1) -> Finding:
-    """Decodes a video from beginning to end; what is wrong becomes a finding."""
-    finding = Finding(item.name, str(item.source))
-    try:
-        if not item.source.exists():
-            return _problem(finding, "missing", "there is no such file")
-        if item.source.is_file() and not item.source.stat().st_size:
-            return _problem(finding, "empty", "the file is empty")
-        if item.source.is_dir():
-            finding = _folder(item.source, finding)
-            inside = finding.frames
-        else:
-            finding, inside = _video(item, finding)
-    except (ValueError, OSError) as error:
-        return _problem(finding, "unreadable", str(error))
-    start, end = item.start or 0, item.end
-    if finding.seconds and start and start >= finding.seconds:
-        text = f"the clip begins at {start:g} s, the video ends at {finding.seconds:.2f} s"
-        return _problem(finding, "mismatch", text)
-    if finding.seconds and end is not None and end > finding.seconds + _slack(end - start):
-        text = f"the clip ends at {end:g} s, the video at {finding.seconds:.2f} s"
-        return _problem(finding, "mismatch", text)
-    if inside < min_frames:
-        text = f"expected at least {min_frames} frames, got {inside}"
-        return _problem(finding, "too_short", text)
-    return finding
+@dataclasses.dataclass(frozen=True)
+class CheckTask:
+    """Decodes each video from beginning to end and keeps what was measured, as a file of JSON.
+
+    What is expected of a video is no parameter: it is compared with the file. A video that does
+    not decode fails, so that the next run looks at it again: it may have been fetched anew.
+    """
+
+    command = "check"
+
+    def parameters(self) -> Mapping[str, object]:
+        return {"version": _VERSION}
+
+    def targets(self, item: Item) -> Sequence[str]:
+        return (f"{_FINDINGS}/{item.name}.json",)
+
+    def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
+        (path,) = temporary
+        found = video.measure(item.source, threads())
+        times = found.times
+        start, end = item.start or 0, math.inf if item.end is None else item.end
+        content = {
+            "width": found.width,
+            "height": found.height,
+            "fps": found.fps,
+            "frames": found.frames,
+            "seconds": found.seconds or 0,
+            # Those that begin within the item's span; a folder has no times.
+            "inside": found.frames if times is None else sum(start <= t < end for t in times),
+        }
+        path.write_text(to_json(content), encoding="ascii")
+        return {"frames": found.frames}
 
 
-def scan_all(items: Sequence[Item], settings: Settings, min_frames: int = 1) -> list[Finding]:
-    """The findings of all items, in their order.
+def run(items: Iterable[Item], settings: Settings) -> Report:
+    """Decodes what has not been decoded yet; see `work.run`."""
+    return work.run(CheckTask(), dict.fromkeys(_distinct(items)), settings)
+
+
+def findings(items: Iterable[Item], ran: Report, min_frames: int = 1) -> list[Finding]:
+    """What was found of each item, in their order, after `run`.
 
     Args:
-        items: What to look at.
-        settings: Where to work, and with how many processes.
+        items: As of the run.
+        ran: What `run` gave.
         min_frames: Fewer are too short.
     """
-    found: dict[Item, Finding] = {}  # two items may have one name here
-    bar = progress.Progress("check", len(items))
-    look = functools.partial(scan, min_frames=min_frames)
-    scans = work.ENGINES[settings.engine](look, items, settings.workers, settings.threads)
-    with closing(scans):
-        for item, result in scans:
-            if isinstance(result, Died):
-                lost = Finding(item.name, str(item.source))
-                result = _problem(lost, "unreadable", f"{result.reason} over it")
-            found[item] = result
-            bar.add(failed=bool(result.problem))
-    bar.close()
-    return [found[item] for item in items]
+    items = list(items)
+    output = ran.settings.output
+    found = []
+    for item, key in zip(items, _distinct(items), strict=True):
+        if key.name in ran.reasons:
+            found.append(_failed(item, ran.reasons[key.name]))
+        else:
+            (target,) = CheckTask().targets(key)
+            measured = json.loads((output / target).read_text(encoding="ascii"))
+            found.append(_judged(item, measured, min_frames))
+    return found
 
 
 def compare(findings: Iterable[Finding], records: Iterable[Record]) -> list[Finding]:
@@ -197,39 +205,55 @@ def write(folder: Path, content: Mapping[str, object], text: str) -> None:
         write_text(folder / name, written)
 
 
-def _folder(path: Path, finding: Finding) -> Finding:
-    folder = ImageFolder(path, Fraction(1))
-    for image in folder.paths:
-        folder.to_rgb(image)
-    return dataclasses.replace(
-        finding, width=folder.width, height=folder.height, frames=len(folder.paths)
-    )
+def _distinct(items: Iterable[Item]) -> list[Item]:
+    """The items with names that differ, and that a file may have; here, two may share one."""
+    items = list(items)
+    count = Counter(item.name for item in items)
+
+    def name(item: Item) -> str:
+        file = f"{PurePosixPath(item.name).name}.json"
+        if count[item.name] == 1 and len(os.fsencode(file)) <= _MOST_BYTES:
+            return item.name
+        return making.key(item.name, str(item.source.absolute()))
+
+    return [dataclasses.replace(item, name=name(item)) for item in items]
 
 
-def _video(item: Item, finding: Finding) -> tuple[Finding, int]:
-    """What there is, and how many frames of it begin within the item's span."""
-    start = item.start or 0
-    end = math.inf if item.end is None else item.end
-    count, inside, seconds = 0, 0, Fraction(0)
-    with VideoFile(item.source, threads()) as file:
-        for shown in file.frames(Fraction(0), strict=True):
-            count += 1
-            inside += start <= shown.time < end
-            seconds = shown.time + shown.duration
-        found = dataclasses.replace(
-            finding,
-            width=file.width,
-            height=file.height,
-            fps=float(file.rate) if file.rate else None,
-            frames=count,
-            seconds=float(seconds),
-        )
-    return found, inside
+def _failed(item: Item, reason: str) -> Finding:
+    """What is wrong with a source that has not been measured."""
+    finding = Finding(item.name, str(item.source))
+    try:
+        if not item.source.exists():
+            return _problem(finding, "missing", "there is no such file")
+        if item.source.is_file() and not item.source.stat().st_size:
+            return _problem(finding, "empty", "the file is empty")
+    except OSError:  # as the reason says
+        pass
+    return _problem(finding, "unreadable", reason)
+
+
+def _judged(item: Item, measured: Mapping[str, Any], min_frames: int) -> Finding:
+    """What was measured, with the problem if it is too short, or the item's span is not in it."""
+    known = {name: value for name, value in measured.items() if name != "inside"}
+    finding = Finding(item.name, str(item.source), **known)
+    start, end = item.start or 0, item.end
+    if finding.seconds and start and start >= finding.seconds:
+        text = f"the clip begins at {start:g} s, the video ends at {finding.seconds:.2f} s"
+        return _problem(finding, "mismatch", text)
+    if finding.seconds and end is not None and end > finding.seconds + _slack(end - start):
+        text = f"the clip ends at {end:g} s, the video at {finding.seconds:.2f} s"
+        return _problem(finding, "mismatch", text)
+    if measured["inside"] < min_frames:
+        text = f"expected at least {min_frames} frames, got {measured['inside']}"
+        return _problem(finding, "too_short", text)
+    return finding
 
 
 def _compared(finding: Finding, record: Record | None) -> Finding:
-    if record is None or finding.problem or record.start is not None or not finding.seconds:
+    if record is None or finding.problem or record.start is not None:
         return finding
+    if not finding.seconds:
+        return _compared_folder(finding, record)
     # Without a rate of the video's own they are frames that were extracted at some other.
     if record.fps and record.frames is not None and record.frames != finding.frames:
         text = f"the annotation has {record.frames} frames, the video {finding.frames}"
@@ -238,6 +262,24 @@ def _compared(finding: Finding, record: Record | None) -> Finding:
     if abs(stated - finding.seconds) > _slack(stated):
         text = f"the annotation has {stated:g} s, the video {finding.seconds:.2f} s"
         return _problem(finding, "mismatch", text)
+    return finding
+
+
+def _compared_folder(finding: Finding, record: Record) -> Finding:
+    path = PurePosixPath(record.path)
+    if Path(finding.source).parts[-len(path.parts) :] != path.parts:
+        return finding  # extracted from the record's video, at whichever rate
+    if record.frames is not None and record.frames != finding.frames:
+        text = f"the annotation has {record.frames} frames, the folder {finding.frames}"
+        return _problem(finding, "mismatch", text)
+    if record.fps and record.duration is not None:
+        seconds = finding.frames / record.fps
+        if abs(record.duration - seconds) > _slack(record.duration):
+            text = (
+                f"the annotation has {record.duration:g} s, the folder {seconds:.2f} s "
+                f"({finding.frames} frames at {record.fps:g} a second)"
+            )
+            return _problem(finding, "mismatch", text)
     return finding
 
 

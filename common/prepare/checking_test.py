@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import re
+import shutil
 import signal
 from fractions import Fraction
 from pathlib import PosixPath
@@ -12,12 +14,18 @@ import av
 import numpy as np
 import pytest
 
-from common import storing
+from common import storing, video
 from common.annotations import Annotations, Record
 from common.prepare import checking
 from common.prepare.checking import Finding
 from common.prepare.task import Item
 from common.prepare.work import Settings
+
+
+def _check(folder, *items, min_frames=1, workers=0):
+    """What `check` finds of items, working in a folder."""
+    ran = checking.run(items, Settings(folder, workers))
+    return checking.findings(items, ran, min_frames)
 
 
 def _video(path, count=10, rate=25, size=(32, 24), codec="ffv1"):
@@ -67,8 +75,8 @@ def folder(tmp_path_factory):
         ),
     ],
 )  # fmt: skip
-def test_a_video(folder, name, expected):
-    found = checking.scan(Item("a/b", folder / name), min_frames=9)
+def test_a_video(folder, tmp_path, name, expected):
+    (found,) = _check(tmp_path, Item("a/b", folder / name), min_frames=9)
     assert found == Finding("a/b", str(folder / name), **expected)
 
 
@@ -76,8 +84,8 @@ def test_a_video(folder, name, expected):
     ("name", "reason"),
     [("text.mp4", "not a video that FFmpeg can open"), ("cut.mkv", "cut short|damaged")],
 )
-def test_what_cannot_be_read(folder, name, reason):
-    found = checking.scan(Item("a", folder / name))
+def test_what_cannot_be_read(folder, tmp_path, name, reason):
+    (found,) = _check(tmp_path, Item("a", folder / name))
     assert (found.problem, found.frames, found.width) == ("unreadable", 0, 0)
     assert re.search(reason, found.reason)
     assert "\n" not in found.reason
@@ -96,14 +104,15 @@ def test_what_cannot_be_read(folder, name, reason):
         (0.5, 20.0, "mismatch", "the clip ends at 20 s, the video at 1.00 s"),
     ],
 )
-def test_a_clip_of_a_video(folder, start, end, problem, reason):
-    found = checking.scan(Item("a", folder / "large/good.mp4", start, end), min_frames=9)
+def test_a_clip_of_a_video(folder, tmp_path, start, end, problem, reason):
+    clip = Item("a", folder / "large/good.mp4", start, end)
+    (found,) = _check(tmp_path, clip, min_frames=9)
     assert (found.problem, found.reason, found.frames) == (problem, reason, 30)
 
 
-def test_a_long_video_does_not_excuse_a_clip_beyond_its_end(folder, tmp_path):
+def test_a_long_video_does_not_excuse_a_clip_beyond_its_end(tmp_path):
     path = _video(tmp_path / "long.mkv", 100, rate=1)
-    found = checking.scan(Item("a", path, 95, 105))
+    (found,) = _check(tmp_path, Item("a", path, 95, 105))
     assert (found.problem, found.seconds) == ("mismatch", 100)
 
 
@@ -114,46 +123,94 @@ def _frames(folder, count=10):
 
 
 def test_folders_of_frames(tmp_path):
-    good = _frames(tmp_path / "good")
-    sized = {"width": 32, "height": 24, "frames": 10}
-    assert checking.scan(Item("a", good, 0.0, 5.0), 9) == Finding("a", str(good), **sized)
-    assert checking.scan(Item("a", good), 11).problem == "too_short"
-    gap = _frames(tmp_path / "gap")
+    good, gap, damaged = (_frames(tmp_path / name) for name in ("good", "gap", "damaged"))
     (gap / "image_00004.jpg").unlink()
-    found = checking.scan(Item("a", gap))
-    assert (found.problem, found.frames) == ("unreadable", 0)
-    assert "image_00004.jpg is missing" in found.reason
-    damaged = _frames(tmp_path / "damaged")
     content = (damaged / "image_00007.jpg").read_bytes()
     (damaged / "image_00007.jpg").write_bytes(content[: len(content) // 2])
-    found = checking.scan(Item("a", damaged))
-    assert found.problem == "unreadable"
-    assert "image_00007.jpg: is a damaged image" in found.reason
     (tmp_path / "nothing").mkdir()
-    assert "without numbered frames" in checking.scan(Item("a", tmp_path / "nothing")).reason
+    items = (Item("a", good, 0.0, 5.0), *(Item(each.name, each) for each in (gap, damaged)))
+    items += (Item("nothing", tmp_path / "nothing"),)
+    found = _check(tmp_path / "out", *items, min_frames=9)
+    assert found[0] == Finding("a", str(good), width=32, height=24, frames=10)
+    assert [each.problem for each in found[1:]] == ["unreadable"] * 3
+    assert [(each.frames, each.width) for each in found[1:]] == [(0, 0)] * 3
+    assert "image_00004.jpg is missing" in found[1].reason
+    assert "image_00007.jpg: is a damaged image" in found[2].reason
+    assert "without numbered frames" in found[3].reason
+    # As damage in the middle changes neither names nor ends, it is looked at again each time.
+    (damaged / "image_00007.jpg").write_bytes(content)
+    found = _check(tmp_path / "out", *items, min_frames=11)
+    problems = [each.problem for each in found]
+    assert problems == ["too_short", "unreadable", "too_short", "unreadable"]
 
 
 class Deadly(PosixPath):
-    """A source over which a worker dies."""
+    """A source over which a worker dies, but not the process that counts."""
 
-    def exists(self):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def stat(self, **options):
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().stat(**options)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_all_in_their_order(folder, tmp_path, workers):
-    names = ["good.mkv", "empty.mp4", "large/good.mp4", "text.mp4"]
+    names = ["good.mkv", "empty.mp4", "large/good.mp4", "text.mp4", "good.mkv"]
     items = [Item("same", folder / name) for name in names]
+    problems = ["", "empty", "", "unreadable", ""]
     if workers:
         items.insert(1, Item("deadly", Deadly(folder / "good.mkv")))
-    found = checking.scan_all(items, Settings(tmp_path, workers), 9)
-    problems = ["", "empty", "", "unreadable"]
-    if workers:
         problems.insert(1, "unreadable")
-        assert found[1].reason == "the worker process died (signal 9) over it"
+    found = _check(tmp_path, *items, workers=workers)
     assert [each.problem for each in found] == problems
+    assert [each.frames for each in found if not each.problem] == [10, 30, 10]
     assert [each.source for each in found] == [str(item.source) for item in items]
-    assert not any(tmp_path.iterdir())
+    if workers:
+        assert found[1].reason == "the worker process died (signal 9)"
+
+
+def _refuse(*_):
+    raise AssertionError("decoded again")
+
+
+def test_a_second_run_decodes_only_what_is_new(folder, tmp_path, monkeypatch):
+    good, large = Item("good", folder / "good.mkv"), Item("large", folder / "large/good.mp4")
+    first = _check(tmp_path, good)
+    stored = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert sorted(path.name for path in stored) == [".good.json.done", "good.json"]
+    assert not any(str(folder).encode() in content for content in stored.values())
+    _check(tmp_path, good, large)
+    monkeypatch.setattr(video, "measure", _refuse)
+    again = _check(tmp_path, good, large, min_frames=11)  # what is expected needs no decoding
+    assert again[0] == dataclasses.replace(
+        first[0], problem="too_short", reason="expected at least 11 frames, got 10"
+    )
+    assert (again[1].problem, again[1].frames) == ("", 30)
+    assert {path: path.read_bytes() for path in stored} == stored
+    with pytest.raises(AssertionError, match="decoded again"):  # another span is another clip
+        checking.CheckTask().make(Item("good", good.source, 0.1), (tmp_path / "x",))
+    ran = checking.run([dataclasses.replace(good, start=0.1)], Settings(tmp_path, 0))
+    assert ran.failed == ("good",)
+
+
+def test_a_video_that_was_fetched_anew_is_looked_at_again(folder, tmp_path):
+    whole = (folder / "good.mkv").read_bytes()
+    path = tmp_path / "a.mkv"
+    path.write_bytes(b"\0" * len(whole))
+    (found,) = _check(tmp_path / "out", Item("a", path))
+    assert found.problem == "unreadable"
+    assert json.loads((tmp_path / "out/failed.jsonl").read_text())["item"] == "a"
+    path.write_bytes(whole)
+    (found,) = _check(tmp_path / "out", Item("a", path))
+    assert (found.problem, found.frames) == ("", 10)
+    assert not (tmp_path / "out/failed.jsonl").exists()
+
+
+def test_names_as_long_as_they_may_be(folder, tmp_path):
+    path = tmp_path / f"{'x' * 251}.mkv"
+    shutil.copy(folder / "good.mkv", path)
+    (found,) = _check(tmp_path / "out", Item("deep/" + "x" * 251, path))
+    assert (found.name, found.problem, found.frames) == ("deep/" + "x" * 251, "", 10)
 
 
 GOOD = Finding("a", "a.mp4", width=64, height=48, fps=30.0, frames=300, seconds=10.0)
@@ -187,11 +244,37 @@ def test_a_tenth_of_a_long_video_is_let_pass():
         assert checking.compare([found], [record])[0].problem == problem
 
 
-def test_a_problem_is_not_replaced_and_folders_have_no_length():
+def test_a_problem_is_not_replaced():
     bad = dataclasses.replace(GOOD, problem="too_short", reason="x")
-    frames = dataclasses.replace(GOOD, seconds=0.0, fps=None)
     record = Record("a", "a.mp4", "training", duration=99.0, frames=1, fps=1.0)
-    assert checking.compare([bad, frames], [record]) == [bad, frames]
+    assert checking.compare([bad], [record]) == [bad]
+
+
+@pytest.mark.parametrize(
+    ("path", "stated", "reason"),
+    [
+        ("a", {}, ""),
+        ("a", {"frames": 240}, ""),
+        ("a", {"frames": 241}, "the annotation has 241 frames, the folder 240"),
+        ("a", {"frames": 241, "fps": 12.0}, "the annotation has 241 frames, the folder 240"),
+        ("rgb/a", {"frames": 241}, "the annotation has 241 frames, the folder 240"),
+        ("a", {"frames": 241, "start": 1.0, "end": 2.0}, ""),  # of the clip, not of the folder
+        ("a", {"duration": 99.0}, ""),  # nobody knows the rate
+        ("a", {"duration": 11.0, "fps": 24.0}, ""),
+        (
+            "a",
+            {"duration": 11.2, "fps": 24.0},
+            "the annotation has 11.2 s, the folder 10.00 s (240 frames at 24 a second)",
+        ),
+        ("a.mp4", {"frames": 241, "fps": 24.0, "duration": 20.0}, ""),  # of the video
+        ("b", {"frames": 241}, ""),
+    ],
+)
+def test_what_an_annotation_says_of_a_folder_of_frames(path, stated, reason):
+    finding = Finding("a", "set/rgb/a", width=32, height=24, frames=240)
+    (found,) = checking.compare([finding], [Record("a", path, "training", **stated)])
+    problem = "mismatch" if reason else ""
+    assert found == dataclasses.replace(finding, problem=problem, reason=reason)
 
 
 def test_what_no_annotation_names(folder, tmp_path):

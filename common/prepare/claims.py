@@ -8,10 +8,19 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class TakenError(Exception):
+    """A key is shared by others, with another text: `text` is theirs."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.text = text
 
 
 class Claim:
@@ -46,17 +55,58 @@ def claim(folder: Path, key: str) -> Claim | None:
         OSError: The folder cannot be written, or its file system has no locks.
     """
     try:
-        return _lock(folder, key, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Claim(folder / key, _lock(folder, key, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except BlockingIOError:
         return None
 
 
 def wait_for(folder: Path, key: str) -> Claim:
     """Claims `key`, as soon as nobody else holds it; else as `claim`."""
-    return _lock(folder, key, fcntl.LOCK_EX)
+    return Claim(folder / key, _lock(folder, key, fcntl.LOCK_EX))
 
 
-def _lock(folder: Path, key: str, how: int) -> Claim:
+@contextlib.contextmanager
+def shared(folder: Path, key: str, text: str) -> Iterator[None]:
+    """Shares `key` with all who give the same text, and keeps it from any other use meanwhile.
+
+    The file stays, in nobody's hands, for whoever claims it next.
+
+    Raises:
+        TakenError: Others share it, and gave another text.
+        OSError: As `claim`.
+    """
+    descriptor = _share(folder, key, text.encode() + b"\n")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _share(folder: Path, key: str, content: bytes) -> int:
+    while True:
+        try:
+            descriptor = _lock(folder, key, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            descriptor = _lock(folder, key, fcntl.LOCK_SH)
+        else:  # we are alone: what was in it is of the dead
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, content, 0)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # A lock is given up before it becomes another, and somebody may have been quicker.
+        there = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        if there == content and _is_at(descriptor, folder / key):
+            return descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if there.endswith(b"\n"):
+                raise TakenError(there.decode().removesuffix("\n")) from None
+        finally:
+            os.close(descriptor)
+
+
+def _lock(folder: Path, key: str, how: int) -> int:
+    """The descriptor of the key's file, locked."""
     path = folder / key
     while True:
         try:
@@ -69,10 +119,9 @@ def _lock(folder: Path, key: str, how: int) -> Claim:
         try:
             fcntl.flock(descriptor, how)
             # The file may have been given back, and another made, since it was opened.
-            with contextlib.suppress(FileNotFoundError):
-                held = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            held = _is_at(descriptor, path)
             if held:
-                return Claim(path, descriptor)
+                return descriptor
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 raise OSError(
@@ -83,3 +132,10 @@ def _lock(folder: Path, key: str, how: int) -> Claim:
         finally:
             if not held:
                 os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one of this name."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False

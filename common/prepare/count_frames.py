@@ -5,42 +5,47 @@
 `extract_frames` and `extract_flow` write these files themselves; this is for folders that other
 tools made, or that have changed since. A folder where a number is missing is named, and keeps what
 it has.
+
+The files lie beside the images: --output may be left out, and is --input where it is given. One
+that is wrong is written anew with or without --overwrite, and one that is right is left alone.
+Counting waits for the disk, so it is done in one process unless --workers says how many.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 from absl import app
 
 from common import command
-from common.flags import DRY_RUN, INPUT, LIMIT
+from common.flags import DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
 from common.prepare import counting, inputs, running
 from common.printable import printable
 
-running.declare(INPUT, LIMIT, DRY_RUN, running.ALLOW_FAILURES)
+running.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, running.ALLOW_FAILURES)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     if not INPUT.value:
         raise app.UsageError("--input is missing: a folder with folders of frames.")
-    total = written = failed = 0
+    if OUTPUT.value and os.path.realpath(OUTPUT.value) != os.path.realpath(INPUT.value):
+        raise app.UsageError(
+            "--output is another folder than --input: n_frames is written beside the images it "
+            "counts. Leave --output out."
+        )
     items = inputs.frame_folders(INPUT.value, LIMIT.value)
-    for item in items:
-        folder = item.source.absolute()
-        try:
-            count, changed = counting.recount(folder.parent, folder.name, DRY_RUN.value)
-        except (ValueError, OSError) as error:
-            failed += 1
-            print(f"  {printable(str(error))}", file=sys.stderr)
-            continue
-        total += count
-        written += changed
+    workers = min(WORKERS.value or 0, len(items))
+    counted = counting.recount_all(items, workers, DRY_RUN.value)
+    errors = [each.error for each in counted if each.error]
+    for error in errors:
+        print(f"  {printable(error)}", file=sys.stderr)
     print(
-        f"count_frames: {len(items)} folders, {total} frames or flows, {written} n_frames "
-        f"{'to write' if DRY_RUN.value else 'written'}, {failed} failed"
+        f"count_frames: {len(items)} folders, {sum(each.count for each in counted)} frames or "
+        f"flows, {sum(each.written for each in counted)} n_frames "
+        f"{'to write' if DRY_RUN.value else 'written'}, {len(errors)} failed"
     )
-    return int(failed > running.ALLOW_FAILURES.value)
+    return int(len(errors) > running.ALLOW_FAILURES.value)
 
 
 if __name__ == "__main__":

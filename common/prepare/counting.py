@@ -1,9 +1,16 @@
 """The files `n_frames`, which the 3D-ResNets family reads, from what is really there."""
 
+import dataclasses
+import functools
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from common import layouts
 from common.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout
+from common.prepare import workers
+from common.prepare.progress import Progress
+from common.prepare.task import Item
 
 # Those where x and y lie apart are counted folder by folder, as frames.
 _LAYOUTS: dict[str, ImageLayout] = {
@@ -14,6 +21,21 @@ _LAYOUTS: dict[str, ImageLayout] = {
         if isinstance(kind, ImageLayout) and len(kind.targets("clip")) == 1
     },
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """What became of one folder.
+
+    Attributes:
+        count: Frames, or flows.
+        written: Whether `n_frames` was, or would be, written.
+        error: Why it could not be counted; empty where it could.
+    """
+
+    count: int = 0
+    written: bool = False
+    error: str = ""
 
 
 def count(root: Path, name: str) -> int:
@@ -44,3 +66,32 @@ def recount(root: Path, name: str, dry_run: bool = False) -> tuple[int, bool]:
     if not dry_run:
         layouts.write_n_frames(root / name, found)
     return found, True
+
+
+def recount_all(items: Sequence[Item], processes: int, dry_run: bool = False) -> list[Counted]:
+    """Recounts the folders of all items, with a bar; what became of each, in their order.
+
+    Args:
+        items: Folders of frames, each once.
+        processes: So many count; 0 does it in this one.
+        dry_run: Write nothing.
+    """
+    counted: dict[Item, Counted] = {}
+    bar = Progress("count_frames", len(items))
+    one = functools.partial(_recounted, dry_run=dry_run)
+    with closing(workers.each(one, items, processes, threads=1)) as results:
+        for item, result in results:
+            if isinstance(result, workers.Died):
+                result = Counted(error=f"{item.source}: {result.reason}")
+            counted[item] = result
+            bar.add(failed=bool(result.error))
+    bar.close()
+    return [counted[item] for item in items]
+
+
+def _recounted(item: Item, dry_run: bool) -> Counted:
+    folder = item.source.absolute()
+    try:
+        return Counted(*recount(folder.parent, folder.name, dry_run))
+    except (ValueError, OSError) as error:
+        return Counted(error=str(error))

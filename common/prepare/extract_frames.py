@@ -20,7 +20,7 @@ running.declare(*running.RUN, *running.PICTURES, running.LAYOUT)
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
-    items = running.found()
+    items = running.found(FrameTask.command)
     pictures = running.pictures(items, AS_STORED)
     task = FrameTask(pictures, running.LAYOUT.value or "image")
     return running.run(task, items)

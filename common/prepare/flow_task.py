@@ -55,7 +55,7 @@ class FlowTask:
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
         stamp = dataclasses.replace(
             self._stamp(),
-            fps=self.pictures.rate(item.source),
+            fps=self.pictures.rate(item),
             short_side=self.pictures.side(item.source),
             square_pixels=self.pictures.square(item.source),
         )

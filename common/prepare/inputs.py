@@ -1,17 +1,16 @@
 """What to prepare: items from a video, a folder, a list, or the records of a data set."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from common import image_folders
+from common import image_folders, video_files
 from common.annotations import Record
+from common.errors import listing
+from common.flow import stamp
+from common.prepare import markers
 from common.prepare.task import Item
 
-VIDEO_SUFFIXES = (
-    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-    ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-)  # fmt: skip
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
@@ -19,20 +18,26 @@ def items(
     path: str | os.PathLike[str],
     annotations: Iterable[Record] | None = None,
     limit: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    command: str = "",
 ) -> tuple[Item, ...]:
     """Finds what to prepare.
 
     Args:
         path: A video; a folder, searched with all in it for files that end as videos do and for
-            folders of frames, by name; a `.txt` list, a path a line, relative to the list's folder,
-            "#" before a comment; or, with `annotations`, the folder of the data set. Links are
-            followed. Names that begin with a dot are passed over.
+            folders of frames (not of stamped flow), by name; a `.txt` list, a path a line,
+            relative to the list's folder, "#" before a comment; or, with `annotations`, the folder
+            of the data set. Links are followed. Names that begin with a dot are passed over.
         annotations: The clips of a data set, in their order. A file that is not there is an item
             too, which fails when its turn comes: what is missing is counted.
         limit: Takes so many, from the beginning.
+        output: Where results go. In a folder that is searched it is passed over; where it is that
+            folder itself, the folders of frames that `command` made there are.
+        command: Which command is to run, as it stands in its markers.
 
     Raises:
-        FileNotFoundError: There is no such file or folder, or neither videos nor frames in it.
+        FileNotFoundError: There is no such file or folder, or neither videos nor frames in it, or
+            nothing of what the annotations name.
         NotADirectoryError: With annotations, it is a file.
         ValueError: A limit below 1, or annotations without a clip.
     """
@@ -42,14 +47,14 @@ def items(
             raise NotADirectoryError(f"{path}: expected the folder of the data set, got a file.")
         found = items_of(annotations, path)
     elif path.is_dir():
-        found = _in_folder(path)
+        found = _in_folder(path, output, command)
     elif path.suffix.lower() == ".txt":
         found = _listed(path)
     else:
         found = (Item(_name(Path(path.name)), path),)
     if not found:
-        suffixes = (*VIDEO_SUFFIXES, "or folders of frames such as image_00001.jpg")
-        raise _nothing("videos", path, suffixes)
+        frames = "or folders of frames such as image_00001.jpg, but flow and what is in the output"
+        raise _nothing("videos", path, (*video_files.SUFFIXES, frames))
     return found[:limit]
 
 
@@ -57,11 +62,18 @@ def items_of(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
     """The items of a data set's clips, whose files, or extracted frames, are under `root`.
 
     Raises:
+        FileNotFoundError: Not one of the clips is there.
         ValueError: There is no clip.
     """
     found = tuple(_item(record, root) for record in annotations)
     if not found:
         raise ValueError(f"the annotations have no clip to look for under {root}.")
+    if not any(os.path.exists(item.source) for item in found):
+        paths = listing((item.source.relative_to(root).as_posix() for item in found), 3)
+        raise FileNotFoundError(
+            f"{root} has none of the {len(found):,} clips of the annotations, looked for {paths}. "
+            "Name the folder that these, or folders of frames named as the clips, are in."
+        )
     return found
 
 
@@ -76,7 +88,9 @@ def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tup
     root = _existing(root, limit)
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: expected a folder of frames, got a file.")
-    images = (each for each in _files(root) if each.suffix.lower() in IMAGE_SUFFIXES)
+    images = (
+        each for each in video_files.files_under(root) if each.suffix.lower() in IMAGE_SUFFIXES
+    )
     folders = dict.fromkeys(each.parent for each in images)
     if not folders:
         raise _nothing("images", root, IMAGE_SUFFIXES)
@@ -85,22 +99,31 @@ def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tup
 
 def _item(record: Record, root: Path) -> Item:
     source, frames = root / record.path, root / record.name
+    # The rate of a video is not that of frames that somebody extracted of it.
+    fps = None if video_files.is_video(record.path) else record.fps or None
     if not os.path.exists(source) and os.path.isdir(frames):
-        return Item(record.name, frames)  # of the clip alone: its span is all there is
-    return Item(record.name, source, record.start, record.end)
+        return Item(record.name, frames, fps=fps)  # of the clip alone: its span is all there is
+    return Item(record.name, source, record.start, record.end, fps)
 
 
-def _in_folder(root: Path) -> tuple[Item, ...]:
+def _in_folder(root: Path, output: str | os.PathLike[str] | None, command: str) -> tuple[Item, ...]:
     """The videos, and the folders of frames. Images beside videos are pictures of them."""
+    same = output is not None and os.path.realpath(output) == os.path.realpath(root)
     videos: list[Path] = []
     folders: dict[Path, None] = {}
-    for path in _files(root):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+    others: set[Path] = set()
+    for path in video_files.files_under(root, None if same else output):
+        if video_files.is_video(path):
             videos.append(path)
+            others.add(path.parent)
+        elif path.name == stamp.FILE_NAME:
+            others.add(path.parent)
         elif image_folders.is_frame(path.name):
             folders[path.parent] = None
-    for path in videos:
-        folders.pop(path.parent, None)
+    if same:
+        others |= {each for each in folders if markers.read(each).get("command") == command}
+    for path in others:
+        folders.pop(path, None)
     return _by_name(
         (
             *(Item(_name(path.relative_to(root)), path) for path in videos),
@@ -118,41 +141,29 @@ def _folder_name(path: Path, root: Path) -> str:
 
 
 def _listed(path: Path) -> tuple[Item, ...]:
-    """The items of a list; a path that leads out of the list's folder is named by its last part."""
+    """The items of a list; paths that lead out of its folder are named from their common parent."""
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     lines = [line.strip() for line in text.split("\n")]
     paths = [Path(line) for line in lines if line and not line.startswith("#")]
+    outside = {
+        each: Path(os.path.abspath(path.parent / each))
+        for each in paths
+        if each.is_absolute() or ".." in each.parts
+    }
+    common = os.path.commonpath([each.parent for each in outside.values()]) if outside else ""
     return tuple(
         Item(
-            _name(Path(each.name) if each.is_absolute() or ".." in each.parts else each),
+            _name(outside[each].relative_to(common) if each in outside else each),
             path.parent / each,
         )
         for each in paths
     )
 
 
-def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """The files in a folder and below; a link to a folder it is in leads nowhere new."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        path = folder / entry.name
-        if entry.name.startswith("."):
-            continue
-        # Only of a link a file system has to be asked what it is, and it may lead to itself.
-        if path.is_dir() if entry.is_symlink() else entry.is_dir():
-            yield from _files(path, (*above, real))
-        else:
-            yield path
-
-
 def _name(path: Path) -> str:
     """A name of a relative path: without the suffix of a video; other dots belong to the name."""
     text = path.as_posix()
-    return text[: -len(path.suffix)] if path.suffix.lower() in VIDEO_SUFFIXES else text
+    return text[: -len(path.suffix)] if video_files.is_video(path) else text
 
 
 def _existing(path: str | os.PathLike[str], limit: int | None) -> Path:

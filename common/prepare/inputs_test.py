@@ -1,5 +1,6 @@
 """What is found in files, folders, lists and records, and under which name."""
 
+import json
 import os
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_a_list(tree):
     assert inputs.items(tree / "up.txt") == (Item("x", tree / "../x.mp4"),)
 
 
+def test_absolute_paths_of_a_list_keep_their_classes(tmp_path):
+    paths = [tmp_path / name for name in ("data/x/1.mp4", "data/y/1.mp4", "data/y/z/2.avi")]
+    (tmp_path / "lists").mkdir()
+    listed = tmp_path / "lists/list.txt"
+    listed.write_text("\n".join([*map(str, paths), "../data/x/3.mp4", "4.mp4"]))
+    assert [item.name for item in inputs.items(listed)] == ["x/1", "y/1", "y/z/2", "x/3", "4"]
+    listed.write_text("\n".join(map(str, paths[1:])))
+    assert [item.name for item in inputs.items(listed)] == ["1", "z/2"]
+
+
 def test_a_list_may_have_a_line_separator_in_a_name(tmp_path):
     (tmp_path / "list.txt").write_text("a\u2028b.mp4\n")
     assert [item.name for item in inputs.items(tmp_path / "list.txt")] == ["a\u2028b"]
@@ -95,6 +106,31 @@ def test_prepared_frames_stand_in_for_a_video(tree):
         inputs.items(tree / "b/two.AVI", records)
 
 
+def test_the_rate_of_frames_is_that_of_the_annotation(tree):
+    records = [
+        Record("1", "b/c", "training", fps=12.0),
+        Record("clip 1", "gone/clip 1", "training", fps=12.0),
+        Record("clip 2", "gone.mp4", "training", fps=30.0),
+        Record("b", "b/two.AVI", "training", fps=30.0),
+        Record("5", "b", "training", fps=0.0),
+    ]
+    for name in ("clip 1", "clip 2"):
+        (tree / name).mkdir()
+    # Frames of a video may have been extracted at any rate, and a video has its own.
+    assert [item.fps for item in inputs.items(tree, records)] == [12, 12, None, None, None]
+
+
+def test_a_folder_with_nothing_of_the_data_set_is_wrong(tree):
+    records = [Record(f"x/{k}", f"x/{k}.mp4", "training") for k in range(9)]
+    with pytest.raises(
+        FileNotFoundError, match=r"videos has none of the 9 clips .*looked for x/0\.mp4, .* 6 more"
+    ):
+        inputs.items(tree, records, limit=1)
+    (tree / "x").mkdir()
+    (tree / "x/8.mp4").touch()
+    assert [item.name for item in inputs.items(tree, records, limit=1)] == ["x/0"]
+
+
 def test_a_folder_of_videos_and_of_frames(tree):
     for name in (
         "b/c/thumb_1.jpg",  # beside a video
@@ -113,6 +149,54 @@ def test_a_folder_of_videos_and_of_frames(tree):
     assert [item.name for item in found] == names
     assert [item.source for item in found[3:]] == [tree / "x/clip", tree / "x/clip.old"]
     assert inputs.items(tree / "x/clip") == (Item("clip", tree / "x/clip"),)
+
+
+def _frames(folder, count=2, command=""):
+    folder.mkdir(parents=True)
+    for k in range(1, count + 1):
+        (folder / f"image_{k:05d}.jpg").touch()
+    if command:
+        (folder / ".done").write_text(json.dumps({"command": command}))
+
+
+def test_the_output_in_the_input_is_passed_over(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.mp4").touch()
+    _frames(tmp_path / "in/c0")
+    before = inputs.items(tmp_path / "in")
+    output = tmp_path / "in/out/frames"
+    _frames(output / "a")
+    _frames(output / "c0")
+    (tmp_path / "link").symlink_to(output)
+    for each in (output, tmp_path / "link", f"{output}/../frames/"):
+        assert inputs.items(tmp_path / "in", output=each) == before
+    assert len(inputs.items(tmp_path / "in", output=tmp_path / "elsewhere")) == 4
+    assert len(inputs.items(output, output=tmp_path / "in")) == 2  # what is above is not met
+
+
+def test_results_in_an_input_that_is_the_output_are_no_sources(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    _frames(tmp_path / "a", command="extract_frames")
+    _frames(tmp_path / "c0", command="other")
+    _frames(tmp_path / "c1")
+
+    def names(output, command):
+        return [item.name for item in inputs.items(tmp_path, output=output, command=command)]
+
+    assert names(tmp_path, "extract_frames") == ["a", "c0", "c1"]
+    assert inputs.items(tmp_path, output=tmp_path, command="extract_frames")[0].source.is_file()
+    # Frames that were extracted are sources for everything else.
+    assert names(tmp_path, "extract_flow") == ["a", "a", "c0", "c1"]
+    assert names(tmp_path / "c0", "extract_frames") == ["a", "a", "c1"]
+
+
+def test_stamped_flow_is_no_folder_of_frames(tmp_path):
+    for name in ("frames/a", "u/a", "v/a"):
+        _frames(tmp_path / name)
+    for name in ("u/a", "v/a"):
+        (tmp_path / name / "flow.json").write_text("{}")
+    assert inputs.items(tmp_path) == (Item("frames/a", tmp_path / "frames/a"),)
+    assert len(inputs.frame_folders(tmp_path)) == 3  # they are counted as others are
 
 
 def test_folders_of_frames(tmp_path):

@@ -9,7 +9,8 @@ r"""Makes one annotation file from a data set's own: classes, and a record for e
 
 --input is the folder with the data set's annotation files. --videos looks for each clip and notes
 where it really is; --frames counts the images of each clip in the folder CLASS/NAME. Clips that
-are missing there stay in the file and are listed.
+are missing there stay in the file and are listed. A file that is there and would be the same again
+is left as it is. --workers is taken, as by all commands, and plays no part here: it is one process.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from absl import app, flags
 
 from common import annotation_files, command, datasets
-from common.flags import DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE
+from common.flags import DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
 from common.prepare import annotating
 
 DATASET = flags.DEFINE_enum("dataset", None, list(datasets.NAMES), "Which data set it is.")
@@ -45,7 +46,7 @@ LABELS = flags.DEFINE_string(
 )
 VIDEOS = flags.DEFINE_string("videos", None, "Folder in which to look for the videos.")
 FRAMES = flags.DEFINE_string("frames", None, "Folder in which to count the frames of each clip.")
-for _flag in (INPUT, OUTPUT, OVERWRITE, LIMIT, DRY_RUN):
+for _flag in (INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN):
     flags.declare_key_flag(_flag.name)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from common.errors import listing
 from common.prepare import claims, markers
 from common.prepare.task import Item, Task
 
@@ -68,7 +70,7 @@ def make(item: Item, *, task: Task, output: Path, overwrite: bool) -> Outcome:
         ImportError: The task needs something that is not installed.
     """
     first = foresee(item, task=task, output=output, overwrite=overwrite)
-    if first.state in ("skipped", "failed"):
+    if first.state == "skipped":
         return first
     name = key(task.command, item.name)
     held = claims.claim(output / CLAIMS, name)
@@ -91,6 +93,15 @@ def make(item: Item, *, task: Task, output: Path, overwrite: bool) -> Outcome:
     return dataclasses.replace(outcome, counts=counts)
 
 
+def is_free(item: Item, task: Task, output: Path) -> bool:
+    """Whether nobody is at an item at this moment."""
+    held = claims.claim(output / CLAIMS, key(task.command, item.name))
+    if held is None:
+        return False
+    with held:
+        return True
+
+
 def failure(item: Item, error: Exception) -> Outcome:
     """The outcome of an item that raised `error`; a bug is named with its place."""
     reason, kind = str(error), type(error).__name__
@@ -102,15 +113,38 @@ def failure(item: Item, error: Exception) -> Outcome:
     return Outcome(item.name, "failed", error=kind, reason=reason)
 
 
+@contextlib.contextmanager
+def together(task: Task, output: Path) -> Iterator[None]:
+    """Keeps runs with other parameters out, which would make anew what this one has made.
+
+    Raises:
+        ValueError: One is at work; the text says in what it differs.
+    """
+    ours = json.dumps(dict(task.parameters()), sort_keys=True)
+    try:
+        with claims.shared(output / CLAIMS, f"run-{task.command}", ours):
+            yield
+    except claims.TakenError as taken:
+        how = markers.differences(json.loads(ours), json.loads(taken.text))
+        raise ValueError(
+            f"{output}: another {task.command} is at work on it, with other parameters: this one "
+            f"has {'; '.join(how)}. Wait for its end, give both the same, or choose another "
+            "--output."
+        ) from None
+
+
 def sweep(output: Path) -> None:
     """Removes what killed processes left; what is claimed stays."""
+    names = set()
     for folder in (WORK, CLAIMS):
         with contextlib.suppress(FileNotFoundError):
-            for name in {entry.partition("-")[0] for entry in os.listdir(output / folder)}:
-                held = claims.claim(output / CLAIMS, name)
-                if held is not None:
-                    with held:
-                        _discard(output, name)
+            entries = os.listdir(output / folder)
+            names |= {each if folder == CLAIMS else each.partition("-")[0] for each in entries}
+    for name in names:
+        held = claims.claim(output / CLAIMS, name)
+        if held is not None:
+            with held:
+                _discard(output, name)
     for folder in (WORK, CLAIMS):
         with contextlib.suppress(OSError):  # missing, or not empty: others are at work
             (output / folder).rmdir()
@@ -119,6 +153,8 @@ def sweep(output: Path) -> None:
 def _foresee(item: Item, task: Task, output: Path, overwrite: bool) -> Outcome:
     marker = markers.wanted(task, item)
     targets = [output / target for target in task.targets(item)]
+    for target in targets:
+        _check_parents(target, task, output)
     found = [markers.find(target, marker) for target in targets]
     if all(each == "same" for each in found):
         return Outcome(item.name, "skipped", markers.read(targets[0]).get("counts", {}))
@@ -188,9 +224,22 @@ def _discard(output: Path, name: str) -> None:
                 shutil.rmtree(output / WORK / entry, ignore_errors=True)
 
 
+def _check_parents(target: Path, task: Task, output: Path) -> None:
+    """Refuses to put something into what is done: whoever makes that again would delete it."""
+    for parent in target.parents[: len(target.relative_to(output).parts)]:
+        if maker := markers.read(parent).get("command"):
+            raise FileExistsError(
+                f"{target} would be inside {parent}, which {maker} has made, and "
+                f"be lost when that is made again. Choose another --output for {task.command}."
+            )
+
+
 def _foreign(target: Path, task: Task) -> FileExistsError:
     maker = markers.read(target).get("command")
-    by = f"was made by {maker}" if maker not in (None, task.command) else "has no marker of it"
+    by = f"was made by {maker}" if maker else "has no marker of it"
+    if maker == task.command:
+        added = listing(markers.added(target)) if target.is_dir() else ""
+        by = f"holds more than it made: {added}" if added else "has another size"
     return FileExistsError(
         f"{target} exists and was not made by {task.command}, or was changed since ({by}); it "
         "stays as it is. --overwrite replaces it."

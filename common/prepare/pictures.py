@@ -26,7 +26,8 @@ class Pictures:
     Attributes:
         fps: Frames a second of a video, by timestamps; None takes every frame there is.
         folder_fps: The same of a folder of images, whose own rate has to be known for it.
-        source_fps: Images a second of a folder; None is what `extract_frames` noted there.
+        source_fps: Images a second of a folder; None is what `extract_frames` noted there, or else
+            what the annotation says.
         short_side: Pixels that the shorter side is resized to; None keeps the size.
         square_pixels: Stretch the width where pixels are not square, as players do; else pixels
             are kept as they are stored, as OpenCV does.
@@ -69,7 +70,7 @@ class Pictures:
             item.start or 0,
             item.end,
             max_frames,
-            source_fps=self._source_fps(item.source) if folder else None,
+            source_fps=self._source_fps(item) if folder else None,
             strict=True,
             threads=threads(),
             square_pixels=self.square_pixels,
@@ -78,11 +79,11 @@ class Pictures:
                 before, picture = frame, self._sized(frame)
             yield picture
 
-    def rate(self, source: Path) -> float | None:
+    def rate(self, item: Item) -> float | None:
         """Frames a second that come out; None is the source's own rate, whatever it is."""
-        if not source.is_dir():
+        if not item.source.is_dir():
             return self.fps
-        return self.folder_fps or self._source_fps(source)
+        return self.folder_fps or self._source_fps(item)
 
     def side(self, source: Path) -> int | None:
         """Shorter side of what comes out, pixels; None is the size of the source."""
@@ -98,8 +99,8 @@ class Pictures:
             return noted
         return self.square_pixels
 
-    def _source_fps(self, folder: Path) -> float | None:
-        return self.source_fps or _noted(folder).get("fps")
+    def _source_fps(self, item: Item) -> float | None:
+        return self.source_fps or _noted(item.source).get("fps") or item.fps
 
     def _sized(self, frame: Picture) -> Picture:
         if self.short_side is None:

@@ -7,40 +7,70 @@ _PAUSE = 60.0  # seconds between two lines in a log
 
 
 class Progress:
-    """Counts items on stderr, with their rate and the time that is left."""
+    """Counts items on stderr, with their rate and the time that is left.
+
+    The rate is that of items that were worked on. Those that were done before take no time, and
+    say nothing about the others: while there are only such, the clock stands still.
+    """
 
     def __init__(self, command: str, total: int):
         from tqdm import tqdm
 
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total, desc=command, unit="item", dynamic_ncols=True, disable=not self._terminal
-        )
+            total=total, desc=command, unit="item", dynamic_ncols=True, smoothing=0,
+            disable=not self._terminal,
+        )  # fmt: skip
         self._command = command
         self._total = total
         self._count = 0
+        self._skipped = 0
         self._failed = 0
+        self._waiting = 0
         self._start = self._said = time.monotonic()
 
-    def add(self, failed: bool) -> None:
-        """Counts an item that has been dealt with."""
+    def add(self, failed: bool, skipped: bool = False) -> None:
+        """Counts an item that has been dealt with; `skipped` is one that was done before."""
+        if skipped and self._count == self._skipped:
+            self._start = time.monotonic()
+            self._bar.start_t = time.time()
         self._count += 1
+        self._skipped += skipped
         self._failed += failed
-        if failed:
-            self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
+        self._bar.initial = self._skipped
+        self._note()
         self._bar.update()
-        if not self._terminal and time.monotonic() - self._said >= _PAUSE:
-            self._said = time.monotonic()
-            print(self._line(self._said - self._start), file=sys.stderr, flush=True)
+        self._say()
+
+    def wait(self, count: int) -> None:
+        """Says that others are at these last items."""
+        self._waiting = count
+        self._note()
+        self._bar.refresh()
+        self._say()
 
     def close(self) -> None:
         self._bar.close()
 
+    def _note(self) -> None:
+        notes = [f"{self._failed} failed"] if self._failed else []
+        if self._waiting:
+            notes.append(f"waiting for {self._waiting} in the hands of another process")
+        self._bar.set_postfix_str(", ".join(notes), refresh=False)
+
+    def _say(self) -> None:
+        if not self._terminal and time.monotonic() - self._said >= _PAUSE:
+            self._said = time.monotonic()
+            print(self._line(self._said - self._start), file=sys.stderr, flush=True)
+
     def _line(self, seconds: float) -> str:
         from tqdm import tqdm
 
-        left = tqdm.format_interval(seconds / self._count * (self._total - self._count))
-        return (
-            f"{self._command}: {self._count} of {self._total} items, {self._failed} failed, "
-            f"{self._count / seconds:.2g} a second, {left} left"
-        )
+        line = f"{self._command}: {self._count} of {self._total} items, {self._failed} failed"
+        if self._waiting:
+            return f"{line}, waiting for {self._waiting} in the hands of another process"
+        worked = self._count - self._skipped
+        if not (worked and seconds):
+            return line
+        left = tqdm.format_interval(seconds / worked * (self._total - self._count))
+        return f"{line}, {worked / seconds:.2g} a second, {left} left"

@@ -40,11 +40,53 @@ def test_a_short_run_says_nothing_to_a_log(clock, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_was_done_before_says_nothing_of_the_time_that_is_left(clock, capsys):
+    """900 are skipped in a moment; of the others, 20 take a minute, and 80 are left."""
+    shown = progress.Progress("extract_frames", 1000)
+    for _ in range(900):
+        clock[0] += 0.01
+        shown.add(failed=False, skipped=True)
+    for _ in range(20):
+        clock[0] += 3
+        shown.add(failed=False)
+    err = capsys.readouterr().err
+    assert err.startswith("extract_frames: 917 of 1000 items, 0 failed, 0.33 a second, 04:09 left")
+
+
+def test_a_bar_counts_what_was_worked_on(monkeypatch):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    shown = progress.Progress("extract_frames", 1000)
+    for k in range(920):
+        shown.add(failed=False, skipped=k < 900)
+    assert (shown._bar.n, shown._bar.initial) == (920, 900)
+    state = shown._bar.format_dict
+    assert state["rate"] is None  # then it is (n - initial) / elapsed
+    shown.close()
+
+
+def test_a_wait_for_others_is_said(clock, capsys):
+    shown = progress.Progress("extract_frames", 10)
+    for _ in range(8):
+        shown.add(failed=False)
+    shown.wait(2)
+    assert capsys.readouterr().err == ""
+    clock[0] += 60
+    shown.wait(2)
+    said = (
+        "extract_frames: 8 of 10 items, 0 failed, waiting for 2 in the hands of another process\n"
+    )
+    assert capsys.readouterr().err == said
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     shown = progress.Progress("extract_frames", 2)
     shown.add(failed=True)
+    shown.wait(1)
+    assert "1 failed, waiting for 1 in the hands of another process" in terminal.getvalue()
+    shown.wait(0)
     shown.add(failed=False)
     shown.close()
     assert "extract_frames: 100%" in terminal.getvalue()

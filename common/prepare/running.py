@@ -81,8 +81,11 @@ def annotations() -> Annotations | None:
     return annotation_files.read(ANNOTATIONS.value) if ANNOTATIONS.value else None
 
 
-def found() -> tuple[Item, ...]:
+def found(command: str = "") -> tuple[Item, ...]:
     """The items that --input and --annotations name.
+
+    Args:
+        command: Which command is to run, where its results are folders of frames.
 
     Raises:
         app.UsageError: --input or --output is missing.
@@ -93,7 +96,8 @@ def found() -> tuple[Item, ...]:
     if not OUTPUT.value:
         raise app.UsageError("--output is missing: the folder to write to.")
     known = annotations()
-    return inputs.items(INPUT.value, known.records if known else None, LIMIT.value)
+    records = known.records if known else None
+    return inputs.items(INPUT.value, records, LIMIT.value, OUTPUT.value, command)
 
 
 def pictures(items: Sequence[Item], usual: Pictures) -> Pictures:

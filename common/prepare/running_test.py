@@ -30,7 +30,7 @@ SOURCES = ("source_fps", "square_pixels")
 FLOW = ("flow_engine", "tvl1")
 FLAGS = {
     "check": (*RUN, "min_frames"),
-    "count_frames": ("allow_failures", "dry_run", "input", "limit"),
+    "count_frames": tuple(flag for flag in RUN if flag not in ("annotations", "engine")),
     "extract_frames": (*RUN, *SOURCES, "fps", "short_side", "layout"),
     "extract_flow": (*RUN, *SOURCES, *FLOW, "fps", "short_side", "layout", "last", "bound"),
     "to_numpy": (*RUN, *SOURCES, *FLOW, "stream", "max_frames"),
@@ -108,7 +108,7 @@ def test_help_lists_the_flags_of_the_command_and_no_others(command):
         ("preview", ["--short_side=100"], "--short_side is no flag of this command"),
         ("check", ["--flow_engine=numba"], "--?flow_engine"),
         ("check", ["--min_frames=0"], "flag --min_frames=0"),
-        ("count_frames", ["--output={tmp}/new"], "--output is no flag of this command"),
+        ("count_frames", ["--output={tmp}/new"], "--output is another folder than --input"),
     ],
 )
 def test_wrong_flags_end_with_one_line_and_nothing_written(videos, tmp_path, command, wrong, text):
@@ -214,10 +214,9 @@ def test_check(videos, tmp_path):
         assert content["unlisted"] == ["walk/b", "walk/empty"]
         assert content["coverage"] == {"run": {"expected": 2, "good": 1}}
         assert done.stdout == (tmp_path / "report.txt").read_text()
-        done = _run("check", *arguments)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "report.json exists already and stays as it is" in done.stderr
-        done = _run("check", *arguments, "--overwrite", "--allow_failures=1", "--workers=0")
+        done = _run("check", *arguments, "--dry_run")
+        assert done.stdout == "check: 3 videos to look at\n"
+        done = _run("check", *arguments, "--allow_failures=1", "--workers=0")
         assert done.returncode == 0
         content = json.loads((tmp_path / "report.json").read_text())
         assert (content["videos"], content["problems"]) == (3, {"empty": 1})
@@ -241,6 +240,10 @@ def test_count_frames(tmp_path):
     assert "image_00002.jpg is missing" in done.stderr
     assert (tmp_path / "a/good/n_frames").read_text() == "3"
     assert not (tmp_path / "gap/n_frames").exists()
+    (tmp_path / "a/good/n_frames").write_text("7")
+    also = (f"--output={tmp_path / 'a/..'}", "--workers=2", "--overwrite")
+    done = _run("count_frames", f"--input={tmp_path}", *also)
+    assert (done.returncode, done.stdout) == (1, f"{summary} written, 1 failed\n")
     (tmp_path / "a/good/n_frames").unlink()
     assert _run("count_frames", "--input=.", cwd=tmp_path / "a/good").returncode == 0
     assert (tmp_path / "a/good/n_frames").read_text() == "3"

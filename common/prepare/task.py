@@ -16,12 +16,14 @@ class Item:
         source: A video file, or a folder.
         start: Where the clip begins in the source, seconds; None is its beginning.
         end: Where it ends, seconds; None is the end of the source.
+        fps: Images a second of a source that is a folder, where its annotation says so.
     """
 
     name: str
     source: Path
     start: float | None = None
     end: float | None = None
+    fps: float | None = None
 
 
 class Task(Protocol):

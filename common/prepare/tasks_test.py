@@ -109,23 +109,43 @@ def test_a_folder_of_frames_is_a_source(extracted):
 
 
 def test_the_rate_and_the_size_that_come_out(fast, extracted, tmp_path):
-    source = fast[0].source
-    assert Pictures().rate(source) is None
-    assert Pictures(fps=12).rate(source) == 12
+    source, made = fast[0].source, Item("fast", extracted)
+    assert Pictures().rate(fast[0]) is None
+    assert Pictures(fps=12).rate(fast[0]) == 12
     assert Pictures(short_side=9).side(source) == 9
     assert Pictures().side(source) is None
-    assert Pictures(fps=12).rate(extracted) == 25
-    assert Pictures(fps=12, folder_fps=6).rate(extracted) == 6
-    assert Pictures(source_fps=30).rate(extracted) == 30
+    assert Pictures(fps=12).rate(made) == 25
+    assert Pictures(fps=12, folder_fps=6).rate(made) == 6
+    assert Pictures(source_fps=30).rate(made) == 30
     assert Pictures().side(extracted) == 40
     assert Pictures(short_side=20).side(extracted) == 20
     others = tmp_path / "others"
     storing.write_rgb(others, "others", fast[1])
-    assert Pictures(fps=12).rate(others) is Pictures().side(others) is None
+    item = Item("others", others)
+    assert Pictures(fps=12).rate(item) is Pictures().side(others) is None
     (others / ".done").write_text('{"command": "other", "parameters": {"pictures": {"fps": 3}}}')
-    assert Pictures(fps=12).rate(others) is None
+    assert Pictures(fps=12).rate(item) is None
     with pytest.raises(ValueError, match=r"others: a folder of images has no times.*source_fps"):
-        list(Pictures(folder_fps=12).of(Item("others", others)))
+        list(Pictures(folder_fps=12).of(item))
+
+
+def test_the_rate_that_the_annotation_says(fast, extracted, tmp_path):
+    storing.write_rgb(tmp_path / "a", "a", fast[1])
+    item = Item("a", tmp_path / "a", fps=12)
+    assert Pictures().rate(item) == 12
+    assert Pictures(source_fps=30).rate(item) == 30
+    assert Pictures().rate(Item("b", extracted, fps=12)) == 25  # what is noted goes before
+    assert Pictures().rate(dataclasses.replace(fast[0], fps=12)) is None  # a video has its own
+    every = list(Pictures().of(item))
+    half = list(Pictures(folder_fps=6).of(item))
+    np.testing.assert_array_equal(half, every[::2])
+    assert _run(ArrayTask(streams=("rgb",)), item, tmp_path / "out") == {"frames": 42}  # 20 of 12
+    report = work.run(ArrayTask(streams=("rgb",)), [item], work.Settings(tmp_path / "out", 0))
+    assert report.skipped == ("a",)
+    faster = dataclasses.replace(item, fps=25)
+    assert _run(ArrayTask(streams=("rgb",)), faster, tmp_path / "out") == {"frames": 20}
+    _run(FlowTask(), item, tmp_path / "flow")
+    assert stamp.read(tmp_path / "flow/a").fps == 12
 
 
 def test_a_video_that_is_cut_short_is_an_error(tmp_path):
@@ -191,8 +211,8 @@ def test_flow(fast, tmp_path):
     assert (clip.layout.name, len(clip)) == ("image_xy", 10)
     assert layouts.read_n_frames(tmp_path / item.name) == 10
     assert clip.stamp == stamp.FlowStamp(
-        engine="numba", parameters=dataclasses.asdict(task.params), fps=25, square_pixels=True, short_side=48,
-        first_index=1, quality=95,
+        engine="numba", parameters=dataclasses.asdict(task.params), fps=25, short_side=48,
+        square_pixels=True, first_index=1, quality=95,
     )  # fmt: skip
     flow = clip.read(range(10)) * encoding.BOUND
     assert np.median(flow[..., 0]) == pytest.approx(2 * STEP, abs=0.2)

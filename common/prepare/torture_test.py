@@ -174,7 +174,10 @@ def test_pictures(videos, tmp_path):
 def test_check(videos, tmp_path):
     run = _run("check", videos, tmp_path, "--min_frames=2")
     assert (run.returncode, run.stderr) == (1, "")
-    assert _files(tmp_path) == {"report.json", "report.txt"}
+    whole = {*GOOD, "gap"}
+    measured = {f"findings/{name}.json" for name in whole}
+    marked = {f"{path.parent}/.{path.name}.done" for path in map(Path, measured)}
+    assert _files(tmp_path) == {"report.json", "report.txt", "failed.jsonl", *measured, *marked}
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["videos"], report["good"]) == (22, 10)  # the gap is no matter without a rate
     problems = {each["name"]: each["problem"] for each in report["findings"] if each["problem"]}
@@ -190,8 +193,15 @@ def test_check(videos, tmp_path):
             assert BAD[name][1] in each["reason"]
         assert each["source"].startswith(f"{videos / name}.")
     assert run.stdout == (tmp_path / "report.txt").read_text()
-    run = _run("check", videos, tmp_path, "--min_frames=2", "--overwrite", "--allow_failures=12")
+
+    # Again: only what was not measured is looked at; the report is made of all.
+    before = {path: (tmp_path / path).stat().st_mtime_ns for path in measured}
+    assert _run("check", videos, tmp_path, "--dry_run").stdout == "check: 11 videos to look at\n"
+    run = _run("check", videos, tmp_path, "--min_frames=1", "--allow_failures=11")
     assert run.returncode == 0
+    assert before == {path: (tmp_path / path).stat().st_mtime_ns for path in measured}
+    again = json.loads((tmp_path / "report.json").read_text())
+    assert (again["videos"], again["good"]) == (22, 11)  # one frame is enough
 
 
 def test_a_list_with_a_missing_file_that_turns_up(videos, tmp_path):

@@ -7,7 +7,8 @@
 An item is done when its targets are there and their markers say that they were made of the same
 source with the same parameters; it is skipped. One with others is made again. What is there
 without a marker is not ours and stays. So a run that was killed is simply started again, several
-may work on one folder, and all of it ends in the same bytes as one run without a break.
+may work on one folder, and all of it ends in the same bytes as one run without a break. Those that
+work at the same time have the same parameters, and each ends when all of its items are done.
 """
 
 import contextlib
@@ -16,8 +17,9 @@ import errno
 import functools
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -34,6 +36,7 @@ ENGINES = {"local": workers.each, "ray": _ray.each}
 
 _RESERVED = (making.CLAIMS, making.WORK, markers.NAME, failures.NAME)
 _SHOWN = 10  # failures in a summary
+_PAUSE = 0.5  # seconds between two looks at what is in the hands of others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +76,8 @@ class Report:
         done: Made now (or to be made, of a dry run), `replaced` among them.
         replaced: Those that took the place of something: made with other parameters, of another
             source, or by somebody else.
-        skipped: Done before.
+        skipped: Done before, or meanwhile by another process.
         failed: Those that could not be made.
-        elsewhere: In the hands of another process.
         counts: Sums of what the task counts, over `done` and `skipped`.
         reasons: Why, for each name in `failed`.
         command: The task's.
@@ -86,7 +88,6 @@ class Report:
     replaced: tuple[str, ...]
     skipped: tuple[str, ...]
     failed: tuple[str, ...]
-    elsewhere: tuple[str, ...]
     counts: Mapping[str, int]
     reasons: Mapping[str, str]
     command: str
@@ -104,8 +105,6 @@ class Report:
         if self.replaced:
             done += f" ({len(self.replaced)} in place of what was there)"
         parts = [done, f"{len(self.skipped)} skipped", f"{len(self.failed)} failed"]
-        if self.elsewhere:
-            parts.append(f"{len(self.elsewhere)} in the hands of another process")
         parts += [f"{count} {name}" for name, count in sorted(self.counts.items())]
         lines = [f"{self.command}: {', '.join(parts)}"]
         for name in self.failed[:_SHOWN]:
@@ -121,8 +120,8 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     """Makes what is not done of the items, and says what became of each.
 
     Raises:
-        ValueError: Items or targets that collide, settings that make no sense, or a failed.jsonl
-            that cannot be read.
+        ValueError: Items or targets that collide, settings that make no sense, a failed.jsonl
+            that cannot be read, or a run with other parameters is at work on the output.
         NotADirectoryError, PermissionError: The output cannot be written to.
         OSError: The disk is full, or knows no locks.
         ImportError: The task, or the engine, needs something that is not installed.
@@ -131,31 +130,52 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     settings = dataclasses.replace(settings, output=settings.output.absolute())
     _check_settings(settings)
     _check_items(task, items, settings.output)
-    output, dry = settings.output, settings.dry_run
-    one = functools.partial(
-        making.foresee if dry else making.make,
-        task=task, output=output, overwrite=settings.overwrite,
-    )  # fmt: skip
-    if dry:
-        return _report(task, settings, [one(item) for item in items])
-    output.mkdir(parents=True, exist_ok=True)
+    if settings.dry_run:
+        return _report(task, settings, [_bound(making.foresee, task, settings)(i) for i in items])
+    settings.output.mkdir(parents=True, exist_ok=True)
+    try:
+        with making.together(task, settings.output):
+            outcomes = _run(task, items, settings)
+    finally:
+        making.sweep(settings.output)
+    return _report(task, settings, [outcomes[item.name] for item in items])
+
+
+def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, Outcome]:
+    """The outcomes by name; what others are at is waited for."""
+    output = settings.output
+    foresee, make = (_bound(each, task, settings) for each in (making.foresee, making.make))
     failed = failures.Failures(output, task.command)
     outcomes: dict[str, Outcome] = {}
     progress = Progress(task.command, len(items))
+
+    def note(item: Item, outcome: Outcome) -> None:
+        if outcome.state != "elsewhere":
+            outcomes[item.name] = outcome
+            failed.note(item, outcome)
+            progress.add(outcome.state == "failed", outcome.state == "skipped")
+
     try:
-        # What others are at is asked for once more at the end: it is done, or they died over it.
-        for last in (False, True):
-            left = [item for item in items if item.name not in outcomes]
-            if not left:
-                break
-            results = ENGINES[settings.engine](one, left, settings.workers, settings.threads)
+        todo = list(items)
+        while todo:
+            results = ENGINES[settings.engine](make, todo, settings.workers, settings.threads)
             with contextlib.closing(results):
                 for item, result in results:
-                    outcome = _outcome(item, result)
-                    if outcome.state != "elsewhere" or last:
-                        outcomes[item.name] = outcome
-                        failed.note(item, outcome)
-                        progress.add(outcome.state == "failed")
+                    note(item, _outcome(item, result))
+            todo = []
+            while not todo and (left := [item for item in items if item.name not in outcomes]):
+                progress.wait(len(left))
+                free = [item for item in left if making.is_free(item, task, output)]
+                if not free:
+                    time.sleep(_PAUSE)
+                # Others have done it, mostly. What they have failed or died over is ours.
+                for item in free:
+                    outcome = foresee(item)
+                    if outcome.state == "skipped":
+                        note(item, outcome)
+                    else:
+                        todo.append(item)
+            progress.wait(0)
         failed.flush()
     except OSError as error:
         if error.errno not in making.FULL:
@@ -165,8 +185,15 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
         progress.close()
         with contextlib.suppress(OSError):  # it has failed before, and that error is on its way
             failed.flush()
-        making.sweep(output)
-    return _report(task, settings, [outcomes[item.name] for item in items])
+    return outcomes
+
+
+def _bound(
+    function: Callable[..., Outcome], task: Task, settings: Settings
+) -> Callable[[Item], Outcome]:
+    return functools.partial(
+        function, task=task, output=settings.output, overwrite=settings.overwrite
+    )
 
 
 def _outcome(item: Item, result: Outcome | workers.Died) -> Outcome:
@@ -187,7 +214,6 @@ def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Repo
         replaced=names("replaced"),
         skipped=names("skipped"),
         failed=names("failed"),
-        elsewhere=names("elsewhere"),
         counts=dict(counts),
         reasons={each.name: each.reason for each in outcomes if each.state == "failed"},
         command=task.command,

@@ -1,12 +1,14 @@
 """A run: what is done, skipped, done again, refused, reported; alone and with others."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,7 @@ def test_all_is_made_then_skipped(videos, tmp_path):
     out = tmp_path / "not/there/yet"
     report = run(Folders(), videos, out)
     assert report.done == ("a", "b/x y%d[1]{name}(;&!)", "c/été 日本")
-    assert (report.skipped, report.failed, report.elsewhere, report.status) == ((), (), (), 0)
+    assert (report.skipped, report.failed, report.status) == ((), (), 0)
     assert report.counts == {"files": 9}
     assert report.text() == "make_folders: 3 done, 0 skipped, 0 failed, 9 files"
     made = contents(out)
@@ -90,10 +92,13 @@ def test_a_marker_says_what_was_done(videos, tmp_path):
     run(Folders(seed=4), videos, tmp_path / "out")
     marker = json.loads((tmp_path / "out/a/.done").read_text())
     hash_ = marker.pop("hash")
+    names = marker.pop("names")
+    digest = hashlib.sha256(b"video 1").hexdigest()
     assert marker == {
         "command": "make_folders", "counts": {"files": 3}, "parameters": {"files": 3, "seed": 4},
-        "source": {"name": "a.mp4", "bytes": 7}, "span": [None, None],
+        "source": {"name": "a.mp4", "bytes": 7, "digest": digest}, "span": [None, None],
     }  # fmt: skip
+    assert names == {"image_#####.bin": 3}
     beside = json.loads((tmp_path / "out/.a.sum.done").read_text())
     assert beside == {**marker, "hash": hash_, "bytes": 64}
     assert str(tmp_path) not in "".join(p.read_text() for p in tmp_path.rglob("*.done"))
@@ -109,16 +114,22 @@ def test_a_tree_stays_done_wherever_it_is(videos, tmp_path):
         assert len(report.skipped) == 3
 
 
-@pytest.mark.parametrize("change", ["parameters", "source", "span", "a target gone"])
+@pytest.mark.parametrize(
+    "change", ["parameters", "source", "span", "rate", "a file gone", "a target gone"]
+)
 def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
     out, task, item = tmp_path / "out", Folders(), Item("a", videos / "a.mp4")
     work.run(Folders(), [item], Settings(out, workers=0))
     if change == "parameters":
         task = Folders(files=2, seed=1)
     elif change == "source":
-        (videos / "a.mp4").write_text("another video")
+        (videos / "a.mp4").write_text("Video 1")  # as large as before
     elif change == "span":
         item = Item("a", videos / "a.mp4", 1.0, 2.0)
+    elif change == "rate":
+        item = Item("a", videos / "a.mp4", fps=12.0)
+    elif change == "a file gone":
+        (out / "a/image_00001.bin").unlink()
     else:
         (out / "a.sum").unlink()
     report = work.run(task, [item], Settings(out, workers=0))
@@ -141,8 +152,112 @@ def test_what_is_made_of_a_folder_depends_on_the_folders_marker(videos, tmp_path
     assert wanted() != before
     run(Folders(), videos, frames)
     assert wanted() == before
-    (frames / "a/image_00002.bin").unlink()
+
+
+def test_what_is_made_of_a_folder_depends_on_its_frames_alone(tmp_path):
+    """Not on `n_frames`, which `count_frames` may write between two runs."""
+    for k in range(1, 4):
+        (tmp_path / f"image_{k:05d}.jpg").write_text(f"frame {k}")
+
+    def wanted():
+        return markers.wanted(Folders(), Item("a", tmp_path)).hash
+
+    before = wanted()
+    (tmp_path / "n_frames").write_text("3")
+    (tmp_path / "notes").mkdir()
+    assert wanted() == before
+    (tmp_path / "image_00003.jpg").write_text("frame X")
     assert wanted() != before
+    (tmp_path / "image_00003.jpg").write_text("frame 3")
+    assert wanted() == before
+    (tmp_path / "image_00002.jpg").unlink()
+    assert wanted() != before
+
+
+@pytest.mark.parametrize("at", [0, 2**16 - 1, 2**17 - 1, 200_000 - 2**16, 199_999])
+def test_both_ends_of_a_source_count(tmp_path, at):
+    source = tmp_path / "a.mp4"
+    size = 2**17 if at == 2**17 - 1 else 200_000
+    source.write_bytes(bytes(size))
+    before = markers.wanted(Folders(), Item("a", source)).hash
+    with source.open("r+b") as file:
+        file.seek(at)
+        file.write(b"x")
+    assert markers.wanted(Folders(), Item("a", source)).hash != before
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    assert markers.wanted(Folders(), Item("a", tmp_path / "a.mp4")).content["source"]
+
+
+def test_n_frames_may_be_written_anew(videos, tmp_path, monkeypatch):
+    def make(self, item, temporary):
+        counts = made(self, item, temporary)
+        (temporary[0] / "n_frames").write_text("3")
+        return counts
+
+    made = Folders.make
+    monkeypatch.setattr(Folders, "make", make)
+    run(Folders(), videos, tmp_path / "out")
+    (tmp_path / "out/a/n_frames").write_text("3000")
+    assert len(run(Folders(), videos, tmp_path / "out").skipped) == 3
+
+
+@pytest.mark.parametrize(
+    "added", ["u/frame000001.jpg", "u/.done", "empty/", "notes.txt", "image_00003.bin"]
+)
+@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed):
+    """Whether the folder is whole, or has lost more than was added, or has to be made anew."""
+    out, item = tmp_path / "out", Item("a", videos / "a.mp4")
+    work.run(Folders(), [item], Settings(out, workers=0))
+    for k in range(0 if added.endswith("bin") else lost):
+        (out / f"a/image_{k:05d}.bin").unlink()
+    path = out / "a" / added
+    if added.endswith("/"):
+        path.mkdir()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"command": "extract_flow"}')
+    before = contents(out)
+    report = work.run(Folders(seed=seed), [item], Settings(out, workers=0))
+    assert report.failed == ("a",)
+    kind = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame######.jpg", "empty/": "empty/"}
+    named = kind.get(added, "image_#####.bin" if added.endswith("bin") else added)
+    assert f"(holds more than it made: {named}); it stays as it is" in report.reasons["a"]
+    (out / "failed.jsonl").unlink()
+    assert contents(out) == before
+    report = work.run(Folders(seed=seed), [item], Settings(out, workers=0, overwrite=True))
+    assert report.replaced == ("a",)
+    work.run(Folders(seed=seed), [item], Settings(tmp_path / "fresh", workers=0))
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_hidden_files_are_no_matter(videos, tmp_path):
+    """File managers and network file systems leave some."""
+    run(Folders(), videos, tmp_path / "out")
+    (tmp_path / "out/a/.hidden").mkdir()
+    (tmp_path / "out/a/.hidden/file").touch()
+    assert len(run(Folders(), videos, tmp_path / "out").skipped) == 3
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("whose", ["make_folders", "make_others"])
+def test_nothing_is_put_into_what_is_done(videos, tmp_path, whose, overwrite):
+    """Flow below a folder of frames would be lost with the frames, or keep them from being made."""
+    out, log, task = tmp_path / "out", tmp_path / "log", Folders(log=tmp_path / "log")
+    run(Folders(command=whose), videos, out)
+    before = contents(out)
+    items = [Item("a/u", videos / "a.mp4"), Item("b/v", videos / "a.mp4")]
+    report = work.run(task, items, Settings(out, workers=0, overwrite=overwrite))
+    assert (report.failed, report.done) == (("a/u",), ("b/v",))
+    assert f"a/u would be inside {out / 'a'}, which {whose} has made" in report.reasons["a/u"]
+    assert [line.split()[1] for line in log.read_text().splitlines()] == ["b/v"]
+    assert before.items() <= contents(out).items()
+    report = work.run(Folders(), items, Settings(out / "a", workers=0))
+    assert report.failed == ("a/u", "b/v")
 
 
 @pytest.mark.parametrize("foreign", ["folder", "empty folder", "file", "changed", "other command"])
@@ -393,19 +508,54 @@ def test_names_that_are_no_unicode(tmp_path):
     assert r"caf\udce92: " in report.text()
 
 
-def test_what_others_are_at_is_left_to_them(videos, tmp_path):
-    out = tmp_path / "out"
-    with making.claims.claim(out / making.CLAIMS, making.key("make_folders", "a")):
-        (out / ".work").mkdir()
-        theirs = out / ".work" / f"{making.key('make_folders', 'a')}-00"
-        theirs.mkdir()
-        report = run(Folders(), videos, out)
-        assert (report.elsewhere, len(report.done), report.status) == (("a",), 2, 0)
-        assert "1 in the hands of another process" in report.text()
-        assert theirs.exists()
-    assert run(Folders(), videos, out).done == ("a",)
-    assert not (out / ".work").exists()
-    assert not (out / ".claims").exists()
+class Others:
+    """Another process that is at an item for a while: until this one has waited three times."""
+
+    def __init__(self, monkeypatch, out, command, name, end):
+        self.out, self.pauses, self._end = out, 0, end
+        self._claim = making.claims.claim(out / making.CLAIMS, making.key(command, name))
+        self.theirs = out / ".work" / f"{making.key(command, name)}-00"
+        self.theirs.mkdir(parents=True)
+        monkeypatch.setattr(work, "time", types.SimpleNamespace(sleep=self._sleep))
+
+    def _sleep(self, seconds):
+        assert 0 < seconds <= 1
+        self.pauses += 1
+        if self.pauses == 3:
+            assert self.theirs.exists()
+            self._claim.__exit__(None, None, None)
+            self._end()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("how", ["done", "died"])
+def test_what_others_are_at_is_waited_for(videos, tmp_path, monkeypatch, how, workers):
+    out, log = tmp_path / "out", tmp_path / "log"
+
+    def end():
+        assert len(list(out.rglob("*.sum"))) == 2  # the others are not kept waiting
+        if how == "done":
+            work.run(Folders(), [Item("a", videos / "a.mp4")], Settings(out, workers=0))
+
+    others = Others(monkeypatch, out, "make_folders", "a", end)
+    report = run(Folders(log=log), videos, out, workers=workers)
+    assert others.pauses == 3
+    assert (len(report.done), len(report.skipped)) == ((2, 1) if how == "done" else (3, 0))
+    assert (report.status, report.counts) == (0, {"files": 9})
+    assert len(log.read_text().splitlines()) == len(report.done)
+    run(Folders(), videos, tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_ctrl_c_ends_the_wait(videos, tmp_path, monkeypatch):
+    def end():
+        raise KeyboardInterrupt
+
+    others = Others(monkeypatch, tmp_path / "out", "make_folders", "a", end)
+    with pytest.raises(KeyboardInterrupt):
+        run(Folders(), videos, tmp_path / "out")
+    assert others.pauses == 3
+    assert len(list((tmp_path / "out").rglob("*.sum"))) == 2
 
 
 def test_what_others_give_up_is_done_at_the_end(videos, tmp_path, monkeypatch):
@@ -421,15 +571,50 @@ def test_what_others_give_up_is_done_at_the_end(videos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Folders, "make", make)
     report = run(Folders(), videos, out)
-    assert (len(report.done), report.elsewhere) == (3, ())
+    assert len(report.done) == 3
 
 
-def test_what_others_are_at_stays_in_the_list_of_failures(tmp_path):
+def test_what_others_are_at_stays_in_the_list_of_failures(tmp_path, monkeypatch):
     behave(tmp_path, "value")
     out = tmp_path / "out"
-    with making.claims.claim(out / making.CLAIMS, making.key("behave", "item 0")):
-        assert behave(tmp_path, "value").elsewhere == ("item 0",)
+
+    def end():
         assert [line["item"] for line in failed(out)] == ["item 0"]
+
+    others = Others(monkeypatch, out, "behave", "item 0", end)
+    assert behave(tmp_path, "value").failed == ("item 0",)
+    assert others.pauses == 3
+
+
+def test_another_run_with_other_parameters_is_refused(videos, tmp_path, monkeypatch):
+    """It would make anew what this one has made, and this one that of it."""
+    out, made, said = tmp_path / "out", Folders.make, []
+
+    def make(self, item, temporary):
+        if not said:  # another run, while this one is at an item
+            said.append(1)
+            with pytest.raises(ValueError, match="at work on it, with other parameters") as error:
+                run(Folders(seed=1, files=2, log=tmp_path / "log"), videos, out)
+            said.append(str(error.value))
+            others = [Item("of another command", videos / "a.mp4")]
+            work.run(Folders(seed=1, command="other"), others, Settings(out, workers=0))
+        return made(self, item, temporary)
+
+    monkeypatch.setattr(Folders, "make", make)
+    assert len(run(Folders(), videos, out).done) == 3
+    assert f"{out}: another make_folders is at work on it" in said[1]
+    assert "this one has files 2 and not 3; seed 1 and not 0. Wait for its end" in said[1]
+    assert not (tmp_path / "log").exists()
+    assert not {".work", ".claims", "failed.jsonl"} & set(contents(out))
+    assert len(run(Folders(seed=1, files=2), videos, out).replaced) == 3
+
+
+def test_differences_of_parameters():
+    ours = {"a": 1, "params": {"warps": 5, "scales": 5}, "engine": "torch", "new": None}
+    theirs = {"a": 1, "params": {"warps": 2, "scales": 5}, "engine": "numba", "old": [1]}
+    assert markers.differences(ours, theirs) == [
+        'engine "torch" and not "numba"', "old null and not [1]", "params.warps 5 and not 2",
+    ]  # fmt: skip
 
 
 def test_what_was_done_before_the_claim_is_not_done_again(videos, tmp_path, monkeypatch):
