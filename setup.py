@@ -4,8 +4,10 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2"]
-TORCH = ["torch>=2.4"]
+# What a training run is looked at with: curves, confusion matrices, TensorBoard.
+LOOK = ["matplotlib", "tensorboardX"]
+TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2", *LOOK]
+TORCH = ["torch>=2.4", *LOOK]
 # safetensors is the judge of what we write; to read and write it we need no package.
 TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors"]
 RAY = ["ray"]
