@@ -51,6 +51,9 @@ class InputContract:
 RGB_CONTRACT = InputContract()
 FLOW_CONTRACT = InputContract(channels="flow", channel_order="xy")
 
+# What sees clips as the release's weights do.
+RELEASED = ("inception_i3d", "inception_i3d_global")
+
 # ImageNet's, in 0 to 255, as mmaction2 and GluonCV use them.
 _IMAGENET = InputContract(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 # Kinetics', of facebookresearch/VMZ; torchvision has them rounded.
@@ -63,6 +66,21 @@ _TIMINGS = {"8x8": (8, 8), "32x2": (32, 2)}
 _AFFINE_TIMINGS = {"8x8": (32, 4), "32x2": (128, 1)}
 
 
+def of_stream(architecture: str, stream: str) -> InputContract:
+    """What a stream of an architecture is trained on: `usual`, or flow in [-1, 1] of its size.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    contract = usual(architecture)
+    if stream != "flow":
+        return contract
+    order = FLOW_CONTRACT.channel_order
+    return dataclasses.replace(
+        contract, channels="flow", channel_order=order, value_range=(-1.0, 1.0), mean=(), std=()
+    )
+
+
 def usual(architecture: str) -> InputContract:
     """What the weights that people own of an architecture expect, RGB.
 
@@ -73,7 +91,7 @@ def usual(architecture: str) -> InputContract:
         ValueError: There is no such architecture.
     """
     arch.make(architecture)
-    if architecture == "inception_i3d":
+    if architecture in RELEASED:
         return dataclasses.replace(RGB_CONTRACT, frames=64)
     if architecture == "inception_i3d_symmetric":
         return dataclasses.replace(_IMAGENET, frames=32, stride=2, fps=30.0)

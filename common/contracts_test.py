@@ -43,3 +43,10 @@ def test_values_for_people():
 def test_an_unknown_architecture():
     with pytest.raises(ValueError, match="no such architecture"):
         contracts.usual("resnet")
+
+
+def test_flow_is_not_standardised():
+    flow = contracts.of_stream("i3d_resnet50_8x8", "flow")
+    assert (flow.channels, flow.values, flow.frames, flow.crop) == ("flow", "[-1, 1]", 8, 224)
+    assert contracts.of_stream("i3d_resnet50_8x8", "rgb") == contracts.usual("i3d_resnet50_8x8")
+    assert contracts.of_stream("inception_i3d_global", "flow").frames == 64

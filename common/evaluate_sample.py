@@ -279,7 +279,7 @@ def _contract(stream: str, row: Checkpoint | None, net: arch.Network) -> InputCo
     """The row's contract; for a file of somebody's own, what its architecture usually expects."""
     if row:
         return row.contract
-    if net.name == "inception_i3d":
+    if net.name in contracts.RELEASED:
         return FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
     return contracts.usual(net.name)
 

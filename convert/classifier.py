@@ -1,6 +1,5 @@
 """A new classifier for weights that are to be fine-tuned on other classes."""
 
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,20 +8,12 @@ from common import arch
 
 
 def fresh(net: arch.Network) -> dict[str, np.ndarray]:
-    """Initial values of a network's classifier, the same each time.
-
-    The kernel is Sonnet's truncated normal, of deviation 1 / sqrt(features) and cut at twice
-    that; the bias is 0.
-    """
-    values: dict[str, np.ndarray] = {}
-    for parameter in arch.parameters(net):
-        if parameter.unit[0] == net.head.name:
-            values[parameter.name] = np.zeros(parameter.shape, np.float32)
-            if parameter.field == "conv.weight":
-                rng = np.random.default_rng(zlib.crc32(parameter.name.encode()))
-                values[parameter.name] = _truncated_normal(rng, parameter.shape)
-                values[parameter.name] /= np.float32(np.sqrt(parameter.shape[1]))
-    return values
+    """Initial values of a network's classifier, the same each time; see `arch.initial_arrays`."""
+    return {
+        parameter.name: arch.initial_array(parameter, net.head.conv)
+        for parameter in arch.parameters(net)
+        if parameter.unit[0] == net.head.name
+    }
 
 
 def replace(
@@ -37,11 +28,3 @@ def replace(
         raise ValueError(f"a network needs at least 1 class. Received: {num_classes}.")
     changed = arch.with_classes(net, num_classes)
     return changed, {**arrays, **fresh(changed)}
-
-
-def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal numbers, drawn again where they are beyond two deviations."""
-    values = rng.standard_normal(shape, dtype=np.float32)
-    while (beyond := np.abs(values) > 2).any():
-        values[beyond] = rng.standard_normal(int(beyond.sum()), dtype=np.float32)
-    return values

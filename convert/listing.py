@@ -21,7 +21,7 @@ from convert.formats import FORMATS
 BEGIN, END = "<!-- architectures: make readme -->", "<!-- end of architectures -->"
 
 # Variants that have the parameters and the cost of the row above, or nearly so.
-_VARIANTS = ("_symmetric", "_affine", "_padded")
+_VARIANTS = ("_symmetric", "_global", "_affine", "_padded")
 
 
 def architectures() -> str:

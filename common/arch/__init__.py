@@ -5,6 +5,7 @@ from functools import partial
 
 from common.arch.i3d_resnet import I3D_RESNETS, i3d_resnet
 from common.arch.inception_i3d import inception_i3d
+from common.arch.initial import initial_array, initial_arrays
 from common.arch.nodes import (
     Affine,
     Branches,
@@ -37,12 +38,20 @@ from common.arch.shapes import (
     smallest_size,
     window,
 )
-from common.arch.variants import map_norms, narrow, scaled, with_classes, without_dropout
+from common.arch.variants import (
+    map_norms,
+    narrow,
+    scaled,
+    with_classes,
+    with_dropout,
+    without_dropout,
+)
 from common.errors import listing
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     "inception_i3d": inception_i3d,
     "inception_i3d_symmetric": partial(inception_i3d, symmetric=True),
+    "inception_i3d_global": partial(inception_i3d, global_pool=True),
     **I3D_RESNETS,
     **R2PLUS1DS,
 }
@@ -89,6 +98,8 @@ __all__ = [
     "endpoint_shapes",
     "i3d_resnet",
     "inception_i3d",
+    "initial_array",
+    "initial_arrays",
     "make",
     "map_norms",
     "multiply_adds",
@@ -100,5 +111,6 @@ __all__ = [
     "smallest_size",
     "window",
     "with_classes",
+    "with_dropout",
     "without_dropout",
 ]

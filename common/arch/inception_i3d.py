@@ -14,7 +14,11 @@ ONE = (1, 1, 1)
 
 
 def inception_i3d(
-    num_classes: int = 400, in_channels: int = 3, scale: bool = False, symmetric: bool = False
+    num_classes: int = 400,
+    in_channels: int = 3,
+    scale: bool = False,
+    symmetric: bool = False,
+    global_pool: bool = False,
 ) -> Network:
     """Describes InceptionI3D: clips [T, H, W, C] of at least 9 x 193 x 193 to class scores.
 
@@ -25,6 +29,8 @@ def inception_i3d(
             were fine-tuned in PyTorch do.
         symmetric: GluonCV's variant `inception_i3d_symmetric`: the same cells of padding on both
             sides, and a head that averages over all positions.
+        global_pool: The variant `inception_i3d_global`: a head that averages over all positions,
+            so that clips may have any size. Ours, for training at other sizes than 224.
     """
     # Sonnet 1's defaults, with which the release was trained: eps 1e-3, decay 0.999.
     norm = Norm(eps=1e-3, momentum=1e-3, scale=scale)
@@ -82,11 +88,12 @@ def inception_i3d(
         Head(
             "Logits",
             features="Features",
-            pool=None if symmetric else window,
+            pool=None if symmetric or global_pool else window,
             dropout=0.5,
             conv=Conv("Conv3d_0c_1x1", num_classes, (1, 1, 1), bias=True, relu=False),
             predictions="Predictions",
         ),
     )
     # fmt: on
-    return Network(f"{NAME}_symmetric" if symmetric else NAME, in_channels, nodes)
+    variant = "_symmetric" * symmetric + "_global" * (global_pool and not symmetric)
+    return Network(f"{NAME}{variant}", in_channels, nodes)

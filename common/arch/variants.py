@@ -29,9 +29,14 @@ def with_classes(net: Network, num_classes: int) -> Network:
     return replace(net, nodes=(*net.nodes[:-1], replace(net.head, conv=conv)))
 
 
+def with_dropout(net: Network, dropout: float) -> Network:
+    """With another probability that a feature is dropped in training."""
+    return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=dropout)))
+
+
 def without_dropout(net: Network) -> Network:
     """With nothing left to chance in training."""
-    return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=0.0)))
+    return with_dropout(net, 0.0)
 
 
 def map_norms(net: Network, change: Callable[[Norm], Norm]) -> Network:
