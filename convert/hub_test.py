@@ -5,6 +5,7 @@ import pytest
 
 from common import arch
 from common.errors import CheckpointError
+from common.training.snapshots import RunFolder, Snapshot
 from convert import changes, formats, hub
 from convert.canonical_arrays import check_equal
 from convert.dialects import DIALECTS, to_native
@@ -85,6 +86,24 @@ def test_slots_of_an_optimiser_are_passed_over_and_counted(tmp_path, weights):
     assert len(read.ignored) == len(slots) == 116
     assert read.dialect == "kinetics_i3d_600"
     _assert_equal(read.arrays, weights.arrays)
+
+
+@pytest.mark.parametrize("name", ["inception_i3d", "i3d_resnet50_8x8", "i3d_resnet50_8x8_padded"])
+def test_a_snapshot_of_a_training_run_is_read_as_its_weights(tmp_path, thin, name):
+    net = arch.make(name, 5, 2)
+    arrays = randomise.arrays(net)
+    others = {
+        f"{kind}/{p.name}": arrays[p.name] + 1
+        for kind in ("momentum", "average")
+        for p in arch.parameters(net)
+        if p.trainable
+    }
+    others |= {"scaler/scale": np.array(2.0, np.float32), "scaler/good_steps": np.array(7)}
+    RunFolder(tmp_path).write(Snapshot(20, name, 5, 2, arrays | others, {"seed": 0}))
+    read = hub.read(tmp_path / "snapshots" / "step_000020.safetensors")
+    assert (read.format, read.dialect, read.net) == ("safetensors", "canonical", net)
+    assert read.ignored == (*others, "run")
+    _assert_equal(read.arrays, arrays)
 
 
 @pytest.mark.parametrize("dialect", ["canonical", "piergiaj", "hassony2"])

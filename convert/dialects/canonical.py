@@ -16,5 +16,7 @@ CANONICAL = Dialect(
         "norm.running_var": "{unit}.norm.running_var",
     },
     architectures=tuple(arch.ARCHITECTURES),
+    # The rest of a training run's snapshot; see `common.training.snapshots`.
+    ignored=("momentum/*", "average/*", "scaler/*", "run"),
     tag="architecture",
 )

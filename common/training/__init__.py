@@ -1,0 +1,1 @@
+"""Training: what both frameworks share, from examples to snapshots."""

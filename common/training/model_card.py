@@ -1,0 +1,125 @@
+"""The weights at the end of a run, and a card that says what they are.
+
+OUTPUT/model.safetensors, model.json
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common import digests, json_files, provenance
+from common.contracts import InputContract
+from common.files import write_text
+from common.training.snapshots import ARCHITECTURE, Snapshot, as_array
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What model.json says of the weights beside it.
+
+    Attributes:
+        stream: "rgb" or "flow".
+        classes: Names, in the order of the logits.
+        contract: What the frames of a clip must be.
+        backend: The package that trained them.
+        start: By file name, the digest of the weights it began with; None is random ones.
+        flow: The stamp of the flow it saw, as JSON can hold it; None for RGB, or without a stamp.
+        architecture: A name in `common.arch.ARCHITECTURES`; `finish` sets this and what follows.
+        recipe: As JSON can hold it.
+        step: Steps that were done.
+        averaged: Whether the weights are the average over steps.
+        weights: SHA-256 of the weights' file.
+        versions: Of what computed.
+    """
+
+    stream: str
+    classes: tuple[str, ...]
+    contract: InputContract
+    backend: str
+    start: Mapping[str, str] | None = None
+    flow: Mapping[str, Any] | None = None
+    architecture: str = ""
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    step: int = 0
+    averaged: bool = False
+    weights: str = ""
+    versions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+
+
+def finish(folder: Path, snapshot: Snapshot, card: ModelCard) -> Path:
+    """Writes the weights of a snapshot, averaged where it has an average, and their card.
+
+    Args:
+        folder: Of the run.
+        snapshot: The last, or the best.
+        card: What the snapshot does not say; the rest is filled in.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        ValueError: There are more or fewer names than classes.
+        OSError: The disk takes no more; each file is whole, or as it was.
+    """
+    from convert.formats import safetensors
+
+    if len(card.classes) != snapshot.num_classes:
+        raise ValueError(
+            f"expected the names of {snapshot.num_classes} classes. Received: {len(card.classes)}."
+        )
+    path = folder / "model.safetensors"
+    tag = {ARCHITECTURE: as_array(snapshot.architecture)}
+    safetensors.write(path, snapshot.weights(averaged=True) | tag)
+    card = dataclasses.replace(
+        card,
+        architecture=snapshot.architecture,
+        recipe=snapshot.recipe,
+        step=snapshot.step,
+        averaged=snapshot.has_average,
+        weights=digests.sha256("").of(path),
+        versions=provenance.versions(card.backend),
+    )
+    record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
+    write_text(path.with_suffix(".json"), provenance.to_json(record))
+    return path
+
+
+def read(weights: str | os.PathLike[str]) -> ModelCard | None:
+    """The card beside a file of weights; None where there is none.
+
+    Raises:
+        ValueError: It is no card, or that of other weights.
+    """
+    weights = Path(weights)
+    path = weights.with_suffix(".json")
+    if weights.suffix != ".safetensors" or not path.exists():
+        return None
+    record = json_files.load(path)
+    try:
+        version = record.pop("format_version")
+        contract: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record.pop("contract").items()
+        }
+        classes = tuple(record.pop("classes"))
+        card = ModelCard(contract=InputContract(**contract), classes=classes, **record)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected what a training run says of {weights.name}. Received something else "
+            f"({type(error).__name__}: {error}). Move the file away if it is another tool's."
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: expected a card of format version {FORMAT_VERSION}. Received: {version!r}. "
+            "A later version of this software wrote it; use that one."
+        )
+    if card.weights != (actual := digests.sha256("").of(weights)):
+        raise ValueError(
+            f"{path}: is of other weights than {weights}. Expected SHA-256 {card.weights}, got "
+            f"{actual}. Keep the two files together, or move the card away."
+        )
+    return card
