@@ -16,7 +16,7 @@ from common.datasets import _files
 from common.errors import listing
 
 # Modules of this package, each with a `DATASET`; imported when asked for.
-NAMES = ("kinetics", "ucf101", "hmdb51", "something_v1", "charades", "vidor")
+NAMES = ("kinetics", "ucf101", "hmdb51", "something_v1", "charades", "vidor", "own")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Dataset:
     Attributes:
         name: As in `NAMES`.
         title: As its authors write it.
-        homepage: Where annotations and videos are found.
-        citation: Of the paper: authors, title, where, year.
+        homepage: Where annotations and videos are found; empty of the user's own.
+        citation: Of the paper: authors, title, where, year; empty where there is none.
         licence: What is known of the terms of use; empty where nothing is.
         variant: What its variants are: "fold", "version", "order"; empty where there is but one.
         variants: Their names, the usual one first; ("",) where there is but one.

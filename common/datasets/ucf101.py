@@ -6,30 +6,22 @@ is its folder: the files of HandstandPushups are spelled otherwise. Labels are t
 `classInd.txt`, less one: sorted without regard to case, which is not how folders are sorted.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from common import label_maps
 from common.annotations import Record
-from common.datasets import Dataset, Slip, _files
+from common.datasets import Dataset, Slip, _files, _lists
 
 
 def records(annotations: Path, fold: str) -> list[Record]:
     """The clips of a fold: those of its training list, then those of its test list."""
-    indices = {name: index for index, name in enumerate(classes(annotations, fold))}
-    names = _files.Names()
-    found = []
-    for subset, name in (("training", "trainlist"), ("validation", "testlist")):
-        path = _files.require(annotations, f"{name}0{fold}.txt")
-        for number, line in _files.lines(path):
-            record = _record(line, subset, indices, path, number)
-            found.append(names.add(record, path, number))
-    return found
+    return _lists.records(annotations, fold, classes(annotations, fold))
 
 
 def classes(annotations: Path, fold: str) -> tuple[str, ...]:
     """The 101 names; `classInd.txt` must say the same."""
     names = label_maps.load(label_maps.UCF101)
-    path = _files.require(annotations, "classInd.txt")
+    path = _files.require(annotations, _lists.CLASSES)
     listed = _files.lines(path)
     for index, (number, line) in enumerate(listed):
         expected = f"{index + 1} {names[index]}" if index < len(names) else "no more classes"
@@ -38,19 +30,6 @@ def classes(annotations: Path, fold: str) -> tuple[str, ...]:
     if len(listed) < len(names):
         raise ValueError(f"{path}: expected {len(names)} classes. Received: {len(listed)}.")
     return names
-
-
-def _record(line: str, subset: str, indices: dict[str, int], path: Path, number: int) -> Record:
-    video, *label = line.split()
-    parts = PurePosixPath(video).parts
-    if len(parts) != 2 or not video.endswith(".avi") or len(label) > 1:
-        _files.malformed(path, number, "'CLASS/NAME.avi', or that and a label", line)
-    if subset == "training" and not label:
-        _files.malformed(path, number, "'CLASS/NAME.avi LABEL'", line)
-    labels = _files.label_of(indices, parts[0], path, number, "classInd.txt")
-    if label and label[0] != str(labels[0] + 1):
-        _files.malformed(path, number, f"label {labels[0] + 1}, that of {parts[0]}", label[0])
-    return Record(video.removesuffix(".avi"), video, subset, labels)
 
 
 DATASET = Dataset(

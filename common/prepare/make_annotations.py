@@ -6,6 +6,8 @@ r"""Makes one annotation file from a data set's own: classes, and a record for e
         --input=annotations --output=kinetics_600.json
     python -m common.prepare.make_annotations --dataset=hmdb51 --fold=1 --format=kenshohara \
         --input=testTrainMulti_7030_splits --frames=frames --output=hmdb51_1.json
+    python -m common.prepare.make_annotations --dataset=own --input=lists --videos=videos \
+        --output=own.json
 
 --input is the folder with the data set's annotation files. --videos looks for each clip and notes
 where it really is; --frames counts the images of each clip in the folder CLASS/NAME. Clips that
@@ -31,7 +33,9 @@ FORMAT = flags.DEFINE_enum(
     "piergiaj, for pytorch-i3d.",
     allow_override=True,  # `convert` has a flag of this name, too
 )
-FOLD = flags.DEFINE_string("fold", None, "Of ucf101 and hmdb51: 1, 2 or 3; by default 1.")
+FOLD = flags.DEFINE_string(
+    "fold", None, "Of ucf101 and hmdb51: 1, 2 or 3; of own: the number of its lists; by default 1."
+)
 VERSION = flags.DEFINE_string(
     "version", None, "Of kinetics: 400, 600, 700 or 700_2020; by default 400."
 )

@@ -1,0 +1,142 @@
+"""From nothing to a table: renders the motions, prepares them, trains on them and evaluates.
+
+Every step but the first is one of the project's commands in a process of its own, as people call
+it; the table is made of what the evaluation wrote.
+"""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import fusion, metrics
+from common.demo import motions
+from common.evaluation import scores
+from common.files import write_text
+
+SIZE = {"sample_duration": "16", "short_side": "64,64", "crop": "64", "global_pool": "true"}
+"""Small enough for two cores; 16 frames in a random order say nothing of the motion (`motions`)."""
+
+TRAINING = {
+    "flip": "false",  # it would make left of right
+    "batch": "8",
+    "schedule": "cosine",
+    "milestones": "",
+    "rates": "",
+    "warmup_steps": "10",
+    "dropout": "0",
+}
+RATES = {"rgb": "0.02", "flow": "0.05"}
+"""Learning rates: of published weights, and of fresh ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to run; see `run`.
+
+    Attributes:
+        framework: The package that trains and evaluates: i3d_tf or i3d_torch.
+        output: Folder for everything.
+        checkpoint: Weights that RGB begins with; flow begins with none.
+        train: Scenes to train on, eight videos each.
+        test: Scenes to evaluate on.
+        steps: Of each training.
+        workers: Processes that prepare and load; None is what the commands take by default.
+    """
+
+    framework: str
+    output: Path
+    checkpoint: str = "rgb_scratch"
+    train: int = 40
+    test: int = 10
+    steps: int = 300
+    workers: int | None = None
+
+
+def run(options: Options) -> str:
+    """Runs all steps; one that was done before is left to its command, which skips it.
+
+    Returns:
+        The table: top-1 of each stream, of both, and of RGB with its frames in a random order. It
+        is in OUTPUT/table.txt, too.
+
+    Raises:
+        ValueError: A command failed; its own words have been on stderr.
+    """
+    rendering = motions.Options(options.output, options.train, options.test)
+    if not (options.output / "lists").exists():
+        print(motions.render(rendering), flush=True)
+    for module, *flags in commands(options):
+        _command(module, flags)
+    text = table(options)
+    write_text(options.output / "table.txt", text)
+    return text
+
+
+def commands(options: Options) -> list[list[str]]:
+    """Each command after the rendering: its module, and its flags."""
+    root = options.output
+    workers = [] if options.workers is None else [f"--workers={options.workers}"]
+    videos = [f"--input={root}/videos", *workers]
+    annotations, rgb, flow = f"{root}/motions.json", f"--rgb={root}/frames", f"--flow={root}/flow"
+    evaluate = [f"{options.framework}.evaluate", f"--annotations={annotations}", rgb]
+    evaluate += [f"--rgb_checkpoint={root}/run_rgb/model.safetensors"]
+    evaluate += ["--protocol=clip", "--overwrite", *workers]
+    both = [flow, f"--flow_checkpoint={root}/run_flow/model.safetensors", "--streams=rgb,flow"]
+    lists = [f"--input={root}/lists", f"--videos={root}/videos", f"--output={annotations}"]
+    return [
+        ["common.prepare.check", *videos, f"--output={root}/check"],
+        ["common.prepare.make_annotations", "--dataset=own", *lists],
+        ["common.prepare.extract_frames", *videos, f"--output={root}/frames"],
+        ["common.prepare.extract_flow", *videos, f"--output={root}/flow", "--short_side=0"],
+        [*_train(options, "rgb"), rgb, f"--checkpoint={options.checkpoint}", *workers],
+        [*_train(options, "flow"), flow, *workers],
+        [*evaluate, *both, f"--output={root}/both"],
+        [*evaluate, "--shuffle_frames", f"--output={root}/shuffled"],
+    ]
+
+
+def table(options: Options) -> str:
+    """Top-1 of what the evaluation wrote, in percent."""
+    rgb, flow = (scores.read(options.output / "both" / f"scores_{name}.npz") for name in RATES)
+    shuffled = scores.read(options.output / "shuffled" / "scores_rgb.npz")
+    rows = {
+        "RGB": metrics.top_k(rgb.logits, rgb.labels, 1),
+        "flow": metrics.top_k(flow.logits, flow.labels, 1),
+        "both": metrics.top_k(fusion.fuse([rgb.logits, flow.logits]), rgb.labels, 1),
+        "RGB, frames shuffled": metrics.top_k(shuffled.logits, shuffled.labels, 1),
+        "chance": 1 / len(rgb.classes),
+    }
+    title = f"{options.framework}: {len(rgb.names)} videos of {len(rgb.classes)} motions, top-1"
+    lines = (f"  {name:22} {100 * value:6.1f} %" for name, value in rows.items())
+    return "\n".join([title, *lines]) + "\n"
+
+
+def _train(options: Options, stream: str) -> list[str]:
+    fields = {
+        **SIZE,
+        **TRAINING,
+        "learning_rate": RATES[stream],
+        "steps": str(options.steps),
+        "evaluate_every": str(options.steps),
+        "snapshot_every": "50",
+    }
+    return [
+        f"{options.framework}.train",
+        "--recipe=finetune",
+        f"--stream={stream}",
+        f"--annotations={options.output}/motions.json",
+        f"--output={options.output}/run_{stream}",
+        *(f"--set={name}={value}" for name, value in fields.items()),
+    ]
+
+
+def _command(module: str, flags: Sequence[str]) -> None:
+    print(f"\n$ python -m {module} {' '.join(flags)}", flush=True)
+    start = time.monotonic()
+    status = subprocess.run([sys.executable, "-m", module, *flags], check=False).returncode
+    if status:
+        raise ValueError(f"{module} ended with status {status}; the same command goes on from it.")
+    print(f"({time.monotonic() - start:.0f} s)", flush=True)

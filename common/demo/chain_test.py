@@ -1,0 +1,82 @@
+import dataclasses
+import importlib.util
+
+import numpy as np
+import pytest
+
+from common import annotation_files, recipes, stored
+from common.demo import chain
+from common.demo.chain import Options
+from common.evaluation import scores
+from common.evaluation.scores import Scores
+
+
+@pytest.fixture
+def options(tmp_path):
+    return Options("i3d_torch", tmp_path, train=1, test=1, workers=1)
+
+
+def _fields(command):
+    return [flag.removeprefix("--set=") for flag in command if flag.startswith("--set=")]
+
+
+def test_trainings_change_a_recipe_in_ways_it_can_be(options):
+    rgb, flow = (each for each in chain.commands(options) if each[0].endswith(".train"))
+    recipe = recipes.changed(recipes.get("finetune"), _fields(rgb))
+    assert (recipe.sample_duration, recipe.short_side, recipe.crop) == (16, (64, 64), 64)
+    assert recipe.global_pool and not recipe.flip  # a mirrored left is a right
+    assert "--stream=flow" in flow and "--checkpoint=rgb_scratch" in rgb
+    assert not any(flag.startswith("--checkpoint") for flag in flow)
+
+
+def test_both_frameworks_get_the_same_commands(options):
+    torch = [" ".join(each) for each in chain.commands(options)]
+    tf = chain.commands(dataclasses.replace(options, framework="i3d_tf"))
+    assert [" ".join(each).replace("i3d_tf.", "i3d_torch.") for each in tf] == torch
+    modules = {each.split()[0] for each in torch if each.startswith("common.")}
+    assert len(modules) == 4 and all(map(importlib.util.find_spec, modules))
+
+
+def _scores(path, labels, predicted):
+    classes = tuple("abcdefgh")
+    names = tuple(map(str, range(len(labels))))
+    logits = 2 * np.eye(8, dtype=np.float32)[predicted]
+    path.parent.mkdir(exist_ok=True)
+    scores.write(path, Scores(classes, names, np.array(labels), logits))
+
+
+def test_the_table(options):
+    _scores(options.output / "both/scores_rgb.npz", [0, 1, 2, 3], [0, 1, 2, 4])
+    _scores(options.output / "both/scores_flow.npz", [0, 1, 2, 3], [0, 1, 2, 3])
+    _scores(options.output / "shuffled/scores_rgb.npz", [0, 1, 2, 3], [7, 1, 7, 7])
+    assert chain.table(options).splitlines() == [
+        "i3d_torch: 4 videos of 8 motions, top-1",
+        "  RGB                      75.0 %",
+        "  flow                    100.0 %",
+        "  both                    100.0 %",
+        "  RGB, frames shuffled     25.0 %",
+        "  chance                   12.5 %",
+    ]
+
+
+@pytest.mark.slow
+def test_videos_become_frames_and_flow(options, monkeypatch):
+    prepare = [each for each in chain.commands(options) if each[0].startswith("common.")]
+    monkeypatch.setattr(chain, "commands", lambda options: prepare)
+    monkeypatch.setattr(chain, "table", lambda options: "done")
+    for _ in range(2):  # the second time there is nothing left to do
+        assert chain.run(options) == "done"
+    annotations = annotation_files.read(options.output / "motions.json")
+    assert annotations.counts == {"training": 8, "validation": 8}
+    record = next(each for each in annotations.records if each.name.startswith("left_up/"))
+    assert stored.read_rgb(options.output / "frames", record.name, [33]).shape == (1, 64, 80, 3)
+    flow = stored.read_flow(options.output / "flow", record.name, range(34))
+    moved = np.median(flow, (0, 1, 2)) * 20  # pixels
+    np.testing.assert_allclose(moved, [-3, -3], atol=0.3)
+
+
+def test_a_command_that_fails_ends_it(options, monkeypatch):
+    monkeypatch.setattr(chain, "commands", lambda _: [["common.prepare.check", "--nonsense"]])
+    (options.output / "lists").mkdir()
+    with pytest.raises(ValueError, match=r"common\.prepare\.check ended with status 1"):
+        chain.run(options)

@@ -1,0 +1,186 @@
+"""Renders a data set that only motion can tell apart: eight directions in which a scene moves.
+
+A scene is a textured ground with textured shapes on it that repeats itself every (4, 1) and every
+(-1, 4) shifts, right and down. As 4 * 4 + 1 * 1 = 17, that leaves 17 pictures of it, and whichever
+of the eight neighbours one goes to, step after step, all 17 come by before the first one returns:
+
+    right      0, 1, 2, ...          picture k is the scene moved k shifts to the right
+    down       0, 13, 9, ...         a shift down is 13 to the right: (0, 1) = (-4, 0) + (4, 1)
+    right_down 0, 14, 11, ...        and so on: a motion is what it adds to k, modulo 17
+
+So 17 frames of a video, from any of its frames on, are the same 17 pictures in all classes, and 16
+frames are all but one, which may be any, as videos begin anywhere. One frame, or frames in a
+random order, say nothing. Every scene is in all eight classes, so that knowing it says nothing;
+and every frame of a file is coded alone, so that how it was coded says nothing.
+
+    OUTPUT/videos/right/v_right_g01_c01.avi     one for each motion and scene (the group, g)
+    OUTPUT/lists/classInd.txt, trainlist01.txt, testlist01.txt     as those of UCF101
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import files
+from common.prepare.progress import Progress
+
+PICTURES = 17
+"""Pictures of a scene."""
+
+MOTIONS = {
+    "right": 1, "left": -1, "down": -4, "up": 4,
+    "right_down": -3, "left_up": 3, "right_up": 5, "left_down": -5,
+}  # fmt: skip
+"""Class to what it adds to the number of the picture, modulo `PICTURES`; the labels' order."""
+
+DIRECTIONS = {
+    "right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1),
+    "right_down": (1, 1), "left_up": (-1, -1), "right_up": (1, -1), "left_down": (-1, 1),
+}  # fmt: skip
+"""Class to x and y of its motion, in shifts a frame; y is down."""
+
+_FPS = 25
+_CODEC = "mpeg4"  # that of UCF101
+_QUALITY = {"flags": "qscale", "global_quality": "354"}  # 3 * FF_QP2LAMBDA; 31 would be the worst
+
+_CONTRAST = 32  # standard deviation of a texture, levels
+
+Field = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to render; see `render`.
+
+    Attributes:
+        output: Folder to write to.
+        train: Scenes to train on; each gives a video a class.
+        test: Scenes to evaluate on, others than those.
+        frames: Of a video, 25 a second; multiples of 17 show each picture equally often.
+        height: Of the pictures, pixels, even.
+        width: Likewise.
+        shift: Pixels that a scene moves a frame along x, along y, or both.
+        seed: Of all that is random.
+    """
+
+    output: Path
+    train: int = 40
+    test: int = 10
+    frames: int = 2 * PICTURES
+    height: int = 64
+    width: int = 80
+    shift: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("train", 1), ("test", 1), ("frames", 2), ("shift", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name} must be at least {least}. Received: {getattr(self, name)}."
+                )
+        if self.height < 2 or self.width < 2 or self.height % 2 or self.width % 2:
+            raise ValueError(
+                "height and width must be even: colours are stored for blocks of 2x2 pixels. "
+                f"Received: {self.height}, {self.width}."
+            )
+
+
+def render(options: Options) -> str:
+    """Writes the videos and their lists; the same bytes for the same options.
+
+    Returns:
+        A summary: how many videos of how many classes, and where.
+
+    Raises:
+        FileExistsError: The lists are there already, and may be of other options.
+    """
+    videos, lists = options.output / "videos", options.output / "lists"
+    if lists.exists():
+        raise FileExistsError(f"{lists} exists already. Name another folder, or remove this one.")
+    listed: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
+    scenes = options.train + options.test
+    progress = Progress("render", scenes * len(MOTIONS))
+    for scene in range(scenes):
+        pictures = scene_pictures(options, scene)
+        training = scene < options.train
+        lines = listed["trainlist01.txt" if training else "testlist01.txt"]
+        for label, motion in enumerate(MOTIONS, 1):
+            name = f"{motion}/v_{motion}_g{scene + 1:02d}_c01.avi"
+            write_video(videos / name, pictures[order(options, scene, motion)])
+            lines.append(f"{name} {label}" if training else name)
+            progress.add(failed=False)
+    progress.close()
+    listed["classInd.txt"] = [f"{label} {motion}" for label, motion in enumerate(MOTIONS, 1)]
+    for name, lines in listed.items():
+        files.write_text(lists / name, "\n".join(lines) + "\n")
+    return (
+        f"{options.train * len(MOTIONS):,} videos to train on and {options.test * len(MOTIONS):,} "
+        f"to evaluate on, of {len(MOTIONS)} classes -> {videos}, {lists}"
+    )
+
+
+def order(options: Options, scene: int, motion: str) -> NDArray[np.int64]:
+    """Which picture each frame of a video shows: [frames], from a random one on."""
+    label = list(MOTIONS).index(motion)
+    start = np.random.default_rng([options.seed, scene, 1, label]).integers(PICTURES)
+    return np.asarray((start + MOTIONS[motion] * np.arange(options.frames)) % PICTURES)
+
+
+def scene_pictures(options: Options, scene: int) -> Picture:
+    """The pictures [17, height, width, 3], RGB, of a scene: 0-based number and seed say which."""
+    rng = np.random.default_rng([options.seed, scene, 0])
+    # One canvas, over which the pictures are windows: each a shift to the left of the one before.
+    extent = options.width + (PICTURES - 1) * options.shift
+    y, x = np.mgrid[: options.height, :extent] / options.shift
+    canvas = np.asarray(np.rint(_scene(rng, y, x, options.shift).clip(0, 255)), np.uint8)
+    lefts = range(extent - options.width, -1, -options.shift)
+    return np.stack([canvas[:, left : left + options.width] for left in lefts])
+
+
+def write_video(path: Path, pictures: Picture) -> None:
+    """Writes pictures [T, H, W, 3] as a video of frames that are coded each for itself."""
+    import av
+
+    with (
+        files.replacing(path) as temporary,
+        av.open(str(temporary), "w", format="avi") as out,
+    ):
+        stream = cast("av.VideoStream", out.add_stream(_CODEC, rate=_FPS, options=_QUALITY))
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.gop_size = 1
+        for picture in pictures:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+
+
+def _scene(rng: np.random.Generator, y: Field, x: Field, shift: int) -> Field:
+    """Colours [H, W, 3], 0 to 255 and beyond, at y and x [H, W], in shifts of so many pixels."""
+    # Along the two periods, which are at right angles, and both 17 ** 0.5 shifts long.
+    u, v = (4 * x + y) / PICTURES, (4 * y - x) / PICTURES
+    ground, filling = _texture(rng, u, v, detail=2), _texture(rng, u, v, detail=3)
+    u, v = (each % 1 - 0.5 for each in (u, v))
+    # A regular polygon, from the distance to the middle of the side that is nearest.
+    side = 2 * np.pi / rng.integers(3, 7)
+    angle = (np.arctan2(v, u) + rng.uniform(0, 2 * np.pi)) % side - side / 2
+    outside = np.hypot(u, v) * np.cos(angle) - rng.uniform(0.22, 0.34)
+    soft = 0.25 / (PICTURES**0.5 * shift)  # about a pixel from inside to outside
+    mask = 1 / (1 + np.exp(outside / soft))[..., None]
+    return np.asarray(ground + mask * (filling - ground))
+
+
+def _texture(rng: np.random.Generator, u: Field, v: Field, detail: int) -> Field:
+    """Waves of all orientations, up to `detail` in a period of 1, around a colour: [H, W, 3]."""
+    span = range(-detail, detail + 1)
+    waves = [(m, n) for m in span for n in span if (n, m) > (0, 0) and np.hypot(m, n) <= detail]
+    colours = np.zeros((*u.shape, 3))
+    for m, n in waves:
+        phase = 2 * np.pi * (m * u + n * v + rng.random())
+        # Alike in strength, so that no scene is stripes, along which motion could not be seen.
+        strength = rng.uniform(0.5, 1, 3) * rng.choice([-1, 1], 3) / np.hypot(m, n)
+        colours += strength * np.cos(phase)[..., None]
+    return np.asarray(rng.uniform(60, 196, 3) + _CONTRAST * colours / colours.std((0, 1)))
