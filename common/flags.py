@@ -28,3 +28,18 @@ FLOW_ENGINE = flags.DEFINE_enum(
     ["auto", *flow.ENGINES],
     "What computes TV-L1 flow; auto is torch where a CUDA device is, else numba.",
 )
+ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "The clips of a data set and their labels: a file that `make_annotations` wrote, or one of "
+    "3D-ResNets or pytorch-i3d.",
+)
+RGB = flags.DEFINE_string(
+    "rgb", None, "Folder of the data set's RGB: frames, videos, or arrays that `to_numpy` wrote."
+)
+FLOW = flags.DEFINE_string(
+    "flow",
+    None,
+    "Folder of the data set's flow; where it holds frames or videos, flow is computed, which takes "
+    "long.",
+)

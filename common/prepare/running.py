@@ -9,17 +9,12 @@ from absl import app, flags
 
 from common import annotation_files, flow, layouts
 from common.annotations import Annotations
-from common.flags import DRY_RUN, FLOW_ENGINE, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
+from common.flags import ANNOTATIONS, DRY_RUN, FLOW_ENGINE, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
 from common.flow import TVL1Params
 from common.prepare import inputs, work
 from common.prepare.pictures import Pictures
 from common.prepare.task import Item, Task
 
-ANNOTATIONS = flags.DEFINE_string(
-    "annotations",
-    None,
-    "Annotations that `make_annotations` wrote: their clips are taken, from --input's folder.",
-)
 ENGINE = flags.DEFINE_enum(
     "engine", "local", list(work.ENGINES), "Where to work: processes here, or a Ray cluster."
 )

@@ -1,0 +1,134 @@
+"""What `i3d_tf.evaluate` and `i3d_torch.evaluate` share: flags, and the way to an exit status."""
+
+import os
+from pathlib import Path
+
+from absl import app, flags
+
+from common.annotations import SUBSETS
+from common.evaluation import evaluating, protocols
+from common.evaluation.evaluating import Make, Options
+from common.flags import (
+    ANNOTATIONS,
+    ARCHITECTURE,
+    CHECKPOINT,
+    FLOW,
+    FLOW_ENGINE,
+    LIMIT,
+    OUTPUT,
+    OVERWRITE,
+    RGB,
+    WORKERS,
+)
+from common.fusion import FUSIONS
+from common.recipes import TASKS
+from common.training.clip_reader import Source
+
+STREAMS = flags.DEFINE_list("streams", ["rgb"], "rgb, flow, or rgb,flow: two streams fused.")
+RGB_CHECKPOINT = flags.DEFINE_string(
+    "rgb_checkpoint", None, "Weights of the RGB stream; --checkpoint does where it is alone."
+)
+FLOW_CHECKPOINT = flags.DEFINE_string(
+    "flow_checkpoint", None, "Weights of the flow stream; --checkpoint does where it is alone."
+)
+PROTOCOL = flags.DEFINE_enum(
+    "protocol",
+    None,
+    list(protocols.PROTOCOLS),
+    "Which views of a video are averaged; by default quo_vadis, for labels of frames every_frame.",
+)
+SUBSET = flags.DEFINE_enum("subset", "validation", list(SUBSETS), "Which records to evaluate.")
+TASK = flags.DEFINE_enum(
+    "task",
+    None,
+    list(TASKS),
+    "classes: one label a video. frames: labels of every frame. By default what the weights were "
+    "trained for.",
+)
+MOMENTS = flags.DEFINE_integer(
+    "moments",
+    None,
+    "Task frames: judge so many moments of a video, 25 for Charades; by default every frame.",
+    lower_bound=1,
+)
+FUSION = flags.DEFINE_enum(
+    "fusion",
+    "logits",
+    list(FUSIONS),
+    "How two streams become one: sum of logits, or mean of softmax.",
+)
+WEIGHTS = flags.DEFINE_list("weights", [], "Weights of the streams in the fusion, as 1,1.5.")
+VIEWS = flags.DEFINE_integer(
+    "views_at_a_time", 4, "The network gets so many views at once.", lower_bound=1
+)
+SHUFFLE = flags.DEFINE_bool(
+    "shuffle_frames",
+    False,
+    "A control: give the frames of each view in a random order, which leaves no motion to see.",
+)
+ALLOW_MIXED_FLOW = flags.DEFINE_bool(
+    "allow_mixed_flow",
+    False,
+    "Evaluate flow that was made in another way than what the weights were trained on, or in "
+    "several ways.",
+)
+_SHARED = (
+    ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, RGB,
+    WORKERS,
+)  # fmt: skip
+for _flag in _SHARED:
+    flags.declare_key_flag(_flag.name)
+
+
+def main(make: Make, backend: str) -> int:
+    """The command of a backend (its package's name): flags to options, then `run`."""
+    found, text = evaluating.run(_options(), make, backend)
+    print(text, end="")
+    return int(bool(found.failures))
+
+
+def _options() -> Options:
+    streams = tuple(STREAMS.value)
+    if not streams or len(set(streams)) != len(streams) or set(streams) - {"rgb", "flow"}:
+        raise app.UsageError(f"--streams must be rgb, flow or rgb,flow, not {','.join(streams)}")
+    own = {"rgb": RGB_CHECKPOINT, "flow": FLOW_CHECKPOINT}
+    folders = {"rgb": RGB, "flow": FLOW}
+    given = {name: own[name].value for name in streams}
+    if len(streams) == 1 and not given[streams[0]]:
+        given = {streams[0]: CHECKPOINT.value}
+    elif CHECKPOINT.value:
+        raise app.UsageError(
+            "--checkpoint is for one stream: use --rgb_checkpoint, --flow_checkpoint"
+        )
+    for name, checkpoint in given.items():
+        if not checkpoint:
+            raise app.UsageError(f"--{own[name].name} is needed")
+        if not folders[name].value:
+            raise app.UsageError(f"--{folders[name].name} is needed")
+    for flag in (ANNOTATIONS, OUTPUT):
+        if not flag.value:
+            raise app.UsageError(f"--{flag.name} is needed")
+    try:
+        weights = tuple(map(float, WEIGHTS.value))
+    except ValueError:
+        raise app.UsageError(f"--weights must be numbers, not {','.join(WEIGHTS.value)}") from None
+    paths = {name: Path(folder.value) if folder.value else None for name, folder in folders.items()}
+    return Options(
+        annotations=Path(ANNOTATIONS.value),
+        output=Path(OUTPUT.value),
+        source=Source(paths["rgb"], paths["flow"], FLOW_ENGINE.value),
+        checkpoints=given,
+        subset=SUBSET.value,
+        protocol=PROTOCOL.value,
+        task=TASK.value,
+        moments=MOMENTS.value,
+        fusion=FUSION.value,
+        weights=weights,
+        views_at_a_time=VIEWS.value,
+        workers=(os.cpu_count() or 1) if WORKERS.value is None else WORKERS.value,
+        limit=LIMIT.value,
+        architecture=ARCHITECTURE.value,
+        shuffle_frames=SHUFFLE.value,
+        allow_mixed_flow=ALLOW_MIXED_FLOW.value,
+        overwrite=OVERWRITE.value,
+    )

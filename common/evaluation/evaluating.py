@@ -1,0 +1,169 @@
+"""Evaluates one or two streams on a data set: from checkpoints and folders to results."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import annotation_files, arch, files, networks
+from common.annotations import Annotations, Record
+from common.contracts import InputContract
+from common.crops import Frames
+from common.errors import listing
+from common.evaluation import joining, protocols, results, scores, scoring
+from common.evaluation.scores import Scores
+from common.flow import stamp
+from common.flow.stamp import FlowStamp
+from common.networks import Loaded
+from common.training.clip_reader import ClipReader, Source, flow_stamp
+
+
+class Scorer(Protocol):
+    """A framework's network in inference."""
+
+    def scores(self, clips: Frames) -> NDArray[np.float32]:
+        """Clips [B, T, H, W, C], uint8 RGB or float32 flow in [-1, 1], to logits [B, K]."""
+        ...
+
+    def frame_scores(self, clips: Frames) -> NDArray[np.float32]:
+        """The same to logits of all frames, [B, T, K]."""
+        ...
+
+
+Make = Callable[[arch.Network, Mapping[str, NDArray[Any]], InputContract], Scorer]
+"""Makes a framework's scorer of a network, its weights by canonical name and its contract."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command's flags."""
+
+    annotations: Path
+    output: Path
+    source: Source
+    checkpoints: Mapping[str, str]
+    subset: str = "validation"
+    protocol: str | None = None
+    task: str | None = None
+    moments: int | None = None
+    fusion: str = "logits"
+    weights: tuple[float, ...] = ()
+    views_at_a_time: int = 4
+    workers: int = 2
+    limit: int | None = None
+    architecture: str | None = None
+    shuffle_frames: bool = False
+    allow_mixed_flow: bool = False
+    overwrite: bool = False
+
+
+def run(options: Options, make: Make, backend: str) -> tuple[Scores, str]:
+    """Evaluates each stream, fuses them, and writes what was found to the output folder.
+
+    Returns:
+        The scores, fused where there are two streams, and the text for people.
+
+    Raises:
+        FileExistsError: There are results already, and `overwrite` is false.
+        ValueError: Labels or classes that do not fit the weights, or no video could be evaluated.
+    """
+    files.check_target(options.output / "results.json", options.overwrite)
+    annotations = annotation_files.read(options.annotations)
+    parts = []
+    for stream in options.checkpoints:
+        found = _stream(stream, annotations, options, make, backend)
+        scores.write(options.output / f"scores_{stream}.npz", found)
+        parts.append(found)
+    joined = parts[0]
+    if len(parts) > 1:
+        joined = joining.join(parts, options.fusion, options.weights)
+    return joined, results.write(options.output, joined)
+
+
+def _stream(
+    stream: str, annotations: Annotations, options: Options, make: Make, backend: str
+) -> Scores:
+    loaded = networks.load(options.checkpoints[stream], stream, options.architecture)
+    task = options.task or (str(loaded.card.recipe["task"]) if loaded.card else "classes")
+    name = options.protocol or ("every_frame" if task == "frames" else "quo_vadis")
+    least, _, _ = arch.smallest_size(loaded.net)
+    reader = (_Shuffled if options.shuffle_frames else ClipReader)(options.source, loaded.contract)
+    records = [each for each in annotations.records if each.subset == options.subset]
+    records = records[: options.limit]
+    if not records:
+        raise ValueError(
+            f"no records for {options.subset}. The annotations have {dict(annotations.counts)}."
+        )
+    made = _flow(reader, records, loaded, options) if stream == "flow" else None
+    job = scoring.Job(
+        records=records,
+        classes=_classes(annotations, loaded),
+        reader=reader,
+        stream=stream,
+        protocol=protocols.get(name).filled(loaded.contract, least),
+        views_at_a_time=options.views_at_a_time,
+        workers=options.workers,
+        origin={
+            **results.origin(loaded.path, loaded.row, loaded.contract, made, backend),
+            **({"control": "frames shuffled"} if options.shuffle_frames else {}),
+        },
+    )
+    scorer = make(loaded.net, loaded.arrays, loaded.contract)
+    if task == "frames":
+        return scoring.score_frames(job, scorer.frame_scores, options.moments)
+    return scoring.score_videos(job, scorer.scores)
+
+
+def _flow(
+    reader: ClipReader, records: Sequence[Record], loaded: Loaded, options: Options
+) -> Mapping[str, Any] | None:
+    """How the flow was made, as JSON has it: all in the way the weights were trained on.
+
+    Raises:
+        ValueError: In different ways, and they may not be mixed.
+    """
+    stamps: dict[str, FlowStamp | None] = {}
+    for record in records:
+        with contextlib.suppress(OSError, ValueError):  # fails when its turn comes
+            stamps[record.name] = flow_stamp(reader.open(record, "flow"))
+    first = next(iter(stamps.values()), None)
+    if loaded.card:
+        trained = loaded.card.flow
+        stamps["what the weights were trained on"] = FlowStamp(**trained) if trained else None
+    stamp.check_same(stamps, options.allow_mixed_flow)
+    return dataclasses.asdict(first) if first else None
+
+
+def _classes(annotations: Annotations, loaded: Loaded) -> tuple[str, ...]:
+    """Names of the head's classes, which must be the annotations' in the same order.
+
+    Raises:
+        ValueError: They are others, or fewer.
+    """
+    count, named, known = loaded.net.num_classes, loaded.classes, annotations.classes
+    if len(known) > count:
+        raise ValueError(
+            f"{loaded.path}: expected a head of at least {len(known)} classes, those of the "
+            f"annotations. Received: {count}. Fine-tune it on them first."
+        )
+    differing = [f"{a!r} and {b!r}" for a, b in zip(named, known, strict=False) if a != b]
+    if differing:
+        raise ValueError(
+            f"{loaded.path}: its classes are not those of the annotations, or in another order: "
+            f"{len(differing)} differ, such as {listing(differing, 3)}. Make the annotations with "
+            "the same label map."
+        )
+    names = named or known
+    return (*names, *(f"class {index}" for index in range(len(names), count)))
+
+
+class _Shuffled(ClipReader):
+    """Gives the frames it is asked for in a random order, the same each time."""
+
+    def read(self, record: Record, indices: Sequence[int], stream: str) -> Frames:
+        rng = np.random.default_rng([len(indices), *record.name.encode()])
+        return super().read(record, rng.permutation(indices).tolist(), stream)

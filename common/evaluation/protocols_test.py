@@ -1,0 +1,125 @@
+"""What the protocols mean in frames and pixels, against numbers counted by hand."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from common.contracts import RGB_CONTRACT, usual
+from common.evaluation import protocols
+from common.evaluation.protocols import PROTOCOLS, Protocol
+
+
+def _filled(name, **changes):
+    contract = dataclasses.replace(RGB_CONTRACT, **{"frames": 64, **changes})
+    return PROTOCOLS[name].filled(contract, least=9)
+
+
+def test_the_original_takes_up_to_250_frames_and_the_centre_of_224():
+    protocol = _filled("quo_vadis")
+    assert protocol.average == "logits"
+    ((frames, corner),) = protocols.views(protocol, 300, 256, 340)
+    assert (frames, corner) == (list(range(250)), (16, 58))
+    assert [len(window) for window in protocols.windows(protocol, 79)] == [79]
+    assert protocols.windows(protocol, 4) == [[0, 1, 2, 3, 0, 1, 2, 3, 0]]  # 9 at least
+
+
+def test_a_whole_clip_with_a_rate_is_as_long_as_asked():
+    protocol = PROTOCOLS["quo_vadis"].filled(dataclasses.replace(RGB_CONTRACT, stride=2), least=3)
+    assert protocols.windows(protocol, 1000) == [list(range(0, 500, 2))]
+    assert protocols.windows(protocol, 7) == [[0, 2, 4, 6]]
+    assert protocols.windows(protocol, 2) == [[0, 0, 0]]  # looped: 0 1 0 1 0, every 2nd
+
+
+def test_thirty_views_are_ten_times_three():
+    protocol = PROTOCOLS["thirty_view"].filled(usual("i3d_resnet50_32x2"))
+    assert (protocol.frames, protocol.rate, protocol.average) == (32, 2, "softmax")
+    views = protocols.views(protocol, 300, 256, 340)
+    assert len(views) == 30
+    assert [frames[0] for frames, _ in views[::3]] == [0, 30, 60, 90, 120, 150, 180, 210, 240, 270]
+    assert [corner for _, corner in views[:3]] == [(0, 0), (0, 42), (0, 84)]
+    assert views[29][0] == [(270 + 2 * k) % 300 for k in range(32)]
+    assert protocols.views(protocol, 300, 340, 256)[2][1] == (84, 0)
+
+
+def test_clip_is_one_in_the_middle():
+    ((frames, corner),) = protocols.views(_filled("clip"), 100, 256, 256)
+    assert (frames, corner) == (list(range(18, 82)), (16, 16))
+
+
+def test_sliding_windows_follow_each_other_in_pictures_as_small_as_the_crop():
+    protocol = PROTOCOLS["sliding"].filled(usual("r2plus1d_18"))
+    assert (protocol.frames, protocol.short_side, protocol.crop) == (16, 112, 112)
+    windows = protocols.windows(protocol, 40)
+    assert [window[0] for window in windows] == [0, 16, 32]
+    assert windows[2] == [*range(32, 40), *range(32, 40)]
+    closer = dataclasses.replace(protocol, stride=8)
+    assert [window[0] for window in protocols.windows(closer, 40)] == [0, 8, 16, 24, 32]
+
+
+@pytest.mark.parametrize("total", [1, 63, 64, 65, 96, 97, 500])
+@pytest.mark.parametrize("rate", [1, 2])
+def test_every_frame_is_in_a_window_that_does_not_loop(total, rate):
+    windows = protocols.windows(_filled("every_frame", stride=rate), total)
+    assert all(len(window) == 64 for window in windows)
+    span = 63 * rate + 1
+    assert {index // rate for window in windows for index in window} >= {
+        index // rate for index in range(total - rate + 1)
+    }
+    if total > span:
+        assert windows[0][0] == 0
+        assert windows[-1][-1] == total - 1
+        starts = [window[0] for window in windows]
+        steps = [b - a for a, b in itertools.pairwise(starts)]
+        assert min(steps) > 0
+        assert max(steps) <= span // 2
+    else:
+        assert len(windows) == 1
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_text_says_it_all(name):
+    protocol = _filled(name)
+    record = protocol.record()
+    assert record["text"] == protocol.text
+    for part in (name, str(protocol.crop), f"short side {protocol.short_side}", protocol.source):
+        assert part in protocol.text
+    assert Protocol(**{k: v for k, v in record.items() if k != "text"}) == protocol
+
+
+def test_texts():
+    assert _filled("quo_vadis").text == (
+        "quo_vadis: the whole clip, up to 250 frames, every frame; the centre crop of 224x224, "
+        "short side 256; mean of the logits (Carreira and Zisserman, CVPR 2017)"
+    )
+    assert PROTOCOLS["thirty_view"].filled(usual("i3d_resnet50_32x2")).text == (
+        "thirty_view: 10 windows of 32 frames, evenly spread, every 2nd frame; 3 crops along the "
+        "longer side of 256x256, short side 256; mean of the probabilities (Wang et al., CVPR 2018)"
+    )
+    assert "the network's size, short side the network's" in PROTOCOLS["clip"].text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"temporal": "half"}, "temporal must be one of center, cover, even, sliding, whole."),
+        ({"crops": "ten"}, "crops must be one of center, three. Received: 'ten'."),
+        ({"average": "max"}, "average must be one of logits, softmax. Received: 'max'."),
+        ({"frames": 0}, "frames must be at least 1. Received: 0."),
+        ({"short_side": -1}, "short_side must be at least 0. Received: -1."),
+        ({"crop": 224, "short_side": 112}, "a crop of 224 pixels does not fit into a short side"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields, text):
+    with pytest.raises(ValueError, match=text.replace(".", r"\.")):
+        Protocol("mine", "me", **fields)
+
+
+def test_what_is_open_or_unknown_is_refused():
+    with pytest.raises(ValueError, match="frames is open in the protocol"):
+        protocols.windows(PROTOCOLS["clip"], 10)
+    with pytest.raises(ValueError, match=r"no such protocol\. Expected one of clip, every_frame"):
+        protocols.get("ten_crop")
+    for name in PROTOCOLS:
+        with pytest.raises(ValueError, match="total must be at least 1"):
+            protocols.windows(_filled(name), 0)

@@ -1,0 +1,173 @@
+"""Numbers and texts of results, counted by hand."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.checkpoints import CHECKPOINTS
+from common.contracts import RGB_CONTRACT
+from common.evaluation import results, table
+from common.evaluation.protocols import PROTOCOLS
+from common.evaluation.scores import FrameScores, Scores
+
+CLASSES = ("left", "right", "up", "down", "in", "out")
+PROTOCOL = PROTOCOLS["clip"].filled(RGB_CONTRACT).record()
+
+
+def _logits(*tops):
+    return np.array([[len(CLASSES) - row.index(k) for k in range(6)] for row in tops], np.float32)
+
+
+VIDEOS = Scores(
+    classes=CLASSES,
+    names=("a", "b", "c", "d", "e"),
+    labels=np.array([0, 0, 1, 2, 5]),
+    # The classes of each video, likeliest first.
+    logits=_logits(
+        [0, 1, 2, 3, 4, 5],
+        [1, 0, 2, 3, 4, 5],
+        [1, 0, 2, 3, 4, 5],
+        [3, 4, 5, 0, 2, 1],
+        [0, 1, 2, 3, 4, 5],
+    ),
+    origins=({"stream": "rgb", "protocol": PROTOCOL, "weights": {"w": "sha256 0"}},),
+    failures={"f": "there is no such video", "g": "damaged\x1b[2J"},
+)
+FRAMES = Scores(
+    classes=("sit", "stand", "walk"),
+    names=("a", "b"),
+    labels=np.array([[1, 1, 0], [0, 0, 0]], np.uint8),
+    logits=np.array([[1, 2, 3], [4, 5, 6]], np.float32),
+    origins=({"stream": "rgb", "protocol": PROTOCOL}, {"stream": "flow", "protocol": PROTOCOL}),
+    frames=FrameScores(
+        np.array([2, 2]),
+        np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]], np.uint8),
+        np.array([[4, 1, 0], [2, 2, 0], [3, 3, 0], [1, 4, 0]], np.float32),
+    ),
+    fusion={"how": "logits", "weights": [1.0, 1.5]},
+)
+
+
+def test_results_of_classes():
+    found = results.results(VIDEOS)
+    assert found["coverage"] == {"expected": 7, "evaluated": 5, "failed": 2}
+    assert found["top_1"] == pytest.approx(2 / 5)
+    assert found["top_5"] == pytest.approx(4 / 5)  # all but e, whose class comes last
+    assert found["mean_class_accuracy"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)
+    assert found["absent_classes"] == 2
+    assert found["classes"][0] == {
+        "name": "left",
+        "videos": 2,
+        "top_1": 0.5,
+        "most_taken_for": "right",
+        "so_often": 1,
+    }
+    assert found["classes"][3]["top_1"] is None
+    assert found["classes"][1]["most_taken_for"] is None
+    assert found["failures"] == VIDEOS.failures
+    assert found["streams"][0]["protocol"]["name"] == "clip"
+    assert found["streams"][0]["weights"] == {"w": "sha256 0"}
+
+
+def test_top_5_of_five_classes_says_nothing():
+    few = dataclasses.replace(
+        VIDEOS, classes=CLASSES[:5], logits=VIDEOS.logits[:, :5], labels=np.array([0, 0, 1, 2, 4])
+    )
+    found = results.results(few)
+    assert found["top_5"] is None
+    assert "top-5" not in table.text(found)
+
+
+def test_results_of_frames():
+    found = results.results(FRAMES)
+    # sit: order 4 3 2 1, right at 1 and 3. stand: order 4 3 2 1, right at 3.
+    assert found["localisation"]["mean_average_precision"] == pytest.approx(
+        ((1 + 2 / 3) / 2 + 1 / 3) / 2
+    )
+    assert found["localisation"]["absent_classes"] == 1
+    assert found["localisation"]["moments"] == 4
+    assert found["classification"]["mean_average_precision"] == 1  # b has none, and does not count
+    assert found["classification"]["absent_classes"] == 1
+    assert found["classes"][2] == {
+        "name": "walk",
+        "videos": 0,
+        "classification": None,
+        "moments": 0,
+        "localisation": None,
+    }
+
+
+def test_text_of_classes():
+    assert table.text(results.results(VIDEOS)) == (
+        f"rgb, {PROTOCOL['text']}\n"
+        "5 of 7 videos; 2 FAILED\n"
+        "\n"
+        "top-1 40.0 %, top-5 80.0 %, mean class accuracy 37.5 % (2 of 6 classes absent, not "
+        "counted)\n"
+        "\n"
+        "class  videos    top-1  most often taken for\n"
+        "left        2   50.0 %  right (1)\n"
+        "right       1  100.0 %\n"
+        "up          1    0.0 %  down (1)\n"
+        "down        0        -\n"
+        "in          0        -\n"
+        "out         1    0.0 %  left (1)\n"
+        "\n"
+        "Failed:\n"
+        "  f: there is no such video\n"
+        "  g: damaged\\x1b[2J\n"
+    )
+
+
+def test_text_of_frames():
+    lines = table.text(results.results(FRAMES)).splitlines()
+    assert lines[:2] == [f"rgb, {PROTOCOL['text']}", f"flow, {PROTOCOL['text']}"]
+    assert lines[2:] == [
+        "fused by their logits, 1 : 1.5",
+        "2 of 2 videos",
+        "",
+        "classification: mAP 100.0 % of 2 videos (1 of 3 classes absent, not counted)",
+        "localisation: mAP 58.3 % of 4 moments (1 of 3 classes absent, not counted)",
+        "",
+        "class  videos       AP  moments      AP",
+        "sit         1  100.0 %        2  83.3 %",
+        "stand       1  100.0 %        1  33.3 %",
+        "walk        0        -        0       -",
+    ]
+
+
+def test_of_many_classes_the_worst_are_shown():
+    found = results.results(VIDEOS)
+    text = table.text(found, rows=2)
+    assert "The worst 2 of 6 classes:" in text
+    assert [line.split()[0] for line in text.splitlines()[6:9]] == ["class", "up", "out"]
+    many = {**found, "failures": {f"v{i}": "gone" for i in range(12)}}
+    assert table.text(many).endswith("  v9: gone\n  and 2 more: see results.json\n")
+
+
+def test_files(tmp_path):
+    pytest.importorskip("matplotlib")
+    text = results.write(tmp_path, VIDEOS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(results.FILES)
+    assert text == table.text(results.results(VIDEOS))
+    assert (tmp_path / "results.txt").read_text() == text
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found == json.loads(json.dumps(results.results(VIDEOS)))
+
+
+def test_frames_have_no_picture(tmp_path):
+    results.write(tmp_path, FRAMES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.txt"]
+
+
+def test_origin():
+    row = CHECKPOINTS["rgb_scratch"]
+    found = results.origin(Path("x"), row, row.contract, None, "i3d_torch")
+    assert found["checkpoint"] == "rgb_scratch"
+    assert found["contract"]["crop"] == 224
+    assert set(found["weights"]) == {file.file_name for file in row.files}
+    assert "numpy" in found["versions"]
+    assert json.dumps(found)

@@ -1,0 +1,104 @@
+"""What is right: the class of each video, or which classes apply to which of its moments."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import clips
+from common.annotations import Record
+from common.errors import listing
+from common.frame_labels import as_written, frame_labels
+
+POINTS = 25
+"""Moments of a video that the localisation of Charades is measured at."""
+
+
+def classes(records: Sequence[Record], num_classes: int) -> NDArray[np.int64]:
+    """The class of each video, [N].
+
+    Raises:
+        ValueError: Videos that do not have exactly one, or one outside the classes.
+    """
+    _check_range(records, num_classes)
+    wrong = [record.name for record in records if len(record.labels) != 1]
+    if wrong:
+        raise ValueError(
+            f"expected one class a video. Received none or several for {listing(wrong)}. "
+            "Choose a subset with labels, or the task for labels of frames."
+        )
+    return np.array([record.labels[0] for record in records], np.int64)
+
+
+def check_frames(records: Sequence[Record], num_classes: int, points: int | None) -> None:
+    """Refuses, before anything is scored, labels outside the classes and unknown durations.
+
+    Raises:
+        ValueError: The text names the videos.
+    """
+    _check_range(records, num_classes)
+    wrong = [record.name for record in records if points is not None and not record.duration]
+    if wrong:
+        raise ValueError(
+            f"{points} moments of a video need its duration, which is not known of "
+            f"{listing(wrong)}. Make the annotations again with --videos."
+        )
+
+
+def moments(total: int, points: int | None) -> list[int]:
+    """The frames, of `total`, whose scores count; None is every one."""
+    return list(range(total)) if points is None else clips.localisation_frames(total, points)
+
+
+def of_points(record: Record, num_classes: int, points: int) -> NDArray[np.uint8]:
+    """Which classes apply at so many moments, of which number k is k / points of the way through.
+
+    Both ends of a span belong to it: the official localisation metric of Charades.
+
+    Returns:
+        [points, K], 0 or 1.
+    """
+    rate = points / as_written(record.duration or 0)
+    return frame_labels(record, num_classes, points, rate, rule="inclusive")
+
+
+def of_frames(
+    record: Record, num_classes: int, total: int, rate: float | None
+) -> NDArray[np.uint8]:
+    """Which classes apply to each of `total` frames, by the rule that training has, too.
+
+    Args:
+        record: The video.
+        num_classes: Of the data set.
+        total: Frames there are.
+        rate: Frames a second; None is the annotation's.
+
+    Returns:
+        [total, K], 0 or 1.
+    """
+    # Seconds are Charades', and pytorch-i3d's rule for them; frames are VidOR's.
+    rule = "strict" if record.unit == "seconds" else "half_open"
+    return frame_labels(record, num_classes, total, rate, rule)
+
+
+def of_video(record: Record, num_classes: int) -> NDArray[np.uint8]:
+    """Which classes apply anywhere in the video: [K], 0 or 1."""
+    found = np.zeros(num_classes, np.uint8)
+    found[[*record.labels, *(action.label for action in record.actions)]] = 1
+    return found
+
+
+def _check_range(records: Sequence[Record], num_classes: int) -> None:
+    wrong = [
+        record.name
+        for record in records
+        if any(
+            not 0 <= label < num_classes
+            for label in (*record.labels, *(action.label for action in record.actions))
+        )
+    ]
+    if wrong:
+        raise ValueError(
+            f"the network has {num_classes} classes, and there are others in the labels of "
+            f"{listing(wrong)}. Use the annotations it was trained with."
+        )

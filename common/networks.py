@@ -1,0 +1,97 @@
+"""A checkpoint with all that is needed to use it: network, weights, contract, class names."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from common import arch, checkpoints, contracts, label_maps, provenance
+from common.checkpoints import Checkpoint
+from common.contracts import InputContract
+from common.training import model_card
+from common.training.model_card import ModelCard
+
+CHANNELS = {"rgb": 3, "flow": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checkpoint.
+
+    Attributes:
+        net: The network.
+        arrays: Its weights by canonical name.
+        contract: What its clips are: of the published row, of the card beside a file that was
+            trained here, else what its architecture usually expects.
+        path: The file.
+        row: Of a published checkpoint.
+        card: Of one that was trained here.
+        notes: What was made of the weights on the way, a sentence each.
+    """
+
+    net: arch.Network
+    arrays: Mapping[str, NDArray[Any]]
+    contract: InputContract
+    path: Path
+    row: Checkpoint | None
+    card: ModelCard | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def stream(self) -> str:
+        """What the network sees: "rgb" or "flow"."""
+        return next(name for name, count in CHANNELS.items() if count == self.net.in_channels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of the logits; empty where nobody said them."""
+        if self.card:
+            return self.card.classes
+        return label_maps.load(self.row.label_map) if self.row else ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """By file name, the digest that identifies the weights."""
+        return provenance.weights(self.path, self.row)
+
+
+def load(
+    checkpoint: str | os.PathLike[str],
+    stream: str,
+    architecture: str | None = None,
+    num_classes: int | None = None,
+) -> Loaded:
+    """Reads a checkpoint.
+
+    Args:
+        checkpoint: Name of a published checkpoint, or path of one in any format; a 2-D network is
+            inflated.
+        stream: Which it must be of: "rgb" or "flow".
+        architecture: Which the weights are of, where their names fit several; else it is found out.
+        num_classes: Another number than the checkpoint's makes a new classifier.
+
+    Raises:
+        CheckpointError: The file is damaged or unknown.
+        ValueError: The weights are for another stream.
+        FileNotFoundError: There is no such file, or no source of it answers.
+    """
+    from convert import hub  # which imports what knows published checkpoints
+
+    weights = hub.load(checkpoint, hub.Terms(architecture=architecture, num_classes=num_classes))
+    if weights.net.in_channels != CHANNELS[stream]:
+        raise ValueError(
+            f"{checkpoint}: the weights are for another stream. Expected {stream}, "
+            f"{CHANNELS[stream]} channels. Received: {weights.stream}."
+        )
+    path, row = checkpoints.resolve(os.fspath(checkpoint))
+    card = None if row else model_card.read(path)
+    if row:
+        contract = row.contract
+    elif card:
+        contract = card.contract
+    else:
+        contract = contracts.of_stream(weights.net.name, stream)
+    return Loaded(weights.net, weights.arrays, contract, path, row, card, weights.notes)
