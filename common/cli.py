@@ -16,6 +16,9 @@ from common.errors import listing
 COMMANDS = {
     "evaluate-sample": ("classify a sample or a video", "{backend}.evaluate_sample"),
     "multi-evaluate": ("all published evaluations of the sample", "{backend}.multi_evaluate"),
+    "train": ("train or fine-tune a network", "{backend}.train"),
+    "evaluate": ("accuracy on a data set, of one stream or two", "{backend}.evaluate"),
+    "fuse": ("fuse the scores of streams that were evaluated before", "common.fuse"),
     "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
     "inspect": ("print what a checkpoint holds", "convert.inspect"),
     "compare": ("say in which arrays two checkpoints differ", "convert.compare"),

@@ -10,6 +10,7 @@ import sonnet as snt
 import tensorflow as tf
 
 from common import arch
+from common.training.optimisation import check_batch_norm
 
 
 class BatchNorm(snt.Module):
@@ -17,11 +18,15 @@ class BatchNorm(snt.Module):
 
     Not Sonnet's own: that one forgets loaded statistics at the first training step, because its
     averages keep a second, hidden copy.
+
+    Attributes:
+        mode: What it does in training; see `set_batch_norm`.
     """
 
     def __init__(self, norm: arch.Norm, channels: int):
         super().__init__(name="norm")
         self.norm = norm
+        self.mode = "train"
         initial = tf.fill([channels], norm.initial_scale)
         self.weight = tf.Variable(initial, name="weight") if norm.scale else None
         self.bias = tf.Variable(tf.zeros([channels]), name="bias")
@@ -30,13 +35,21 @@ class BatchNorm(snt.Module):
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         mean, var = self.running_mean, self.running_var
-        if is_training:
-            mean = _mean(x)
-            var = _mean(tf.math.squared_difference(x, mean))
+        values = tf.cast(x, tf.float32)
+        if is_training and self.mode != "freeze":
+            mean = self._shared(_mean(values))
+            var = self._shared(_mean(tf.math.squared_difference(values, mean)))
             self._average(self.running_mean, mean)
             self._average(self.running_var, var)
         eps = self.norm.eps
-        return tf.nn.batch_normalization(x, mean, var, self.bias, self.weight, eps)
+        y = tf.nn.batch_normalization(values, mean, var, self.bias, self.weight, eps)
+        return tf.cast(y, x.dtype)
+
+    def _shared(self, statistic: tf.Tensor) -> tf.Tensor:
+        """The mean over all replicas, where it is asked for; their batches are of one size."""
+        if self.mode != "sync":
+            return statistic
+        return tf.distribute.get_replica_context().all_reduce("mean", statistic)
 
     def _average(self, running: tf.Variable, batch: tf.Tensor) -> None:
         running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
@@ -52,7 +65,7 @@ class Affine(snt.Module):
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         del is_training  # The same either way.
-        return x * self.weight + self.bias
+        return tf.cast(tf.cast(x, tf.float32) * self.weight + self.bias, x.dtype)
 
 
 class Conv(snt.Module):
@@ -75,10 +88,17 @@ class Conv(snt.Module):
         self.norm = _norm(node)
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        x = self.conv(_pad(x, self.node, value=0.0))
+        x = self._convolve(_pad(x, self.node, value=0.0))
         if self.norm:
             x = self.norm(x, is_training)
         return tf.nn.relu(x) if self.node.relu else x
+
+    def _convolve(self, x: tf.Tensor) -> tf.Tensor:
+        """As Sonnet's, but in the precision of x."""
+        kernel = tf.cast(self.conv.w, x.dtype)
+        stride, padding = self.node.stride, _op_padding(self.node)
+        x = tf.nn.convolution(x, kernel, stride, padding, data_format="NDHWC")
+        return tf.nn.bias_add(x, tf.cast(self.conv.b, x.dtype)) if self.node.bias else x
 
 
 class Pool(snt.Module):
@@ -177,11 +197,16 @@ class NonLocal(snt.Module):
         phi = _flatten(self.parts[self.node.phi.name](pooled))
         g = _flatten(self.parts[self.node.g.name](pooled))
         scores = tf.matmul(theta, phi, transpose_b=True) / math.sqrt(theta.shape[-1])
-        return tf.matmul(tf.nn.softmax(scores), g)
+        attention = tf.nn.softmax(tf.cast(scores, tf.float32))
+        return tf.matmul(tf.cast(attention, g.dtype), g)
 
 
 class Head(snt.Module):
-    """Pooled features, and from them logits averaged over all positions."""
+    """Pooled features, and from them logits averaged over all positions.
+
+    In float32, whatever the precision of the rest: the classifier is small, and torch has no
+    average pool in bfloat16 on a CPU.
+    """
 
     def __init__(self, node: arch.Head, in_channels: int):
         super().__init__(name=node.name)
@@ -191,14 +216,34 @@ class Head(snt.Module):
 
     def features(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         """Pools [B, T, H, W, C]: one vector for each position of the window."""
+        x = tf.cast(x, tf.float32)
         if self.pool:
             return self.pool(x, is_training)
         return tf.reduce_mean(x, axis=[1, 2, 3], keepdims=True)
 
-    def __call__(self, features: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        """Turns features [B, T, H, W, C] into logits [B, num_classes]."""
-        x = tf.nn.dropout(features, self.node.dropout) if is_training else features
-        return tf.reduce_mean(self.parts[self.node.conv.name](x, is_training), axis=[1, 2, 3])
+    def time_steps(
+        self, features: tf.Tensor, is_training: bool = False, dropout: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Turns features [B, T, H, W, C] into the logits of time steps, [B, T, num_classes].
+
+        Args:
+            features: What `features` returns.
+            is_training: Whether this is training.
+            dropout: What to multiply them with, of their shape: 0, or 1 / (1 - rate); None leaves
+                it to TensorFlow, which drops in training at the node's rate.
+        """
+        if dropout is None:
+            x = tf.nn.dropout(features, self.node.dropout) if is_training else features
+        else:
+            x = features * dropout
+        x = self.parts[self.node.conv.name](x, is_training)
+        return tf.reduce_mean(x, axis=[2, 3])
+
+    def __call__(
+        self, features: tf.Tensor, is_training: bool = False, dropout: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Turns features [B, T, H, W, C] into logits [B, num_classes]; see `time_steps`."""
+        return tf.reduce_mean(self.time_steps(features, is_training, dropout), axis=1)
 
 
 LAYERS = {
@@ -214,6 +259,24 @@ LAYERS = {
 def build(node: arch.Node, in_channels: int) -> snt.Module:
     """Makes the layer of a node that reads `in_channels` channels."""
     return LAYERS[type(node)](node, in_channels)
+
+
+def set_batch_norm(module: snt.Module, mode: str) -> None:
+    """Says what all batch norms in a model or layer do in training.
+
+    Args:
+        module: The model or layer.
+        mode: "train" normalises with the statistics of the batch and averages them; "freeze" with
+            the running ones, which stay as they are, while scale and offset still train; "sync"
+            is "train" over the batches of all replicas, those of the strategy in use.
+
+    Raises:
+        ValueError: There is no such mode.
+    """
+    check_batch_norm(mode)
+    for part in module.submodules:
+        if isinstance(part, BatchNorm):
+            part.mode = mode
 
 
 def _norm(node: arch.Conv) -> BatchNorm | Affine | None:

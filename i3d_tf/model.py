@@ -1,5 +1,6 @@
 """A network built from its description; the twin of `i3d_torch/model.py`."""
 
+import functools
 from collections.abc import Callable
 
 import sonnet as snt
@@ -29,7 +30,11 @@ class VideoModel(snt.Module):
     # Nothing in here depends on values, and AutoGraph cannot read all of `common.arch`.
     @tf.autograph.experimental.do_not_convert
     def __call__(
-        self, clips: tf.Tensor, is_training: bool = False, final_endpoint: str | None = None
+        self,
+        clips: tf.Tensor,
+        is_training: bool = False,
+        final_endpoint: str | None = None,
+        dropout: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Runs a batch of clips.
 
@@ -38,6 +43,7 @@ class VideoModel(snt.Module):
             is_training: Normalises with the batch's statistics and updates the running ones,
                 and drops features before the classifier.
             final_endpoint: Where to stop; None runs to the end.
+            dropout: What to multiply the features with, of their shape; see `layers.Head`.
 
         Returns:
             The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
@@ -52,19 +58,21 @@ class VideoModel(snt.Module):
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, tf.Tensor] = {}
         x = clips
-        for name, step in self._steps():
+        for name, step in self._steps(dropout):
             x = endpoints[name] = step(x, is_training)
             if name == final_endpoint:
                 break
         return endpoints.get(net.head.name, x), endpoints
 
-    def _steps(self) -> list[tuple[str, Callable[[tf.Tensor, bool], tf.Tensor]]]:
+    def _steps(
+        self, dropout: tf.Tensor | None
+    ) -> list[tuple[str, Callable[[tf.Tensor, bool], tf.Tensor]]]:
         """Endpoints in order, each with what computes it from the one before."""
         head = self.layers[self.net.head.name]
         return [
             *((node.name, self.layers[node.name]) for node in self.net.nodes[:-1]),
             (self.net.head.features, head.features),
-            (self.net.head.name, head),
+            (self.net.head.name, functools.partial(head, dropout=dropout)),
             (self.net.head.predictions, lambda logits, is_training: tf.nn.softmax(logits)),
         ]
 

@@ -9,18 +9,25 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import arch
+from common.training.optimisation import check_batch_norm
 
 
 class BatchNorm(nn.Module):
-    """Batch norm whose running variance is averaged as TensorFlow does: from the biased one."""
+    """Batch norm whose running variance is averaged as TensorFlow does: from the biased one.
+
+    Attributes:
+        mode: What it does in training; see `set_batch_norm`.
+    """
 
     def __init__(self, norm: arch.Norm, channels: int):
         super().__init__()
         self.norm = norm
+        self.mode = "train"
         initial = torch.full([channels], norm.initial_scale)
         self.weight = nn.Parameter(initial) if norm.scale else None
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -28,17 +35,35 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or self.mode == "freeze":
             return self._normalise(x, self.running_mean, self.running_var)
+        if self.mode == "sync":
+            return self._synchronised(x)
         # With momentum 1 the op hands out the batch's own statistics.
         mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
         y = self._normalise(x, mean, var, training=True)
         count = x.numel() // x.shape[1]
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.norm.momentum)
-            # The op reports the unbiased variance, n / (n - 1) of the biased one.
-            self.running_var.lerp_(var * ((count - 1) / count), self.norm.momentum)
+        # The op reports the unbiased variance, n / (n - 1) of the biased one.
+        self._average(mean, var * ((count - 1) / count))
         return y
+
+    def _synchronised(self, x: Tensor) -> Tensor:
+        """Normalises with the statistics of all replicas' batches, which are of one size."""
+        each = (-1, 1, 1, 1)
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _MeanOverReplicas.apply(values.mean(dim=(0, 2, 3, 4)))
+        centred = values - mean.view(each)
+        var = _MeanOverReplicas.apply(centred.square().mean(dim=(0, 2, 3, 4)))
+        self._average(mean, var)
+        scale = torch.rsqrt(var + self.norm.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        return (centred * scale.view(each) + self.bias.view(each)).to(x.dtype)
+
+    @torch.no_grad()
+    def _average(self, mean: Tensor, var: Tensor) -> None:
+        self.running_mean.lerp_(mean, self.norm.momentum)
+        self.running_var.lerp_(var, self.norm.momentum)
 
     def _normalise(self, x: Tensor, mean: Tensor, var: Tensor, training: bool = False) -> Tensor:
         eps = self.norm.eps
@@ -55,7 +80,7 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         each = (-1, 1, 1, 1)
-        return x * self.weight.view(each) + self.bias.view(each)
+        return (x * self.weight.view(each) + self.bias.view(each)).to(x.dtype)
 
 
 class Conv(nn.Module):
@@ -176,7 +201,11 @@ class NonLocal(nn.Module):
 
 
 class Head(nn.Module):
-    """Pooled features, and from them logits averaged over all positions."""
+    """Pooled features, and from them logits averaged over all positions.
+
+    In float32, whatever the precision of the rest: the classifier is small, and torch has no
+    average pool in bfloat16 on a CPU.
+    """
 
     def __init__(self, node: arch.Head, in_channels: int):
         super().__init__()
@@ -186,12 +215,28 @@ class Head(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Pools [B, C, T, H, W]: one vector for each position of the window."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         return self.pool(x) if self.pool else x.mean(dim=(2, 3, 4), keepdim=True)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Turns features [B, C, T, H, W] into logits [B, num_classes]."""
-        x = F.dropout(features, self.node.dropout, self.training)
-        return self.get_submodule(self.node.conv.name)(x).mean(dim=(2, 3, 4))
+    def time_steps(self, features: Tensor, dropout: Tensor | None = None) -> Tensor:
+        """Turns features [B, C, T, H, W] into the logits of time steps, [B, T, num_classes].
+
+        Args:
+            features: What `features` returns.
+            dropout: What to multiply them with, of their shape: 0, or 1 / (1 - rate); None leaves
+                it to torch, which drops in training at the node's rate.
+        """
+        if dropout is None:
+            x = F.dropout(features, self.node.dropout, self.training)
+        else:
+            x = features * dropout
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.get_submodule(self.node.conv.name)(x)
+        return x.mean(dim=(3, 4)).transpose(1, 2)
+
+    def forward(self, features: Tensor, dropout: Tensor | None = None) -> Tensor:
+        """Turns features [B, C, T, H, W] into logits [B, num_classes]; see `time_steps`."""
+        return self.time_steps(features, dropout).mean(dim=1)
 
 
 LAYERS = {
@@ -207,6 +252,42 @@ LAYERS = {
 def build(node: arch.Node, in_channels: int) -> nn.Module:
     """Makes the layer of a node that reads `in_channels` channels."""
     return LAYERS[type(node)](node, in_channels)
+
+
+def set_batch_norm(module: nn.Module, mode: str) -> None:
+    """Says what all batch norms in a model or layer do in training.
+
+    Args:
+        module: The model or layer.
+        mode: "train" normalises with the statistics of the batch and averages them; "freeze" with
+            the running ones, which stay as they are, while scale and offset still train; "sync"
+            is "train" over the batches of all replicas, the ranks of the default process group.
+
+    Raises:
+        ValueError: There is no such mode.
+    """
+    check_batch_norm(mode)
+    for part in module.modules():
+        if isinstance(part, BatchNorm):
+            part.mode = mode
+
+
+class _MeanOverReplicas(torch.autograd.Function):
+    """Mean over all ranks; each rank's gradient is the mean of what all of them want."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return _mean_over_replicas(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _mean_over_replicas(gradient)
+
+
+def _mean_over_replicas(x: Tensor) -> Tensor:
+    total = x.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
 
 
 def _norm(node: arch.Conv) -> BatchNorm | Affine | None:

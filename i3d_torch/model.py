@@ -27,13 +27,17 @@ class VideoModel(nn.Module):
         self.add_module(net.head.name, layers.build(net.head, channels))
 
     def forward(
-        self, clips: Tensor, final_endpoint: str | None = None
+        self,
+        clips: Tensor,
+        final_endpoint: str | None = None,
+        dropout: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Runs a batch of clips.
 
         Args:
             clips: [B, C, T, H, W] float32, in the value range of the weights' input contract.
             final_endpoint: Where to stop; None runs to the end.
+            dropout: What to multiply the features with, of their shape; see `layers.Head`.
 
         Returns:
             The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
@@ -48,19 +52,19 @@ class VideoModel(nn.Module):
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, Tensor] = {}
         x = clips
-        for name, step in self._steps():
+        for name, step in self._steps(dropout):
             x = endpoints[name] = step(x)
             if name == final_endpoint:
                 break
         return endpoints.get(net.head.name, x), endpoints
 
-    def _steps(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    def _steps(self, dropout: Tensor | None) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
         """Endpoints in order, each with what computes it from the one before."""
         head = self.get_submodule(self.net.head.name)
         return [
             *((node.name, self.get_submodule(node.name)) for node in self.net.nodes[:-1]),
             (self.net.head.features, head.features),
-            (self.net.head.name, head),
+            (self.net.head.name, functools.partial(head, dropout=dropout)),
             (self.net.head.predictions, functools.partial(torch.softmax, dim=-1)),
         ]
 

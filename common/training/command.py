@@ -1,0 +1,90 @@
+"""What `i3d_tf.train` and `i3d_torch.train` share: the flags, and the way from them to a run."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from absl import app, flags
+
+from common import recipes
+from common.flags import ANNOTATIONS, CHECKPOINT, FLOW, FLOW_ENGINE, OUTPUT, RGB, WORKERS
+from common.recipes import RECIPES, STREAMS, Recipe
+from common.training import loop
+from common.training.clip_reader import Source
+from common.training.loop import Create, Options, Place
+
+RECIPE = flags.DEFINE_enum(
+    "recipe", "finetune", list(RECIPES), "How to train; `common/recipes.py` has all numbers."
+)
+SET = flags.DEFINE_multi_string(
+    "set", [], "A field of the recipe as NAME=VALUE; may be given several times."
+)
+STREAM = flags.DEFINE_enum(
+    "stream", None, list(STREAMS), "What the network sees; by default what the recipe says."
+)
+NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes",
+    None,
+    "Classes of the head; by default those of the annotations. Another number than the "
+    "checkpoint's makes a new head.",
+    lower_bound=1,
+)
+RESUME = flags.DEFINE_string(
+    "resume",
+    "auto",
+    "auto goes on from the last snapshot in --output, never refuses a folder that has any; or the "
+    "path of a snapshot.",
+)
+EXPORT = flags.DEFINE_list(
+    "export", [], "Dialects that the weights at the end are written in, too: see `convert --list`."
+)
+TENSORBOARD = flags.DEFINE_bool("tensorboard", True, "Write for TensorBoard, too.")
+SHOW = flags.DEFINE_bool("show", False, "Only print the recipe as it would be used.")
+for _flag in (ANNOTATIONS, RGB, FLOW, FLOW_ENGINE, CHECKPOINT, OUTPUT, WORKERS):
+    flags.declare_key_flag(_flag.name)
+
+
+def main(create: Create, place: Place) -> None:
+    """The command of a framework: flags to a recipe and options, then the loop.
+
+    Raises:
+        app.UsageError: A flag is missing.
+    """
+    recipe = _recipe()
+    if SHOW.value:
+        print("\n".join(f"{name}={value}" for name, value in recipes.to_json(recipe).items()))
+        return
+    text = loop.run(recipe, _options(recipe), create, place)
+    if text:
+        print(text)
+
+
+def _recipe() -> Recipe:
+    recipe = recipes.get(RECIPE.value)
+    if STREAM.value:
+        recipe = dataclasses.replace(recipe, stream=STREAM.value)
+    if NUM_CLASSES.value:
+        recipe = dataclasses.replace(recipe, num_classes=NUM_CLASSES.value)
+    return recipes.changed(recipe, SET.value)
+
+
+def _options(recipe: Recipe) -> Options:
+    needed = RGB if recipe.stream == "rgb" else FLOW
+    for flag in (ANNOTATIONS, needed, OUTPUT):
+        if not flag.value:
+            raise app.UsageError(f"--{flag.name} is needed")
+    workers = WORKERS.value
+    return Options(
+        annotations=Path(ANNOTATIONS.value),
+        source=Source(_path(RGB), _path(FLOW), FLOW_ENGINE.value),
+        output=Path(OUTPUT.value),
+        checkpoint=CHECKPOINT.value,
+        resume=RESUME.value,
+        workers=(os.cpu_count() or 1) if workers is None else workers,
+        tensorboard=TENSORBOARD.value,
+        export=tuple(EXPORT.value),
+    )
+
+
+def _path(flag: flags.FlagHolder) -> Path | None:
+    return Path(flag.value) if flag.value else None

@@ -1,0 +1,109 @@
+"""What a run is judged by, now and then: one view of each validation clip."""
+
+import dataclasses
+
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from common import arch, metrics
+from common.annotations import Annotations
+from common.evaluation import protocols, scoring
+from common.evaluation.scores import Scores
+from common.recipes import Recipe
+from common.training.clip_reader import ClipReader, Source
+from common.training.examples import TrainingSet
+from common.training.learner import Learner
+from common.training.start import Start
+
+SUBSET = "validation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """The validation clips of a data set.
+
+    Attributes:
+        job: What is scored: one view of each clip, for labels of frames all of it.
+        task: The recipe's.
+    """
+
+    job: scoring.Job
+    task: str
+
+    @classmethod
+    def of(
+        cls, annotations: Annotations, source: Source, recipe: Recipe, begin: Start, workers: int
+    ) -> "Validation | None":
+        """The validation clips; None where the annotations have none.
+
+        Raises:
+            ValueError: As `TrainingSet`, of the validation clips.
+        """
+        if SUBSET not in annotations.counts:
+            logging.warning("no records for validation: the run will not be evaluated.")
+            return None
+        data = TrainingSet(annotations, source, recipe, SUBSET, begin.contract)
+        protocol = protocols.get("every_frame" if recipe.task == "frames" else "clip")
+        least, _, _ = arch.smallest_size(begin.net)
+        job = scoring.Job(
+            records=data.records,
+            classes=tuple(map(str, range(begin.net.num_classes))),
+            reader=ClipReader(source, begin.contract),
+            stream=recipe.stream,
+            protocol=protocol.filled(begin.contract, least),
+            workers=min(workers, 4),
+        )
+        return cls(job, recipe.task)
+
+    def judge(self, learner: Learner) -> dict[str, float]:
+        """Loss and accuracy (or mean average precision) of a learner's weights."""
+        if self.task == "frames":
+            scores = scoring.score_frames(self.job, learner.frame_scores)
+            found = _of_frames(scores)
+        else:
+            scores = scoring.score_videos(self.job, learner.scores)
+            found = _of_classes(scores)
+        if scores.failures:
+            name, reason = next(iter(scores.failures.items()))
+            logging.warning(
+                "%d of %d validation clips could not be read. %s: %s",
+                len(scores.failures), scores.expected, name, reason,
+            )  # fmt: skip
+        coverage = len(scores.names) / scores.expected
+        return {
+            f"validation_{name}": value for name, value in (found | {"coverage": coverage}).items()
+        }
+
+
+def _of_classes(scores: Scores) -> dict[str, float]:
+    return {
+        "loss": cross_entropy(scores.logits, scores.labels),
+        "accuracy": metrics.top_k(scores.logits, scores.labels, 1),
+    }
+
+
+def _of_frames(scores: Scores) -> dict[str, float]:
+    frames = scores.frames
+    if frames is None:
+        raise ValueError("expected the scores of frames.")
+    return {
+        "loss": binary_cross_entropy(frames.logits, frames.labels),
+        "mean_average_precision": metrics.mean_average_precision(
+            frames.logits, frames.labels
+        ).value,
+    }
+
+
+def cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> float:
+    """Mean of -log softmax, [N, K] and [N]."""
+    values = logits.astype(np.float64)
+    values -= values.max(axis=1, keepdims=True)
+    chosen = np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
+    return float(np.mean(np.log(np.exp(values).sum(axis=1)) - chosen))
+
+
+def binary_cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
+    """Mean of the cross entropy of each class for itself, [N, K] both."""
+    values = logits.astype(np.float64)
+    return float(np.mean(np.logaddexp(0, values) - values * labels))

@@ -1,0 +1,345 @@
+"""Training in TensorFlow; the twin of `i3d_torch/learner.py`.
+
+`common/training/learner.py` says what a learner is, `common/training/optimisation.py` by what rule
+it steps. Everything lies where the strategy puts it.
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from common import arch
+from common.contracts import InputContract
+from common.recipes import Recipe
+from common.training import optimisation
+from common.training.batches import Batch, dropout_masks
+from common.training.learner import Arrays, Measured
+from common.training.loop import Place
+from convert import layouts
+from i3d_tf import layers, losses, preprocessing, weights
+from i3d_tf.model import VideoModel
+
+PRECISIONS = {
+    "float32": tf.float32,
+    "bfloat16": tf.bfloat16,
+    "float16": tf.float16,
+}
+
+
+class Learner:
+    """A `common.training.learner.Learner`.
+
+    With several replicas each has its own variables, whose values stay equal because all take the
+    same steps: their gradients are summed once a step. Only the running statistics differ, unless
+    they are synchronised; those of the first replica count.
+    """
+
+    def __init__(
+        self,
+        net: arch.Network,
+        recipe: Recipe,
+        contract: InputContract,
+        strategy: tf.distribute.Strategy,
+    ):
+        self.net = net = optimisation.configured(net, recipe)
+        self.recipe = recipe
+        self.contract = contract
+        self.strategy = strategy
+        self.replicas = strategy.num_replicas_in_sync
+        self.local = _local_replicas(strategy)
+        self.scaler = optimisation.Scaler()
+        self.decayed = optimisation.decayed(net, recipe)
+        with strategy.scope(), tf.variable_creator_scope(_one_a_replica):
+            self.model = VideoModel(net)
+            alone = recipe.batch_norm == "sync" and self.replicas == 1
+            layers.set_batch_norm(self.model, "train" if alone else recipe.batch_norm)
+            for name in optimisation.frozen_nodes(net, recipe):
+                layers.set_batch_norm(self.model.layers[name], "freeze")
+            own = weights.variables(self.model)
+            self.layouts = {p.name: weights.layout(p) for p in optimisation.trained(net, recipe)}
+            self.trained = {name: own[name] for name in self.layouts}
+            self.momentum = {name: _zeros_like(p) for name, p in self.trained.items()}
+            self.gradients = {name: _zeros_like(p) for name, p in self.trained.items()}
+            self.measured = tf.Variable(tf.zeros([2]), trainable=False)
+            self.average = VideoModel(net) if recipe.average_decay else None
+
+    def step(self, batches: Sequence[Batch], rate: float) -> Measured:
+        """See `common.training.learner.Learner`."""
+        share = 1 / (len(batches) * self.replicas)
+        self._start()
+        for batch in batches:
+            self._accumulate(*self._inputs(batch), _number(share), _number(self.scaler.scale))
+        measured, norm = self._over_replicas()
+        loss, correct, norm = (*measured.numpy().tolist(), norm.numpy().item() / self.scaler.scale)
+        optimisation.check_measured(self.recipe, loss, norm)
+        finite = math.isfinite(norm)
+        if finite:
+            factor = optimisation.gradient_factor(self.recipe, norm) / self.scaler.scale
+            self._update(_number(rate), _number(factor))
+        if self.recipe.precision == "float16":
+            self.scaler = self.scaler.after(finite)
+        return Measured(loss, norm, None if self.recipe.task == "frames" else correct)
+
+    def scores(self, clips: np.ndarray) -> np.ndarray:
+        """See `common.training.learner.Learner`."""
+        return tf.reduce_mean(self._infer(tf.constant(clips)), axis=1).numpy()
+
+    def frame_scores(self, clips: np.ndarray) -> np.ndarray:
+        """See `common.training.learner.Learner`."""
+        return losses.frame_logits(self._infer(tf.constant(clips)), clips.shape[1]).numpy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """See `common.training.learner.Learner`."""
+        arrays = weights.arrays(self.model)
+        for name, velocity in self.momentum.items():
+            canonical = layouts.to_canonical(velocity.numpy(), self.layouts[name])
+            arrays[f"momentum/{name}"] = np.ascontiguousarray(canonical)
+        if self.average:
+            averaged = weights.arrays(self.average)
+            arrays |= {f"average/{name}": averaged[name] for name in self.trained}
+        if self.recipe.precision == "float16":
+            arrays |= optimisation.scaler_state(self.scaler)
+        return arrays
+
+    def restore(self, arrays: Arrays) -> None:
+        """See `common.training.learner.Learner`."""
+        optimisation.check_state(self.net, self.recipe, arrays)
+        self.assign({p.name: arrays[p.name] for p in arch.parameters(self.net)})
+        for name, velocity in self.momentum.items():
+            velocity.assign(layouts.from_canonical(arrays[f"momentum/{name}"], self.layouts[name]))
+        if self.average:
+            averaged = {name: arrays[f"average/{name}"] for name in self.trained}
+            weights.assign(self.average, weights.arrays(self.model) | averaged)
+        if self.recipe.precision == "float16":
+            self.scaler = optimisation.scaler_from(arrays)
+
+    def assign(self, arrays: Arrays) -> None:
+        """Starts from weights: exactly the network's, by canonical name.
+
+        Raises:
+            CheckpointError: Names or shapes differ; nothing is changed then.
+        """
+        weights.assign(self.model, arrays)
+        if self.average:
+            weights.assign(self.average, arrays)
+
+    @tf.function(autograph=False)
+    def _start(self) -> None:
+        """Forgets the gradients of the last step."""
+
+        def start() -> None:
+            for sums in (*self.gradients.values(), self.measured):
+                sums.assign(tf.zeros_like(sums))
+
+        self.strategy.run(start)
+
+    @tf.function(autograph=False)
+    def _accumulate(
+        self,
+        clips: tf.Tensor,
+        targets: tf.Tensor,
+        dropout: tf.Tensor | None,
+        share: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> None:
+        """Adds the gradient of a micro-batch, times `share * scale`, its loss and share correct."""
+
+        def accumulate(clips: tf.Tensor, targets: tf.Tensor, dropout: tf.Tensor | None) -> None:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(list(self.trained.values()))
+                logits = self._logits(self.model, clips, dropout, is_training=True)
+                if self.recipe.task == "frames":
+                    loss = losses.frames(losses.frame_logits(logits, clips.shape[1]), targets)
+                    correct = tf.zeros([])
+                else:
+                    logits = tf.reduce_mean(logits, axis=1)
+                    loss = losses.classes(logits, targets, self.recipe.label_smoothing)
+                    correct = losses.correct(logits, targets)
+                scaled = loss * (share * scale)
+            gradients = tape.gradient(scaled, list(self.trained.values()))
+            for sums, gradient in zip(self.gradients.values(), gradients, strict=True):
+                sums.assign_add(gradient)
+            self.measured.assign_add(share * tf.stack([loss, correct]))
+
+        self.strategy.run(accumulate, args=(clips, targets, dropout))
+
+    @tf.function(autograph=False)
+    def _over_replicas(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sums the gradients over all replicas; returns what is measured, and their norm."""
+
+        def reduce() -> tuple[tf.Tensor, tf.Tensor]:
+            own = [self.measured, *self.gradients.values()]
+            if self.replicas == 1:
+                measured, *summed = own
+            else:
+                context = tf.distribute.get_replica_context()
+                measured, *summed = context.all_reduce("sum", [tf.identity(x) for x in own])
+                for sums, total in zip(self.gradients.values(), summed, strict=True):
+                    sums.assign(total)
+            squares = tf.stack([tf.reduce_sum(tf.square(gradient)) for gradient in summed])
+            return tf.identity(measured), tf.sqrt(tf.reduce_sum(squares))
+
+        measured, norm = self.strategy.run(reduce)
+        return self._first(measured), self._first(norm)
+
+    @tf.function(autograph=False)
+    def _update(self, rate: tf.Tensor, factor: tf.Tensor) -> None:
+        """Steps down the gradients times `factor`, and averages the weights."""
+        recipe = self.recipe
+
+        def update() -> None:
+            for name, parameter in self.trained.items():
+                gradient = self.gradients[name] * factor
+                if name in self.decayed:
+                    gradient = gradient + recipe.weight_decay * parameter
+                velocity = recipe.momentum * self.momentum[name] + gradient
+                self.momentum[name].assign(velocity)
+                if recipe.nesterov:
+                    velocity = gradient + recipe.momentum * velocity
+                parameter.assign_sub(rate * velocity)
+            if self.average:
+                self._average(self.average)
+
+        self.strategy.run(update)
+
+    def _average(self, average: VideoModel) -> None:
+        """Averages what trains; the rest, running statistics too, is the model's."""
+        averages = weights.variables(average)
+        for name, variable in weights.variables(self.model).items():
+            if name in self.trained:
+                share = 1 - self.recipe.average_decay
+                averages[name].assign_add(share * (variable - averages[name]))
+            else:
+                averages[name].assign(tf.identity(variable))
+
+    @tf.function(autograph=False)
+    def _infer(self, clips: tf.Tensor) -> tf.Tensor:
+        """Logits of time steps, [B, T', num_classes], of the weights to judge."""
+        return self._logits(self.average or self.model, clips, dropout=None)
+
+    def _logits(
+        self,
+        model: VideoModel,
+        clips: tf.Tensor,
+        dropout: tf.Tensor | None,
+        is_training: bool = False,
+    ) -> tf.Tensor:
+        """Logits of time steps, [B, T', num_classes]."""
+        x = clips
+        if self.contract.channels == "rgb" or clips.dtype == tf.uint8:
+            x = preprocessing.to_contract(x, self.contract)
+        head = self.net.head
+        x = tf.cast(x, PRECISIONS[self.recipe.precision])
+        features, _ = model(x, is_training, final_endpoint=head.features)
+        return model.layers[head.name].time_steps(features, is_training, dropout)
+
+    def _inputs(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Clips, targets and dropout, of which each replica in this process has its slice."""
+        count = len(self.local)
+        if len(batch.names) % count:
+            raise ValueError(
+                f"{count} replicas cannot share a micro-batch of {len(batch.names)} clips evenly."
+                " Choose batch and accumulate so that they can."
+            )
+
+        def slices(array: np.ndarray | None) -> tf.Tensor | None:
+            if array is None:
+                return None
+            parts = dict(zip(self.local, np.split(array, count), strict=True))
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda replica: tf.constant(parts[replica.replica_id_in_sync_group])
+            )
+
+        return slices(batch.clips), slices(batch.targets), slices(self._dropout(batch))
+
+    def _dropout(self, batch: Batch) -> np.ndarray | None:
+        """What to multiply the features with, drawn by the clips' keys."""
+        head = self.net.head
+        if not head.dropout:
+            return None
+        shape = arch.endpoint_shapes(self.net, batch.clips.shape[1:4])[head.features]
+        return dropout_masks(batch, shape, head.dropout)
+
+    def _first(self, value: tf.Tensor) -> tf.Tensor:
+        """Of what all replicas return alike, that of the first."""
+        return self.strategy.experimental_local_results(value)[0]
+
+
+def create(
+    net: arch.Network,
+    arrays: Arrays,
+    recipe: Recipe,
+    contract: InputContract,
+    distributed: tf.distribute.Strategy | None = None,
+) -> Learner:
+    """Makes a learner.
+
+    Args:
+        net: The network.
+        arrays: The weights to start from, exactly the network's, by canonical name.
+        recipe: How to train.
+        contract: What the network expects of clips.
+        distributed: The replicas that train together, a MirroredStrategy or a
+            MultiWorkerMirroredStrategy; None trains alone.
+
+    Raises:
+        CheckpointError: The arrays are not the network's.
+        ValueError: The recipe trains from an endpoint that the network does not have.
+    """
+    learner = Learner(net, recipe, contract, distributed or tf.distribute.get_strategy())
+    learner.assign(arrays)
+    return learner
+
+
+def make_deterministic() -> None:
+    """Lets TensorFlow compute the same bits every time on a CPU, in this whole process.
+
+    Not on a GPU, where some gradients have no deterministic implementation.
+    """
+    if not tf.config.list_physical_devices("GPU"):
+        tf.random.set_seed(0)  # It refuses to draw without one, even what is overwritten.
+        tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[tuple[Place, tf.distribute.Strategy | None]]:
+    """Joins the processes that TF_CONFIG names, if it does, each with all GPUs that it sees."""
+    if "TF_CONFIG" in os.environ:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        resolver = strategy.cluster_resolver
+        count = len(resolver.cluster_spec().as_dict()["worker"])
+        yield Place("i3d_tf", resolver.task_id, count), strategy
+    else:
+        several = len(tf.config.list_physical_devices("GPU")) > 1
+        yield Place("i3d_tf"), tf.distribute.MirroredStrategy() if several else None
+
+
+def _local_replicas(strategy: tf.distribute.Strategy) -> list[int]:
+    """Numbers of the replicas that this process runs."""
+    values = strategy.experimental_distribute_values_from_function(
+        lambda replica: tf.constant(replica.replica_id_in_sync_group)
+    )
+    return [int(value) for value in strategy.experimental_local_results(values)]
+
+
+def _number(value: float) -> tf.Tensor:
+    """A number as a tensor: another value needs no new graph."""
+    return tf.constant(value, tf.float32)
+
+
+def _zeros_like(variable: tf.Variable) -> tf.Variable:
+    return tf.Variable(tf.zeros(variable.shape), trainable=False)
+
+
+def _one_a_replica(creator, **kwargs) -> tf.Variable:
+    """Makes a variable of which each replica has, reads and changes its own."""
+    if kwargs["initial_value"].dtype == tf.uint8:
+        # The name of the architecture, which is sent to all workers; they cannot send uint8.
+        kwargs["initial_value"] = tf.cast(kwargs["initial_value"], tf.int32)
+    kwargs["synchronization"] = tf.VariableSynchronization.ON_READ
+    kwargs["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return creator(**kwargs)

@@ -1,0 +1,34 @@
+"""Trains, or fine-tunes, a network in PyTorch.
+
+    python -m i3d_torch.train --recipe=finetune --annotations=ucf101_1.json --rgb=frames \\
+        --checkpoint=rgb_scratch --output=runs/rgb
+    python -m i3d_torch.train --recipe=finetune --stream=flow --annotations=ucf101_1.json \\
+        --flow=flow --checkpoint=flow_imagenet --output=runs/flow --set batch=16 --set steps=20000
+    torchrun --nproc_per_node=8 -m i3d_torch.train --recipe=nonlocal_400k ...
+
+The run is in OUTPUT: snapshots from which the same command goes on after it was killed, log.jsonl,
+tensorboard, and at the end curves.png and model.safetensors, the weights, with model.json, which
+`evaluate` reads. --set changes a field of the recipe (`common/recipes.py`); --show prints it.
+"""
+
+import functools
+from collections.abc import Sequence
+
+from absl import flags
+
+from common import command
+from common.training import command as training
+from i3d_torch import learner
+
+flags.adopt_module_key_flags(training)
+
+
+def main(argv: Sequence[str]) -> None:
+    command.no_arguments(argv)
+    learner.make_deterministic()
+    with learner.connected() as (place, distributed):
+        training.main(functools.partial(learner.create, distributed=distributed), place)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,183 @@
+"""The same run in both frameworks: losses of fifty steps, gradients and statistics of the first."""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common import arch
+from common.contracts import usual
+from common.recipes import RECIPES
+from common.training.batches import Batch
+from parity_tests import conftest, randomise
+from parity_tests.compare import TOLERANCE, assert_all_close, assert_close, relative_error
+
+CLASSES = 5
+CLIPS = 4
+LOSS_TOLERANCE = 1e-4  # Measured: 7e-7.
+
+# Of each gradient by its own largest value; by the largest of all gradients it is always 1e-5.
+# Some are small sums of large terms: those of scales, offsets and attention scores; measured 2e-5
+# at most, 4e-7 in the median. Backwards through batch norm in training every gradient loses its
+# mean and its part along the activations, and what is left may be less than a thousandth of it:
+# measured 2e-3 for the offset of a single channel, 3e-5 in the median.
+GRADIENT_TOLERANCES = {"freeze": 1e-4, "train": 5e-3}
+
+# Tiny nets of each family, and clips [T, H, W] that leave batch norm enough positions.
+NETS = {
+    "inception_i3d_global": (8, 48, 48),
+    "i3d_resnet50_nl_8x8": (4, 48, 48),
+    "r2plus1d_18": (8, 32, 32),
+}
+EVERYTHING = {
+    "momentum": 0.9,
+    "weight_decay": 1e-3,
+    "decay_norms": True,
+    "decay_biases": False,
+    "batch": 2 * CLIPS,
+    "accumulate": 2,
+    "label_smoothing": 0.1,
+    "dropout": 0.5,
+}
+RATES = {"train": 2e-4, "freeze": 3e-4}
+
+
+# The smallest of them is trained wherever tests run.
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[] if name == "r2plus1d_18" else pytest.mark.slow) for name in NETS
+    ]
+)
+def net(request):
+    return arch.narrow(arch.make(request.param, CLASSES), 16)
+
+
+@pytest.fixture
+def learners():
+    """A function that makes the twins: of TensorFlow, then of torch."""
+    modules = []
+    for name, needed in conftest.NEEDS.items():
+        pytest.importorskip(needed, reason=f"needs the extra {name!r}")
+        modules.append(importlib.import_module(f"i3d_{name}.learner"))
+
+    def make(net, arrays, **changes):
+        recipe = replace(RECIPES["finetune"], architecture=net.name, **changes)
+        contract = usual(net.name.replace("_global", ""))
+        return [module.create(net, arrays, recipe, contract) for module in modules]
+
+    return make
+
+
+@pytest.mark.parametrize("mode", ["train", "freeze"])
+def test_fifty_steps(learners, net, mode):
+    """With all of the rule in it, and two changes of the rate."""
+    on_tf, on_torch = learners(net, _arrays(net, mode), batch_norm=mode, **EVERYTHING)
+    losses = []
+    for step in range(50):
+        rate = RATES[mode] * 0.3 ** ((step >= 20) + (step >= 35))
+        parts = [_batch(net, 2 * (step % 4) + part) for part in range(2)]
+        expected, actual = (each.step(parts, rate) for each in (on_tf, on_torch))
+        if step == 0:
+            _assert_same_first_step(net, mode, on_torch.state(), on_tf.state())
+        assert actual.loss == pytest.approx(expected.loss, rel=LOSS_TOLERANCE), step
+        assert actual.correct == expected.correct, step
+        losses.append(expected.loss)
+    # The same four batches come again and again: the nets have learned something from them.
+    assert np.mean(losses[-4:]) < 0.95 * np.mean(losses[:4])
+
+
+def _assert_same_first_step(net, mode, actual, expected):
+    """After one step from rest the momentum is the gradient, with its weight decay."""
+    assert list(actual) == list(expected)
+    statistics = [p.name for p in arch.parameters(net) if not p.trainable]
+    assert_all_close(*({name: state[name] for name in statistics} for state in (actual, expected)))
+    gradients = {name: expected[name] for name in expected if name.startswith("momentum/")}
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    errors = []
+    for name, gradient in gradients.items():
+        assert np.abs(actual[name] - gradient).max() <= TOLERANCE * largest, name
+        if not _lost(net, mode, name):
+            errors.append(relative_error(actual[name], gradient))
+            assert errors[-1] <= GRADIENT_TOLERANCES[mode], name
+    if mode == "freeze":
+        assert np.median(errors) <= TOLERANCE
+
+
+@pytest.mark.parametrize("task", ["classes", "frames"])
+def test_a_run_goes_on_in_the_other_framework(learners, task):
+    """With what fifty steps leave out: Nesterov, clipping, an average of weights, frames."""
+    net = arch.narrow(arch.make("r2plus1d_18", CLASSES), 16)
+    options = {
+        "momentum": 0.9,
+        "nesterov": True,
+        "clip_norm": 0.5,
+        "average_decay": 0.75,
+        "train_from": "res2_1",
+        "batch_norm_momentum": 0.25,
+        "task": task,
+    }
+    arrays = _arrays(net, "train")
+    own, other = learners(net, arrays, **options)
+    _, whole = learners(net, arrays, **options)
+    for step in range(6):
+        if step in (2, 4):
+            other.restore(own.state())
+            own, other = other, own
+        batch = _batch(net, step, task)
+        actual, expected = own.step([batch], 1e-3), whole.step([batch], 1e-3)
+        assert expected.gradient_norm > options["clip_norm"]
+        assert actual.gradient_norm == pytest.approx(expected.gradient_norm, rel=TOLERANCE)
+        assert actual.loss == pytest.approx(expected.loss, rel=TOLERANCE)
+    actual, expected = own.state(), whole.state()
+    assert list(actual) == list(expected)
+    weights = [name for name in arrays if arrays[name].any()]
+    for name in weights:
+        assert_close(actual[name], expected[name], name)
+    clips = _batch(net, 9).clips
+    assert_close(own.scores(clips), whole.scores(clips), "scores")
+    assert_close(own.frame_scores(clips), whole.frame_scores(clips), "scores of frames")
+
+
+def _lost(net, mode, name):
+    """Whether nothing depends on a parameter, so that its gradient is rounding alone.
+
+    The bias of phi adds the same to all scores of a softmax. Those of g and out add the same to all
+    positions, which a batch norm in training takes away again.
+    """
+    biases = ("phi",) if mode == "freeze" else ("phi", "g", "out")
+    blocks = [node.name for node in net.nodes if isinstance(node, arch.NonLocal)]
+    return name in {f"momentum/{block}.{part}.conv.bias" for block in blocks for part in biases}
+
+
+def _arrays(net, mode):
+    """Random arrays with which a run is well-posed: rounding does not grow from step to step.
+
+    A sum of many branches of one size lets it grow, and with the statistics of a batch a ReLU that
+    stands at zero, or a channel that is zero nearly everywhere and is divided by its deviation.
+    Without the offsets of 2 the losses of the ResNet part by 7e-2 at a rate of 3e-3; so do those of
+    torch and torch, when all weights are changed by half a unit of their last place.
+    """
+    arrays = randomise.arrays(net)
+    for name in arrays:
+        if mode == "train" and name.endswith("norm.bias"):
+            arrays[name] += 2.0
+    for node in net.nodes:
+        match node:
+            case arch.Residual():
+                arrays[f"{node.name}.{node.body[-1].name}.norm.weight"] *= 0.2
+            case arch.NonLocal():
+                arrays[f"{node.name}.{node.out.name}.norm.weight"] *= 0.2
+            case arch.Head():
+                arrays[f"{node.name}.{node.conv.name}.conv.weight"] *= 0.2
+    return arrays
+
+
+def _batch(net, seed, task="classes"):
+    rng = np.random.default_rng(seed)
+    frames, height, width = NETS[net.name]
+    clips = rng.integers(0, 256, (CLIPS, frames, height, width, 3), dtype=np.uint8)
+    targets = rng.integers(0, CLASSES, CLIPS)
+    if task == "frames":
+        targets = rng.integers(0, 2, (CLIPS, frames, CLASSES)).astype(np.float32)
+    return Batch(tuple("abcd"), clips, targets, tuple((0, seed, i) for i in range(CLIPS)))
