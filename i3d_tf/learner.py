@@ -20,14 +20,9 @@ from common.training.batches import Batch, dropout_masks
 from common.training.learner import Arrays, Measured
 from common.training.loop import Place
 from convert import layouts
-from i3d_tf import layers, losses, preprocessing, weights
+from i3d_tf import layers, losses, weights
 from i3d_tf.model import VideoModel
-
-PRECISIONS = {
-    "float32": tf.float32,
-    "bfloat16": tf.bfloat16,
-    "float16": tf.float16,
-}
+from i3d_tf.scorer import Scorer
 
 
 class Learner:
@@ -47,7 +42,6 @@ class Learner:
     ):
         self.net = net = optimisation.configured(net, recipe)
         self.recipe = recipe
-        self.contract = contract
         self.strategy = strategy
         self.replicas = strategy.num_replicas_in_sync
         self.local = _local_replicas(strategy)
@@ -66,6 +60,8 @@ class Learner:
             self.gradients = {name: _zeros_like(p) for name, p in self.trained.items()}
             self.measured = tf.Variable(tf.zeros([2]), trainable=False)
             self.average = VideoModel(net) if recipe.average_decay else None
+        self.training = Scorer(self.model, contract, recipe.precision)
+        self.judged = Scorer(self.average or self.model, contract, recipe.precision)
 
     def step(self, batches: Sequence[Batch], rate: float) -> Measured:
         """See `common.training.learner.Learner`."""
@@ -86,11 +82,11 @@ class Learner:
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """See `common.training.learner.Learner`."""
-        return tf.reduce_mean(self._infer(tf.constant(clips)), axis=1).numpy()
+        return self.judged.scores(clips)
 
     def frame_scores(self, clips: np.ndarray) -> np.ndarray:
         """See `common.training.learner.Learner`."""
-        return losses.frame_logits(self._infer(tf.constant(clips)), clips.shape[1]).numpy()
+        return self.judged.frame_scores(clips)
 
     def state(self) -> dict[str, np.ndarray]:
         """See `common.training.learner.Learner`."""
@@ -151,7 +147,7 @@ class Learner:
         def accumulate(clips: tf.Tensor, targets: tf.Tensor, dropout: tf.Tensor | None) -> None:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(list(self.trained.values()))
-                logits = self._logits(self.model, clips, dropout, is_training=True)
+                logits = self.training.time_steps(clips, dropout, is_training=True)
                 if self.recipe.task == "frames":
                     loss = losses.frames(losses.frame_logits(logits, clips.shape[1]), targets)
                     correct = tf.zeros([])
@@ -215,27 +211,6 @@ class Learner:
                 averages[name].assign_add(share * (variable - averages[name]))
             else:
                 averages[name].assign(tf.identity(variable))
-
-    @tf.function(autograph=False)
-    def _infer(self, clips: tf.Tensor) -> tf.Tensor:
-        """Logits of time steps, [B, T', num_classes], of the weights to judge."""
-        return self._logits(self.average or self.model, clips, dropout=None)
-
-    def _logits(
-        self,
-        model: VideoModel,
-        clips: tf.Tensor,
-        dropout: tf.Tensor | None,
-        is_training: bool = False,
-    ) -> tf.Tensor:
-        """Logits of time steps, [B, T', num_classes]."""
-        x = clips
-        if self.contract.channels == "rgb" or clips.dtype == tf.uint8:
-            x = preprocessing.to_contract(x, self.contract)
-        head = self.net.head
-        x = tf.cast(x, PRECISIONS[self.recipe.precision])
-        features, _ = model(x, is_training, final_endpoint=head.features)
-        return model.layers[head.name].time_steps(features, is_training, dropout)
 
     def _inputs(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Clips, targets and dropout, of which each replica in this process has its slice."""

@@ -21,14 +21,9 @@ from common.training import optimisation
 from common.training.batches import Batch, dropout_masks
 from common.training.learner import Arrays, Measured
 from common.training.loop import Place
-from i3d_torch import layers, losses, preprocessing, weights
+from i3d_torch import layers, losses, weights
 from i3d_torch.model import VideoModel
-
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+from i3d_torch.scorer import Scorer
 
 
 class Learner:
@@ -49,7 +44,6 @@ class Learner:
     ):
         self.net = net = optimisation.configured(net, recipe)
         self.recipe = recipe
-        self.contract = contract
         self.group = group
         self.replicas = dist.get_world_size(group) if group else 1
         self.scaler = optimisation.Scaler()
@@ -65,6 +59,8 @@ class Learner:
             parameter.requires_grad_(name in self.trained)
         self.momentum = {name: torch.zeros_like(p) for name, p in self.trained.items()}
         self.average = VideoModel(net).eval() if recipe.average_decay else None
+        self.training = Scorer(self.model, contract, recipe.precision)
+        self.judged = Scorer(self.average or self.model, contract, recipe.precision)
 
     def step(self, batches: Sequence[Batch], rate: float) -> Measured:
         """See `common.training.learner.Learner`."""
@@ -89,11 +85,11 @@ class Learner:
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """See `common.training.learner.Learner`."""
-        return self._infer(clips).mean(dim=1).cpu().numpy()
+        return self.judged.scores(clips)
 
     def frame_scores(self, clips: np.ndarray) -> np.ndarray:
         """See `common.training.learner.Learner`."""
-        return losses.frame_logits(self._infer(clips), clips.shape[1]).cpu().numpy()
+        return self.judged.frame_scores(clips)
 
     def state(self) -> dict[str, np.ndarray]:
         """See `common.training.learner.Learner`."""
@@ -133,7 +129,7 @@ class Learner:
         """Adds the gradient of a micro-batch, times `scale`; returns its loss and share correct."""
         targets = torch.tensor(batch.targets, device=_device())
         dropout = self._dropout(batch)
-        logits = self._logits(self.model, batch.clips, dropout)
+        logits = self.training.time_steps(batch.clips, dropout)
         if self.recipe.task == "frames":
             loss = losses.frames(losses.frame_logits(logits, batch.clips.shape[1]), targets)
             correct = torch.zeros([])
@@ -179,26 +175,6 @@ class Learner:
                 averages[name].lerp_(tensor, 1 - self.recipe.average_decay)
             else:
                 averages[name].copy_(tensor)
-
-    @torch.no_grad()
-    def _infer(self, clips: np.ndarray) -> Tensor:
-        """Logits of time steps, [B, T', num_classes], of the weights to judge."""
-        model = self.average or self.model
-        model.eval()
-        logits = self._logits(model, clips, dropout=None)
-        self.model.train()
-        return logits
-
-    def _logits(self, model: VideoModel, clips: np.ndarray, dropout: Tensor | None) -> Tensor:
-        """Logits of time steps, [B, T', num_classes]."""
-        x = torch.tensor(clips, device=_device()).movedim(-1, 1).contiguous()
-        if self.contract.channels == "rgb" or clips.dtype == np.uint8:
-            x = preprocessing.to_contract(x, self.contract)
-        head = self.net.head
-        dtype = PRECISIONS[self.recipe.precision]
-        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
-            features, _ = model(x, final_endpoint=head.features)
-        return model.get_submodule(head.name).time_steps(features, dropout)
 
     def _dropout(self, batch: Batch) -> Tensor | None:
         """What to multiply the features with, drawn by the clips' keys."""
