@@ -5,7 +5,7 @@ comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: readme install sample test test-slow test-alone test-judges check format bench fuzz clean
+.PHONY: readme install sample demo-train test test-slow test-alone test-judges check format bench fuzz clean
 
 install: $(STAMP)
 
@@ -18,6 +18,11 @@ $(STAMP): setup.py constraints.txt
 # The RGB stream of DeepMind's rgb_scratch on a video that a package index has.
 sample: install
 	$(BIN)/python -m i3d_tf.evaluate_sample --eval_type=rgb --imagenet_pretrained=false --sample=backflip
+
+# Fine-tunes on a rendered data set that only motion tells, in both frameworks, and evaluates.
+demo-train: install
+	$(BIN)/python -m common.demo --framework=i3d_torch --output=demo/torch
+	$(BIN)/python -m common.demo --framework=i3d_tf --output=demo/tf
 
 # In parallel, but a framework in each process takes memory.
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
@@ -67,6 +72,7 @@ bench: install
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
 	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
 	$(BIN)/python benchmarks/memory.py --results=benchmarks/results/memory.md
+	$(BIN)/python benchmarks/training.py --results=benchmarks/results/training.md
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install

@@ -5,6 +5,7 @@ it steps. Everything lies on torch's default device: see `torch.set_default_devi
 """
 
 import contextlib
+import datetime
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ from common.training.loop import Place
 from i3d_torch import layers, losses, weights
 from i3d_torch.model import VideoModel
 from i3d_torch.scorer import Scorer
+
+# The others wait for the first process while it evaluates; torchrun notices one that died.
+_PATIENCE = datetime.timedelta(hours=12)
 
 
 class Learner:
@@ -232,9 +236,11 @@ def connected() -> Iterator[tuple[Place, dist.ProcessGroup | None]]:
     if not dist.is_torchelastic_launched():
         yield Place("i3d_torch"), None
         return
-    dist.init_process_group("nccl" if gpu else "gloo")
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     try:
-        yield Place("i3d_torch", dist.get_rank(), dist.get_world_size()), dist.group.WORLD
+        place = Place("i3d_torch", dist.get_rank(), dist.get_world_size(), restarted)
+        yield place, dist.group.WORLD
     finally:
         dist.destroy_process_group()
 

@@ -5,7 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from common.prepare import claims, making
+from common import claims
+from common.prepare import making
 from common.prepare.making import Outcome
 from common.prepare.task import Item
 

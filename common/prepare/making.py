@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from common import claims
 from common.errors import listing
-from common.prepare import claims, markers
+from common.prepare import markers
 from common.prepare.task import Item, Task
 
 CLAIMS = ".claims"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import arch
+from common.errors import CheckpointError
 from common.training.start import Start
 
 _GLOBAL = "_global"
@@ -38,7 +39,14 @@ def check(begin: Start, dialects: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = hub.Weights(_written(begin.net), begin.arrays)
         for dialect in dialects:
-            hub.write(weights, Path(folder) / f"model_{dialect}{_suffix(dialect)}", dialect)
+            path = Path(folder) / f"model_{dialect}{_suffix(dialect)}"
+            try:
+                hub.write(weights, path, dialect)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"--export={dialect}: {str(error).removeprefix(f'{path}: ')} A run does not: "
+                    "leave the dialect out, and use `python -m convert` on the weights at its end."
+                ) from error
 
 
 def export(weights: Path, begin: Start, dialects: Sequence[str]) -> list[Path]:

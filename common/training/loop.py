@@ -30,6 +30,8 @@ from common.training.snapshots import RunFolder, Snapshot
 from common.training.start import Start
 from common.training.validation import Validation
 
+_FEW = 8  # clips, below which the statistics of a batch are poor
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -39,11 +41,13 @@ class Place:
         backend: The package that computes: "i3d_tf" or "i3d_torch".
         rank: From 0; that one writes.
         count: How many there are.
+        restarted: Whether all were started again because one of them had died.
     """
 
     backend: str
     rank: int = 0
     count: int = 1
+    restarted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +106,9 @@ def run(recipe: Recipe, options: Options, create: Create, place: Place) -> str:
     folder = RunFolder(options.output, recipe.keep)
     with folder.lock() if place.rank == 0 else contextlib.nullcontext():
         new = _first(begin, recipe, options, len(data))
-        found = folder.resume(options.resume, new)
+        found = folder.resume("auto" if place.restarted else options.resume, new)
         logging.info("%s", start.describe(begin, options.checkpoint))
+        _warn_of_small_batches(recipe, place)
         learner = create(begin.net, begin.arrays, recipe, begin.contract)
         if found is not None:
             logging.info("going on after step %d of %d", found.step, recipe.steps)
@@ -252,6 +257,17 @@ def _classes(annotations: Annotations, recipe: Recipe) -> tuple[str, ...]:
         )
     named = annotations.classes[:count]
     return (*named, *(f"class {index}" for index in range(len(named), count)))
+
+
+def _warn_of_small_batches(recipe: Recipe, place: Place) -> None:
+    clips = recipe.batch // recipe.accumulate // place.count
+    if recipe.batch_norm == "train" and clips < _FEW:
+        logging.warning(
+            "batch norm sees %d clips at a time, whose statistics are poor below %d: consider "
+            "--set batch_norm=freeze, or sync where several train together.",
+            clips,
+            _FEW,
+        )
 
 
 def _first(begin: Start, recipe: Recipe, options: Options, clips: int) -> Snapshot:

@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import provenance
+from common import claims, provenance
 from common.errors import CheckpointError, listing
 from common.files import write_text
-from common.prepare import claims
 
 Array = NDArray[Any]
 

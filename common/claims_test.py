@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from common.prepare import claims
+from common import claims
 
 ROOT = Path(__file__).parents[2]
-HOLD = "import sys; from pathlib import Path; from common.prepare import claims\n"
+HOLD = "import sys; from pathlib import Path; from common import claims\n"
 HOLD += "held = claims.claim(Path(sys.argv[1]), 'a'); print(held is not None, flush=True)\n"
 HOLD += "sys.stdin.read()"
 

@@ -1,0 +1,273 @@
+"""From checkpoints and folders to results, with scorers whose logits say what they were shown."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from common import annotation_files, arch, networks
+from common.annotations import Action
+from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.evaluation import command, evaluating, scores
+from common.evaluation.evaluating import Options
+from common.training import model_card
+from common.training._data_for_tests import CLASSES, STAMP, put
+from common.training.model_card import ModelCard
+from common.training.snapshots import Snapshot
+
+pytestmark = pytest.mark.usefixtures("thin")
+
+CONTRACTS = {
+    stream: dataclasses.replace(contract, frames=8, short_side=32, crop=32)
+    for stream, contract in (("rgb", RGB_CONTRACT), ("flow", FLOW_CONTRACT))
+}
+BRIGHTNESS = np.float32([50, 200, 120])
+DIRECTIONS = np.float32([(-0.2, 0), (0.2, 0), (0, 0.2)])
+NAMES = ("dark/validation_0", "light/validation_1", "striped/validation_2")
+
+
+class Scorer:
+    """Logits are how near a frame is to what is usual of each class."""
+
+    def __init__(self, net, arrays, contract):
+        self.net, self.contract = net, contract
+        self.clips = []
+
+    def frame_scores(self, clips):
+        self.clips += list(clips)
+        known = BRIGHTNESS[:, None] if clips.dtype == np.uint8 else DIRECTIONS
+        means = clips.mean(axis=(2, 3)).astype(np.float32)
+        means = means.mean(axis=-1, keepdims=True) if clips.dtype == np.uint8 else means
+        logits = -np.linalg.norm(means[..., None, :] - known, axis=-1)
+        spare = np.full((*logits.shape[:-1], self.net.num_classes - 3), -1000, np.float32)
+        return np.concatenate([logits, spare], axis=-1)
+
+    def scores(self, clips):
+        return self.frame_scores(clips).mean(axis=1)
+
+
+class Maker:
+    """Makes scorers, and keeps them."""
+
+    def __init__(self):
+        self.made = []
+
+    def __call__(self, net, arrays, contract):
+        arch.check_arrays(net, arrays)
+        self.made.append(Scorer(net, arrays, contract))
+        return self.made[-1]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return put(tmp_path / "data")
+
+
+def _weights(folder, stream="rgb", classes=CLASSES, flow=STAMP, count=None, task="classes"):
+    """Weights as a run leaves them, with their card."""
+    net = arch.make("inception_i3d_global", count or len(classes), networks.CHANNELS[stream])
+    snapshot = Snapshot(
+        3, net.name, net.num_classes, net.in_channels, arch.initial_arrays(net), {"task": task}, {}
+    )
+    made = dataclasses.asdict(flow) if flow and stream == "flow" else None
+    card = ModelCard(stream, tuple(classes), CONTRACTS[stream], "i3d_torch", flow=made)
+    return str(model_card.finish(folder / stream, snapshot, card))
+
+
+def _options(data, tmp_path, checkpoints=None, **changes):
+    path, source = data
+    if checkpoints is None:
+        checkpoints = {"rgb": _weights(tmp_path)}
+    return Options(path, tmp_path / "results", source, checkpoints, **{"workers": 0, **changes})
+
+
+def _results(tmp_path):
+    return json.loads((tmp_path / "results/results.json").read_text())
+
+
+def test_one_stream(data, tmp_path):
+    make = Maker()
+    found, text = evaluating.run(_options(data, tmp_path), make, "i3d_torch")
+    assert (found.names, found.classes, found.failures) == (NAMES, CLASSES, {})
+    assert [clip.shape for clip in make.made[0].clips] == [(12, 32, 32, 3)] * 3  # quo_vadis
+    assert make.made[0].contract == CONTRACTS["rgb"]
+    expected = np.concatenate([make.made[0].scores(clip[None]) for clip in make.made[0].clips])
+    np.testing.assert_allclose(found.logits, expected, rtol=1e-6)
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "results.json", "results.txt", "confusion.png", "scores_rgb.npz"
+    }  # fmt: skip
+    results = _results(tmp_path)
+    assert results["coverage"] == {"expected": 3, "evaluated": 3, "failed": 0}
+    assert (results["top_1"], results["fusion"]) == (1.0, None)
+    (stream,) = results["streams"]
+    assert stream["protocol"]["name"] == "quo_vadis"
+    assert (stream["backend"], stream["flow"], "control" in stream) == ("i3d_torch", None, False)
+    assert list(stream["weights"]) == ["model.safetensors"]
+    kept = scores.read(tmp_path / "results/scores_rgb.npz")
+    np.testing.assert_array_equal(kept.logits, found.logits)
+    assert "100" in text
+
+
+def test_a_protocol_and_some_videos(data, tmp_path):
+    make = Maker()
+    options = _options(data, tmp_path, protocol="clip", subset="training", limit=2)
+    found, _ = evaluating.run(options, make, "i3d_torch")
+    assert found.names == ("dark/training_0", "light/training_1")
+    assert [len(clip) for clip in make.made[0].clips] == [8, 8]
+    with pytest.raises(ValueError, match="no records for testing. The annotations have"):
+        evaluating.run(_options(data, tmp_path, subset="testing", overwrite=True), make, "")
+
+
+def test_two_streams_are_fused(data, tmp_path):
+    checkpoints = {name: _weights(tmp_path, name) for name in ("rgb", "flow")}
+    options = _options(data, tmp_path, checkpoints, weights=(1.0, 2.0))
+    found, _ = evaluating.run(options, Maker(), "i3d_tf")
+    rgb, flow = (scores.read(tmp_path / f"results/scores_{name}.npz") for name in checkpoints)
+    np.testing.assert_allclose(found.logits, rgb.logits + 2 * flow.logits, rtol=1e-6)
+    assert np.abs(flow.logits).max() > 0.1
+    results = _results(tmp_path)
+    assert results["fusion"] == {"how": "logits", "weights": [1.0, 2.0]}
+    assert [stream["stream"] for stream in results["streams"]] == ["rgb", "flow"]
+    assert results["streams"][1]["flow"]["parameters"] == {"warps": 5}
+    assert results["top_1"] == 1.0
+
+
+def test_a_stream_that_lacks_a_video_fails_it(data, tmp_path):
+    checkpoints = {name: _weights(tmp_path, name) for name in ("rgb", "flow")}
+    (tmp_path / "data/flow/light/validation_1_flow.npy").write_bytes(b"nothing")
+    found, _ = evaluating.run(_options(data, tmp_path, checkpoints), Maker(), "i3d_tf")
+    assert found.names == (NAMES[0], NAMES[2])
+    assert list(found.failures) == [NAMES[1]]
+    assert found.failures[NAMES[1]].startswith("flow: ")
+
+
+def test_classes_in_another_order_are_refused(data, tmp_path):
+    weights = _weights(tmp_path, classes=("light", "dark", "striped"))
+    message = "its classes are not those .* 2 differ, such as 'dark' and 'light', 'light' and 'dark"
+    with pytest.raises(ValueError, match=message):
+        evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
+    assert not (tmp_path / "results").exists()
+
+
+def test_fewer_classes_are_refused_and_more_are_not(data, tmp_path):
+    weights = _weights(tmp_path, classes=("dark", "light"))
+    message = "expected a head of at least 3 classes.* Received: 2. Fine-tune"
+    with pytest.raises(ValueError, match=message):
+        evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
+    weights = _weights(tmp_path, classes=(*CLASSES, "dotted"))
+    found, _ = evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
+    assert found.classes == (*CLASSES, "dotted")
+
+
+def test_weights_without_a_card_have_the_classes_of_the_annotations(data, tmp_path):
+    path = _weights(tmp_path, classes="abcde")
+    (tmp_path / "rgb/model.json").unlink()
+    found, _ = evaluating.run(_options(data, tmp_path, {"rgb": path}), Maker(), "i3d_tf")
+    assert found.classes == (*CLASSES, "class 3", "class 4")
+
+
+def test_weights_of_the_other_stream_are_refused(data, tmp_path):
+    path = _weights(tmp_path)
+    with pytest.raises(ValueError, match="Expected flow, 2 channels. Received: rgb"):
+        evaluating.run(_options(data, tmp_path, {"flow": path}), Maker(), "i3d_tf")
+
+
+def test_flow_that_was_made_in_two_ways_is_refused_unless_allowed(data, tmp_path):
+    checkpoints = {"flow": _weights(tmp_path, "flow")}
+    stamp = tmp_path / f"data/flow/{NAMES[0]}_flow.json"
+    stamp.write_text(stamp.read_text().replace('"warps": 5', '"warps": 3'))
+    options = _options(data, tmp_path, checkpoints)
+    with pytest.raises(ValueError, match="was not all made in the same way: parameters.warps is 3"):
+        evaluating.run(options, Maker(), "i3d_tf")
+    allowed = dataclasses.replace(options, allow_mixed_flow=True)
+    found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
+    assert found.names == NAMES
+
+
+@pytest.mark.parametrize("trained", [dataclasses.replace(STAMP, engine="torch"), None])
+def test_flow_of_another_make_than_the_training_is_refused_unless_allowed(data, tmp_path, trained):
+    checkpoints = {"flow": _weights(tmp_path, "flow", flow=trained)}
+    options = _options(data, tmp_path, checkpoints)
+    with pytest.raises(ValueError, match=r"engine is .* what the weights were trained on"):
+        evaluating.run(options, Maker(), "i3d_tf")
+    allowed = dataclasses.replace(options, allow_mixed_flow=True)
+    found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
+    assert found.names == NAMES
+    assert _results(tmp_path)["streams"][0]["flow"]["engine"] == "numba"
+
+
+def test_shuffled_frames_are_the_same_frames(data, tmp_path):
+    usual, first, again = Maker(), Maker(), Maker()
+    options = _options(data, tmp_path, overwrite=True)
+    evaluating.run(options, usual, "i3d_tf")
+    for make in (first, again):
+        evaluating.run(dataclasses.replace(options, shuffle_frames=True), make, "i3d_tf")
+    assert _results(tmp_path)["streams"][0]["control"] == "frames shuffled"
+    orders = []
+    for straight, shuffled, same in zip(
+        usual.made[0].clips, first.made[0].clips, again.made[0].clips, strict=True
+    ):
+        np.testing.assert_array_equal(shuffled, same)
+        orders.append(
+            [next(i for i, f in enumerate(straight) if (f == frame).all()) for frame in shuffled]
+        )
+    assert all(sorted(order) == list(range(12)) != order for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_labels_of_frames(data, tmp_path):
+    path, source = data
+    annotations = annotation_files.read(path)
+    records = tuple(
+        dataclasses.replace(
+            record, labels=(), actions=(Action(record.labels[0], 0, 12),), unit="frames",
+            frames=12, fps=25.0,
+        )
+        for record in annotations.records
+    )  # fmt: skip
+    path = tmp_path / "frames.json"
+    annotation_files.write(path, dataclasses.replace(annotations, records=records))
+    weights = {"rgb": _weights(tmp_path, task="frames")}
+    make = Maker()
+    found, _ = evaluating.run(_options((path, source), tmp_path, weights), make, "i3d_tf")
+    assert found.frames.counts.tolist() == [12, 12, 12]
+    assert {len(clip) for clip in make.made[0].clips} == {8}  # every_frame
+    assert _results(tmp_path)["localisation"]["mean_average_precision"] == 1.0
+    # What the weights were trained for is no more than a default.
+    options = _options((path, source), tmp_path, weights, task="classes", overwrite=True)
+    with pytest.raises(ValueError, match="class"):
+        evaluating.run(options, make, "i3d_tf")
+
+
+def test_results_are_not_overwritten_unasked(data, tmp_path):
+    options = _options(data, tmp_path)
+    evaluating.run(options, Maker(), "i3d_tf")
+    before = (tmp_path / "results/results.json").read_bytes()
+    make = Maker()
+    with pytest.raises(FileExistsError, match=r"results\.json"):
+        evaluating.run(options, make, "i3d_torch")
+    assert make.made == []
+    assert (tmp_path / "results/results.json").read_bytes() == before
+    evaluating.run(dataclasses.replace(options, overwrite=True), make, "i3d_torch")
+    assert _results(tmp_path)["streams"][0]["backend"] == "i3d_torch"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_status_is_1_where_a_video_failed(data, tmp_path, missing, capsys):
+    path, source = data
+    if missing:
+        shutil.rmtree(source.rgb / NAMES[1])
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(
+        annotations=str(path), rgb=str(source.rgb), checkpoint=_weights(tmp_path),
+        output=str(tmp_path / "results"), workers=0,
+    ):  # fmt: skip
+        assert command.main(Maker(), "i3d_torch") == int(missing)
+    results = _results(tmp_path)
+    assert results["coverage"]["failed"] == int(missing)
+    assert list(results["failures"]) == ([NAMES[1]] if missing else [])
+    assert capsys.readouterr().out.startswith((tmp_path / "results/results.txt").read_text()[:20])

@@ -1,0 +1,33 @@
+"""The commands `train` and `evaluate`; the twin of `i3d_tf/train_test.py`."""
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from common.training import _commands_for_tests as commands  # noqa: E402
+
+FIRST, *OTHERS = commands.WRONG
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wrong")
+    commands.put_wrong(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_and_its_evaluation(tmp_path):
+    commands.check_run("i3d_torch", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "case", [FIRST, *(pytest.param(case, marks=pytest.mark.slow) for case in OTHERS)]
+)
+def test_what_is_wrong_is_one_line(wrong, case):
+    commands.check_wrong("i3d_torch", wrong, case)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_keeps_the_last_snapshot(tmp_path):
+    commands.check_divergence("i3d_torch", tmp_path)
