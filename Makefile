@@ -21,8 +21,8 @@ sample: install
 
 # Fine-tunes on a rendered data set that only motion tells, in both frameworks, and evaluates.
 demo-train: install
-	$(BIN)/python -m common.demo --framework=i3d_torch --output=demo/torch
-	$(BIN)/python -m common.demo --framework=i3d_tf --output=demo/tf
+	$(BIN)/python -m common.demo --framework=i3d_torch --output=out/demo
+	$(BIN)/python -m common.demo --framework=i3d_tf --output=out/demo
 
 # In parallel, but a framework in each process takes memory.
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal

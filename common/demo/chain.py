@@ -55,13 +55,18 @@ class Options:
     steps: int = 300
     workers: int | None = None
 
+    @property
+    def runs(self) -> Path:
+        """Folder for what the framework makes; both share the data."""
+        return self.output / self.framework
+
 
 def run(options: Options) -> str:
     """Runs all steps; one that was done before is left to its command, which skips it.
 
     Returns:
         The table: top-1 of each stream, of both, and of RGB with its frames in a random order. It
-        is in OUTPUT/table.txt, too.
+        is in OUTPUT/FRAMEWORK/table.txt, too.
 
     Raises:
         ValueError: A command failed; its own words have been on stderr.
@@ -72,7 +77,7 @@ def run(options: Options) -> str:
     for module, *flags in commands(options):
         _command(module, flags)
     text = table(options)
-    write_text(options.output / "table.txt", text)
+    write_text(options.runs / "table.txt", text)
     return text
 
 
@@ -83,9 +88,9 @@ def commands(options: Options) -> list[list[str]]:
     videos = [f"--input={root}/videos", *workers]
     annotations, rgb, flow = f"{root}/motions.json", f"--rgb={root}/frames", f"--flow={root}/flow"
     evaluate = [f"{options.framework}.evaluate", f"--annotations={annotations}", rgb]
-    evaluate += [f"--rgb_checkpoint={root}/run_rgb/model.safetensors"]
+    evaluate += [f"--rgb_checkpoint={options.runs}/rgb/model.safetensors"]
     evaluate += ["--protocol=clip", "--overwrite", *workers]
-    both = [flow, f"--flow_checkpoint={root}/run_flow/model.safetensors", "--streams=rgb,flow"]
+    both = [flow, f"--flow_checkpoint={options.runs}/flow/model.safetensors", "--streams=rgb,flow"]
     lists = [f"--input={root}/lists", f"--videos={root}/videos", f"--output={annotations}"]
     return [
         ["common.prepare.check", *videos, f"--output={root}/check"],
@@ -94,15 +99,15 @@ def commands(options: Options) -> list[list[str]]:
         ["common.prepare.extract_flow", *videos, f"--output={root}/flow", "--short_side=0"],
         [*_train(options, "rgb"), rgb, f"--checkpoint={options.checkpoint}", *workers],
         [*_train(options, "flow"), flow, *workers],
-        [*evaluate, *both, f"--output={root}/both"],
-        [*evaluate, "--shuffle_frames", f"--output={root}/shuffled"],
+        [*evaluate, *both, f"--output={options.runs}/both"],
+        [*evaluate, "--shuffle_frames", f"--output={options.runs}/shuffled"],
     ]
 
 
 def table(options: Options) -> str:
     """Top-1 of what the evaluation wrote, in percent."""
-    rgb, flow = (scores.read(options.output / "both" / f"scores_{name}.npz") for name in RATES)
-    shuffled = scores.read(options.output / "shuffled" / "scores_rgb.npz")
+    rgb, flow = (scores.read(options.runs / "both" / f"scores_{name}.npz") for name in RATES)
+    shuffled = scores.read(options.runs / "shuffled" / "scores_rgb.npz")
     rows = {
         "RGB": metrics.top_k(rgb.logits, rgb.labels, 1),
         "flow": metrics.top_k(flow.logits, flow.labels, 1),
@@ -129,7 +134,7 @@ def _train(options: Options, stream: str) -> list[str]:
         "--recipe=finetune",
         f"--stream={stream}",
         f"--annotations={options.output}/motions.json",
-        f"--output={options.output}/run_{stream}",
+        f"--output={options.runs}/{stream}",
         *(f"--set={name}={value}" for name, value in fields.items()),
     ]
 

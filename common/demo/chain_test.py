@@ -32,7 +32,7 @@ def test_trainings_change_a_recipe_in_ways_it_can_be(options):
 def test_both_frameworks_get_the_same_commands(options):
     torch = [" ".join(each) for each in chain.commands(options)]
     tf = chain.commands(dataclasses.replace(options, framework="i3d_tf"))
-    assert [" ".join(each).replace("i3d_tf.", "i3d_torch.") for each in tf] == torch
+    assert [" ".join(each).replace("i3d_tf", "i3d_torch") for each in tf] == torch
     modules = {each.split()[0] for each in torch if each.startswith("common.")}
     assert len(modules) == 4 and all(map(importlib.util.find_spec, modules))
 
@@ -41,14 +41,14 @@ def _scores(path, labels, predicted):
     classes = tuple("abcdefgh")
     names = tuple(map(str, range(len(labels))))
     logits = 2 * np.eye(8, dtype=np.float32)[predicted]
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     scores.write(path, Scores(classes, names, np.array(labels), logits))
 
 
 def test_the_table(options):
-    _scores(options.output / "both/scores_rgb.npz", [0, 1, 2, 3], [0, 1, 2, 4])
-    _scores(options.output / "both/scores_flow.npz", [0, 1, 2, 3], [0, 1, 2, 3])
-    _scores(options.output / "shuffled/scores_rgb.npz", [0, 1, 2, 3], [7, 1, 7, 7])
+    _scores(options.runs / "both/scores_rgb.npz", [0, 1, 2, 3], [0, 1, 2, 4])
+    _scores(options.runs / "both/scores_flow.npz", [0, 1, 2, 3], [0, 1, 2, 3])
+    _scores(options.runs / "shuffled/scores_rgb.npz", [0, 1, 2, 3], [7, 1, 7, 7])
     assert chain.table(options).splitlines() == [
         "i3d_torch: 4 videos of 8 motions, top-1",
         "  RGB                      75.0 %",
