@@ -1,6 +1,6 @@
 """Flags that several commands share; a flag may be defined only once in a process."""
 
-from absl import flags
+from absl import app, flags
 
 from common import flow
 from common.arch import ARCHITECTURES
@@ -43,3 +43,31 @@ FLOW = flags.DEFINE_string(
     "Folder of the data set's flow; where it holds frames or videos, flow is computed, which takes "
     "long.",
 )
+STREAMS = flags.DEFINE_list(
+    "streams", None, "rgb, flow, or rgb,flow: two streams; by default what the recipe says, or rgb."
+)
+RGB_CHECKPOINT = flags.DEFINE_string(
+    "rgb_checkpoint", None, "Weights of the RGB stream; --checkpoint does where it is alone."
+)
+FLOW_CHECKPOINT = flags.DEFINE_string(
+    "flow_checkpoint", None, "Weights of the flow stream; --checkpoint does where it is alone."
+)
+
+
+def chosen_streams(usual: str) -> dict[str, str | None]:
+    """The checkpoint of each stream that --streams names; of `usual` where it names none.
+
+    Raises:
+        UsageError: There is no such stream, or --checkpoint is given for two.
+    """
+    own = {"rgb": RGB_CHECKPOINT, "flow": FLOW_CHECKPOINT}
+    streams = tuple(STREAMS.value or [usual])
+    if len(set(streams)) != len(streams) or set(streams) - set(own):
+        raise app.UsageError(f"--streams must be rgb, flow or rgb,flow, not {','.join(streams)}")
+    if len(streams) == 1:
+        return {streams[0]: own[streams[0]].value or CHECKPOINT.value}
+    if CHECKPOINT.value:
+        raise app.UsageError(
+            "--checkpoint is for one stream: use --rgb_checkpoint and --flow_checkpoint"
+        )
+    return {stream: own[stream].value for stream in streams}

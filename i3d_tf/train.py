@@ -2,7 +2,7 @@ r"""Trains, or fine-tunes, a network in TensorFlow.
 
     python -m i3d_tf.train --recipe=finetune --annotations=ucf101_1.json --rgb=frames \
         --checkpoint=rgb_scratch --output=runs/rgb
-    python -m i3d_tf.train --recipe=finetune --stream=flow --annotations=ucf101_1.json \
+    python -m i3d_tf.train --recipe=finetune --streams=flow --annotations=ucf101_1.json \
         --flow=flow --checkpoint=flow_imagenet --output=runs/flow --set batch=16 --set steps=20000
     TF_CONFIG=... python -m i3d_tf.train --recipe=nonlocal_400k ...
 

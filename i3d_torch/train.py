@@ -2,7 +2,7 @@ r"""Trains, or fine-tunes, a network in PyTorch.
 
     python -m i3d_torch.train --recipe=finetune --annotations=ucf101_1.json --rgb=frames \
         --checkpoint=rgb_scratch --output=runs/rgb
-    python -m i3d_torch.train --recipe=finetune --stream=flow --annotations=ucf101_1.json \
+    python -m i3d_torch.train --recipe=finetune --streams=flow --annotations=ucf101_1.json \
         --flow=flow --checkpoint=flow_imagenet --output=runs/flow --set batch=16 --set steps=20000
     torchrun --nproc_per_node=8 -m i3d_torch.train --recipe=nonlocal_400k ...
 

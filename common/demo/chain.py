@@ -132,7 +132,7 @@ def _train(options: Options, stream: str) -> list[str]:
     return [
         f"{options.framework}.train",
         "--recipe=finetune",
-        f"--stream={stream}",
+        f"--streams={stream}",
         f"--annotations={options.output}/motions.json",
         f"--output={options.runs}/{stream}",
         *(f"--set={name}={value}" for name, value in fields.items()),

@@ -25,7 +25,7 @@ def test_trainings_change_a_recipe_in_ways_it_can_be(options):
     recipe = recipes.changed(recipes.get("finetune"), _fields(rgb))
     assert (recipe.sample_duration, recipe.short_side, recipe.crop) == (16, (64, 64), 64)
     assert recipe.global_pool and not recipe.flip  # a mirrored left is a right
-    assert "--stream=flow" in flow and "--checkpoint=rgb_scratch" in rgb
+    assert "--streams=flow" in flow and "--checkpoint=rgb_scratch" in rgb
     assert not any(flag.startswith("--checkpoint") for flag in flow)
 
 

@@ -13,24 +13,21 @@ from common.flags import (
     ARCHITECTURE,
     CHECKPOINT,
     FLOW,
+    FLOW_CHECKPOINT,
     FLOW_ENGINE,
     LIMIT,
     OUTPUT,
     OVERWRITE,
     RGB,
+    RGB_CHECKPOINT,
+    STREAMS,
     WORKERS,
+    chosen_streams,
 )
 from common.fusion import FUSIONS
 from common.recipes import TASKS
 from common.training.clip_reader import Source
 
-STREAMS = flags.DEFINE_list("streams", ["rgb"], "rgb, flow, or rgb,flow: two streams fused.")
-RGB_CHECKPOINT = flags.DEFINE_string(
-    "rgb_checkpoint", None, "Weights of the RGB stream; --checkpoint does where it is alone."
-)
-FLOW_CHECKPOINT = flags.DEFINE_string(
-    "flow_checkpoint", None, "Weights of the flow stream; --checkpoint does where it is alone."
-)
 PROTOCOL = flags.DEFINE_enum(
     "protocol",
     None,
@@ -73,8 +70,8 @@ ALLOW_MIXED_FLOW = flags.DEFINE_bool(
     "several ways.",
 )
 _SHARED = (
-    ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, RGB,
-    WORKERS,
+    ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_CHECKPOINT, FLOW_ENGINE, LIMIT, OUTPUT,
+    OVERWRITE, RGB, RGB_CHECKPOINT, STREAMS, WORKERS,
 )  # fmt: skip
 for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
@@ -88,23 +85,14 @@ def main(make: Make, backend: str) -> int:
 
 
 def _options() -> Options:
-    streams = tuple(STREAMS.value)
-    if not streams or len(set(streams)) != len(streams) or set(streams) - {"rgb", "flow"}:
-        raise app.UsageError(f"--streams must be rgb, flow or rgb,flow, not {','.join(streams)}")
-    own = {"rgb": RGB_CHECKPOINT, "flow": FLOW_CHECKPOINT}
     folders = {"rgb": RGB, "flow": FLOW}
-    given = {name: own[name].value for name in streams}
-    if len(streams) == 1 and not given[streams[0]]:
-        given = {streams[0]: CHECKPOINT.value}
-    elif CHECKPOINT.value:
-        raise app.UsageError(
-            "--checkpoint is for one stream: use --rgb_checkpoint, --flow_checkpoint"
-        )
-    for name, checkpoint in given.items():
+    given = {}
+    for stream, checkpoint in chosen_streams("rgb").items():
         if not checkpoint:
-            raise app.UsageError(f"--{own[name].name} is needed")
-        if not folders[name].value:
-            raise app.UsageError(f"--{folders[name].name} is needed")
+            raise app.UsageError(f"--{stream}_checkpoint is needed")
+        if not folders[stream].value:
+            raise app.UsageError(f"--{stream} is needed")
+        given[stream] = checkpoint
     for flag in (ANNOTATIONS, OUTPUT):
         if not flag.value:
             raise app.UsageError(f"--{flag.name} is needed")

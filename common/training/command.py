@@ -7,8 +7,20 @@ from pathlib import Path
 from absl import app, flags
 
 from common import recipes
-from common.flags import ANNOTATIONS, CHECKPOINT, FLOW, FLOW_ENGINE, OUTPUT, RGB, WORKERS
-from common.recipes import RECIPES, STREAMS, Recipe
+from common.flags import (
+    ANNOTATIONS,
+    CHECKPOINT,
+    FLOW,
+    FLOW_CHECKPOINT,
+    FLOW_ENGINE,
+    OUTPUT,
+    RGB,
+    RGB_CHECKPOINT,
+    STREAMS,
+    WORKERS,
+    chosen_streams,
+)
+from common.recipes import RECIPES, Recipe
 from common.training import loop
 from common.training.clip_reader import Source
 from common.training.loop import Create, Options, Place
@@ -18,9 +30,6 @@ RECIPE = flags.DEFINE_enum(
 )
 SET = flags.DEFINE_multi_string(
     "set", [], "A field of the recipe as NAME=VALUE; may be given several times."
-)
-STREAM = flags.DEFINE_enum(
-    "stream", None, list(STREAMS), "What the network sees; by default what the recipe says."
 )
 NUM_CLASSES = flags.DEFINE_integer(
     "num_classes",
@@ -40,45 +49,58 @@ EXPORT = flags.DEFINE_list(
 )
 TENSORBOARD = flags.DEFINE_bool("tensorboard", True, "Write for TensorBoard, too.")
 SHOW = flags.DEFINE_bool("show", False, "Only print the recipe as it would be used.")
-for _flag in (ANNOTATIONS, RGB, FLOW, FLOW_ENGINE, CHECKPOINT, OUTPUT, WORKERS):
+_SHARED = (
+    ANNOTATIONS, CHECKPOINT, FLOW, FLOW_CHECKPOINT, FLOW_ENGINE, OUTPUT, RGB, RGB_CHECKPOINT,
+    STREAMS, WORKERS,
+)  # fmt: skip
+for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
 
 
 def main(create: Create, place: Place) -> None:
-    """The command of a framework: flags to a recipe and options, then the loop.
+    """The command of a framework: flags to recipes and options, then the loop for each stream.
+
+    Two streams are trained one after the other, in OUTPUT/rgb and OUTPUT/flow.
 
     Raises:
-        app.UsageError: A flag is missing.
+        app.UsageError: A flag is missing, or two exclude each other.
     """
     recipe = _recipe()
+    chosen = chosen_streams(recipe.stream)
+    runs = [dataclasses.replace(recipe, stream=stream) for stream in chosen]
     if SHOW.value:
-        print("\n".join(f"{name}={value}" for name, value in recipes.to_json(recipe).items()))
+        print("\n\n".join(map(_shown, runs)))
         return
-    text = loop.run(recipe, _options(recipe), create, place)
-    if text:
-        print(text)
+    several = len(runs) > 1
+    options = [_options(each, chosen[each.stream], several) for each in runs]
+    for each, to in zip(runs, options, strict=True):
+        text = loop.run(each, to, create, place)
+        if text:
+            print(text, flush=True)
+
+
+def _shown(recipe: Recipe) -> str:
+    return "\n".join(f"{name}={value}" for name, value in recipes.to_json(recipe).items())
 
 
 def _recipe() -> Recipe:
     recipe = recipes.get(RECIPE.value)
-    if STREAM.value:
-        recipe = dataclasses.replace(recipe, stream=STREAM.value)
     if NUM_CLASSES.value:
         recipe = dataclasses.replace(recipe, num_classes=NUM_CLASSES.value)
     return recipes.changed(recipe, SET.value)
 
 
-def _options(recipe: Recipe) -> Options:
-    needed = RGB if recipe.stream == "rgb" else FLOW
-    for flag in (ANNOTATIONS, needed, OUTPUT):
+def _options(recipe: Recipe, checkpoint: str | None, several: bool) -> Options:
+    for flag in (ANNOTATIONS, {"rgb": RGB, "flow": FLOW}[recipe.stream], OUTPUT):
         if not flag.value:
             raise app.UsageError(f"--{flag.name} is needed")
+    output = Path(OUTPUT.value)
     workers = WORKERS.value
     return Options(
         annotations=Path(ANNOTATIONS.value),
         source=Source(_path(RGB), _path(FLOW), FLOW_ENGINE.value),
-        output=Path(OUTPUT.value),
-        checkpoint=CHECKPOINT.value,
+        output=output / recipe.stream if several else output,
+        checkpoint=checkpoint,
         resume=RESUME.value,
         workers=(os.cpu_count() or 1) if workers is None else workers,
         tensorboard=TENSORBOARD.value,
