@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the extra 'tf'")
 
-from common.training import _commands_for_tests as commands  # noqa: E402
+from common.training import _commands_for_tests as commands
 
 FIRST, *OTHERS = commands.WRONG
 

@@ -30,10 +30,11 @@ NET = arch.Network(
 )
 FLOW_NET = dataclasses.replace(NET, in_channels=2)
 ARRAYS, FLOW_ARRAYS = randomise.arrays(NET), randomise.arrays(FLOW_NET)
+USUAL = InputContract()
 STANDARDISED = InputContract(mean=(110.0, 100.0, 90.0), std=(58.0, 57.0, 56.0))
 
 
-def _scorer(contract=InputContract(), precision="float32"):
+def _scorer(contract=USUAL, precision="float32"):
     own = scorer.create(NET, ARRAYS, contract)
     return scorer.Scorer(own.model, contract, precision)
 
@@ -53,7 +54,7 @@ def _model(own, values):
     return logits.numpy(), features @ kernel.reshape(3, 6).T + bias
 
 
-@pytest.mark.parametrize("contract", [InputContract(), STANDARDISED])
+@pytest.mark.parametrize("contract", [USUAL, STANDARDISED])
 def test_uint8_and_float_clips_become_what_the_contract_says(contract):
     own, clips = _scorer(contract), _clips()
     if contract.mean:
@@ -121,4 +122,4 @@ def test_a_model_in_training_is_not_changed():
 
 def test_weights_of_another_network_are_refused():
     with pytest.raises(CheckpointError, match=r"conv1\.conv\.weight"):
-        scorer.create(NET, FLOW_ARRAYS, InputContract())
+        scorer.create(NET, FLOW_ARRAYS, USUAL)

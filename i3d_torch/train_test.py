@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from common.training import _commands_for_tests as commands  # noqa: E402
+from common.training import _commands_for_tests as commands
 
 FIRST, *OTHERS = commands.WRONG
 

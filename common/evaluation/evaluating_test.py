@@ -95,7 +95,7 @@ def test_one_stream(data, tmp_path):
     assert (found.names, found.classes, found.failures) == (NAMES, CLASSES, {})
     assert [clip.shape for clip in make.made[0].clips] == [(12, 32, 32, 3)] * 3  # quo_vadis
     assert make.made[0].contract == CONTRACTS["rgb"]
-    expected = np.concatenate([make.made[0].scores(clip[None]) for clip in make.made[0].clips])
+    expected = np.concatenate([make.made[0].scores(clip[None]) for clip in [*make.made[0].clips]])
     np.testing.assert_allclose(found.logits, expected, rtol=1e-6)
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "results.json", "results.txt", "confusion.png", "scores_rgb.npz"
@@ -118,7 +118,7 @@ def test_a_protocol_and_some_videos(data, tmp_path):
     found, _ = evaluating.run(options, make, "i3d_torch")
     assert found.names == ("dark/training_0", "light/training_1")
     assert [len(clip) for clip in make.made[0].clips] == [8, 8]
-    with pytest.raises(ValueError, match="no records for testing. The annotations have"):
+    with pytest.raises(ValueError, match=r"no records for testing. The annotations have"):
         evaluating.run(_options(data, tmp_path, subset="testing", overwrite=True), make, "")
 
 
@@ -147,7 +147,9 @@ def test_a_stream_that_lacks_a_video_fails_it(data, tmp_path):
 
 def test_classes_in_another_order_are_refused(data, tmp_path):
     weights = _weights(tmp_path, classes=("light", "dark", "striped"))
-    message = "its classes are not those .* 2 differ, such as 'dark' and 'light', 'light' and 'dark"
+    message = (
+        r"its classes are not those .* 2 differ, such as 'dark' and 'light', 'light' and 'dark"
+    )
     with pytest.raises(ValueError, match=message):
         evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
     assert not (tmp_path / "results").exists()
@@ -155,7 +157,7 @@ def test_classes_in_another_order_are_refused(data, tmp_path):
 
 def test_fewer_classes_are_refused_and_more_are_not(data, tmp_path):
     weights = _weights(tmp_path, classes=("dark", "light"))
-    message = "expected a head of at least 3 classes.* Received: 2. Fine-tune"
+    message = r"expected a head of at least 3 classes.* Received: 2. Fine-tune"
     with pytest.raises(ValueError, match=message):
         evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
     weights = _weights(tmp_path, classes=(*CLASSES, "dotted"))
@@ -172,7 +174,7 @@ def test_weights_without_a_card_have_the_classes_of_the_annotations(data, tmp_pa
 
 def test_weights_of_the_other_stream_are_refused(data, tmp_path):
     path = _weights(tmp_path)
-    with pytest.raises(ValueError, match="Expected flow, 2 channels. Received: rgb"):
+    with pytest.raises(ValueError, match=r"Expected flow, 2 channels. Received: rgb"):
         evaluating.run(_options(data, tmp_path, {"flow": path}), Maker(), "i3d_tf")
 
 
@@ -181,7 +183,9 @@ def test_flow_that_was_made_in_two_ways_is_refused_unless_allowed(data, tmp_path
     stamp = tmp_path / f"data/flow/{NAMES[0]}_flow.json"
     stamp.write_text(stamp.read_text().replace('"warps": 5', '"warps": 3'))
     options = _options(data, tmp_path, checkpoints)
-    with pytest.raises(ValueError, match="was not all made in the same way: parameters.warps is 3"):
+    with pytest.raises(
+        ValueError, match=r"was not all made in the same way: parameters.warps is 3"
+    ):
         evaluating.run(options, Maker(), "i3d_tf")
     allowed = dataclasses.replace(options, allow_mixed_flow=True)
     found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
@@ -239,7 +243,7 @@ def test_labels_of_frames(data, tmp_path):
     assert _results(tmp_path)["localisation"]["mean_average_precision"] == 1.0
     # What the weights were trained for is no more than a default.
     options = _options((path, source), tmp_path, weights, task="classes", overwrite=True)
-    with pytest.raises(ValueError, match="class"):
+    with pytest.raises(ValueError, match=r"class"):
         evaluating.run(options, make, "i3d_tf")
 
 

@@ -27,7 +27,7 @@ WRONG = {
     "a field that there is not": ([], {"learning_rat": "1"}, "learning_rate"),
     "a clip without frames": (["--rgb=missing"], {}, "1 of 6 records cannot be read"),
     "flow made in two ways": (
-        ["--stream=flow", "--flow=mixed"], {}, "was not all made in the same way: parameters.warps"
+        ["--streams=flow", "--flow=mixed"], {}, "was not all made in the same way: parameters.warps"
     ),
     "weights of another network": (
         ["--checkpoint=other.safetensors"], {}, "Expected inception_i3d_global. Received: r2plus1d"
