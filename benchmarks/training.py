@@ -164,7 +164,7 @@ def _command(folder: Path, output: Path, framework: str, stream: str, workers: i
         "evaluate_every": STEPS.value,
     }
     return [
-        *(sys.executable, "-m", f"{framework}.train", "--recipe=finetune", f"--stream={stream}"),
+        *(sys.executable, "-m", f"{framework}.train", "--recipe=finetune", f"--streams={stream}"),
         *(f"--annotations={folder}/motions.json", f"--output={output}", f"--workers={workers}"),
         f"--rgb={folder}/frames" if stream == "rgb" else f"--flow={folder}/flow",
         *(f"--set={name}={value}" for name, value in fields.items()),

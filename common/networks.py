@@ -8,11 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from common import arch, checkpoints, contracts, label_maps, provenance
+from common import arch, checkpoints, contracts, label_maps, model_card, provenance
 from common.checkpoints import Checkpoint
 from common.contracts import InputContract
-from common.training import model_card
-from common.training.model_card import ModelCard
+from common.model_card import ModelCard
 
 CHANNELS = {"rgb": 3, "flow": 2}
 

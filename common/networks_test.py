@@ -8,8 +8,8 @@ import pytest
 from common import arch, checkpoints, contracts, digests, label_maps, networks
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.errors import AmbiguousNetworkError
-from common.training import model_card
-from common.training.model_card import ModelCard
+from common.model_card import ModelCard
+from common.training import exporting
 from common.training.snapshots import Snapshot
 from convert import hub
 from convert.dialects import DIALECTS, to_native
@@ -31,7 +31,7 @@ def _trained(folder, contract=RGB_CONTRACT):
     net = arch.make("inception_i3d_global", 3, networks.CHANNELS[contract.channels])
     snapshot = Snapshot(3, net.name, 3, net.in_channels, randomise.arrays(net), {}, {})
     card = ModelCard(contract.channels, CLASSES, contract, "i3d_tf")
-    return model_card.finish(folder, snapshot, card)
+    return exporting.finish(folder, snapshot, card)
 
 
 @pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 2)])

@@ -23,7 +23,7 @@ from parity_tests.compare import TOLERANCE, assert_all_close, assert_close, rela
 
 CLASSES = 5
 CLIPS = 4
-LOSS_TOLERANCE = 1e-4  # Measured: 7e-7.
+LOSS_TOLERANCE = 1e-4  # Measured: 5e-6.
 
 # Of each gradient by its own largest value; by the largest of all gradients it is always 1e-5.
 # Some are small sums of large terms: those of scales, offsets and attention scores; measured 2e-5
@@ -75,6 +75,10 @@ EVERYTHING = {
 }
 RATES = {"train": 2e-4, "freeze": 3e-4}
 
+# So much that the losses show it where gradients are not looked at: without any decay ten losses
+# part by 7e-4, without that of norms by 4e-4.
+STRONG_DECAY = 1.0
+
 
 # The smallest of them is trained wherever tests run.
 @pytest.fixture(
@@ -116,10 +120,11 @@ def test_fifty_steps(learners, net, mode):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_every_architecture(learners, name):
-    """The same, but for the first step."""
+    """As above, without a look at the gradients."""
     net = arch.narrow(arch.make(name, CLASSES), 16)
     mode = "freeze" if name.endswith("_affine") else "train"
-    twins = learners(net, _arrays(net, mode), batch_norm=mode, **EVERYTHING)
+    rule = EVERYTHING | {"weight_decay": STRONG_DECAY}
+    twins = learners(net, _arrays(net, mode), batch_norm=mode, **rule)
     losses = _losses(twins, net, mode, range(STEPS), STEPS)
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
 

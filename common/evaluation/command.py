@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import app, flags
 
 from common.annotations import SUBSETS
+from common.clip_reader import Source
 from common.evaluation import evaluating, protocols
 from common.evaluation.evaluating import Make, Options
 from common.flags import (
@@ -26,7 +27,6 @@ from common.flags import (
 )
 from common.fusion import FUSIONS
 from common.recipes import TASKS
-from common.training.clip_reader import Source
 
 PROTOCOL = flags.DEFINE_enum(
     "protocol",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from common import annotation_files, arch, files, networks
 from common.annotations import Annotations, Record
+from common.clip_reader import ClipReader, Source, flow_stamp
 from common.contracts import InputContract
 from common.crops import Frames
 from common.errors import listing
@@ -19,7 +20,6 @@ from common.evaluation.scores import Scores
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.networks import Loaded
-from common.training.clip_reader import ClipReader, Source, flow_stamp
 
 
 class Scorer(Protocol):

@@ -14,9 +14,9 @@ from common.annotations import Action
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.evaluation import command, evaluating, scores
 from common.evaluation.evaluating import Options
-from common.training import model_card
+from common.model_card import ModelCard
+from common.training import exporting
 from common.training._data_for_tests import CLASSES, STAMP, put
-from common.training.model_card import ModelCard
 from common.training.snapshots import Snapshot
 
 pytestmark = pytest.mark.usefixtures("thin")
@@ -75,7 +75,7 @@ def _weights(folder, stream="rgb", classes=CLASSES, flow=STAMP, count=None, task
     )
     made = dataclasses.asdict(flow) if flow and stream == "flow" else None
     card = ModelCard(stream, tuple(classes), CONTRACTS[stream], "i3d_torch", flow=made)
-    return str(model_card.finish(folder / stream, snapshot, card))
+    return str(exporting.finish(folder / stream, snapshot, card))
 
 
 def _options(data, tmp_path, checkpoints=None, **changes):

@@ -12,10 +12,10 @@ import numpy as np
 
 from common import crops
 from common.annotations import Record
+from common.clip_reader import Clip
 from common.crops import Frames
 from common.evaluation import protocols
 from common.evaluation.protocols import Protocol
-from common.training.clip_reader import Clip
 from common.training.examples import resized
 
 Item = TypeVar("Item")

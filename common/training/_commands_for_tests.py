@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common import model_card
 from common.evaluation import scores
-from common.training import model_card, snapshots, validation
+from common.training import snapshots, validation
 from common.training._data_for_tests import CLASSES, put
 from convert import hub
 

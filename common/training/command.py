@@ -7,6 +7,7 @@ from pathlib import Path
 from absl import app, flags
 
 from common import recipes
+from common.clip_reader import Source
 from common.flags import (
     ANNOTATIONS,
     CHECKPOINT,
@@ -22,7 +23,6 @@ from common.flags import (
 )
 from common.recipes import RECIPES, Recipe
 from common.training import loop
-from common.training.clip_reader import Source
 from common.training.loop import Create, Options, Place
 
 RECIPE = flags.DEFINE_enum(

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from common import clips, contracts, crops, frames
 from common.annotations import Annotations, Record
+from common.clip_reader import Clip, ComputedFlow, flow_stamp, frame_rate
+from common.clip_reader import ClipReader as ClipReader
+from common.clip_reader import Source as Source
 from common.contracts import InputContract
 from common.crops import Frames
 from common.errors import listing
@@ -20,9 +23,6 @@ from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.frame_labels import frame_labels
 from common.recipes import Recipe
-from common.training.clip_reader import Clip, ComputedFlow, flow_stamp, frame_rate
-from common.training.clip_reader import ClipReader as ClipReader
-from common.training.clip_reader import Source as Source
 
 Target = int | NDArray[np.float32]
 

@@ -1,12 +1,17 @@
-"""The weights at the end of a run in the names of other tools."""
+"""The weights at the end of a run: in our own format with a card, and in other tools' names.
+
+OUTPUT/model.safetensors, model.json, and for --export=piergiaj model_piergiaj.pt
+"""
 
 import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import arch
+from common import arch, digests, model_card, provenance
 from common.errors import CheckpointError
+from common.model_card import ModelCard
+from common.training.snapshots import ARCHITECTURE, Snapshot, as_array
 from common.training.start import Start
 
 _GLOBAL = "_global"
@@ -25,6 +30,43 @@ _SUFFIXES = {
     "mindspore": ".ms.ckpt",
     "mindspore_finetuned": ".ms.ckpt",
 }
+
+
+def finish(folder: Path, snapshot: Snapshot, card: ModelCard) -> Path:
+    """Writes the weights of a snapshot, averaged where it has an average, and their card.
+
+    Args:
+        folder: Of the run.
+        snapshot: The last, or the best.
+        card: What the snapshot does not say; the rest is filled in.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        ValueError: There are more or fewer names than classes.
+        OSError: The disk takes no more; each file is whole, or as it was.
+    """
+    from convert.formats import safetensors
+
+    if len(card.classes) != snapshot.num_classes:
+        raise ValueError(
+            f"expected the names of {snapshot.num_classes} classes. Received: {len(card.classes)}."
+        )
+    path = folder / "model.safetensors"
+    tag = {ARCHITECTURE: as_array(snapshot.architecture)}
+    safetensors.write(path, snapshot.weights(averaged=True) | tag)
+    card = dataclasses.replace(
+        card,
+        architecture=snapshot.architecture,
+        recipe=snapshot.recipe,
+        step=snapshot.step,
+        averaged=snapshot.has_average,
+        weights=digests.sha256("").of(path),
+        versions=provenance.versions(card.backend),
+    )
+    model_card.write(path, card)
+    return path
 
 
 def check(begin: Start, dialects: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from common import arch, recipes
 from common.errors import CheckpointError
-from common.training import exporting, model_card, start
-from common.training.model_card import ModelCard
+from common.model_card import ModelCard
+from common.training import exporting, start
 from common.training.snapshots import Snapshot
 from convert import hub
 from parity_tests import randomise
@@ -29,7 +29,7 @@ def _end(folder, begin):
     """Weights at the end of a run, written as it does."""
     snapshot = Snapshot(3, begin.net.name, 7, 3, randomise.arrays(begin.net), {}, {})
     card = ModelCard("rgb", tuple("abcdefg"), begin.contract, "i3d_tf")
-    return model_card.finish(folder, snapshot, card)
+    return exporting.finish(folder, snapshot, card)
 
 
 def test_others_read_the_weights_of_a_run(tmp_path):

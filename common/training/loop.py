@@ -16,16 +16,16 @@ from absl import logging
 
 from common import annotation_files, digests, recipes, schedules
 from common.annotations import Annotations
+from common.clip_reader import Source
 from common.errors import listing
+from common.model_card import ModelCard
 from common.recipes import Recipe
 from common.schedules import Plateau
-from common.training import exporting, journal, model_card, start
+from common.training import exporting, journal, start
 from common.training.batches import Batch, Batches
-from common.training.clip_reader import Source
 from common.training.examples import TrainingSet
 from common.training.journal import Journal
 from common.training.learner import Learner, Measured
-from common.training.model_card import ModelCard
 from common.training.snapshots import RunFolder, Snapshot
 from common.training.start import Start
 from common.training.validation import Validation
@@ -315,7 +315,7 @@ def _finish(
         start=begin.weights,
         flow=dataclasses.asdict(data.stamp) if data.stamp else None,
     )
-    weights = model_card.finish(folder.path, last, card)
+    weights = exporting.finish(folder.path, last, card)
     lines = [f"trained {last.step} steps: {weights}"]
     if last.best:
         lines.append(f"best at step {last.best.step}: {last.best.value:.4f}")

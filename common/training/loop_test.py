@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from common import recipes
-from common.training import loop, model_card, snapshots
+from common import model_card, recipes
+from common.training import loop, snapshots
 from common.training._data_for_tests import CLASSES, put
 from common.training.learner import Measured
 from common.training.loop import Options, Place

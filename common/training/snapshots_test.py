@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import arch
+from common import arch, model_card
 from common.contracts import FLOW_CONTRACT
 from common.errors import CheckpointError
-from common.training import model_card, snapshots
-from common.training.model_card import ModelCard
+from common.model_card import ModelCard
+from common.training import exporting, snapshots
 from common.training.snapshots import Best, RunFolder, Snapshot
 from convert.formats import safetensors
 
@@ -314,7 +314,7 @@ CARD = ModelCard(
 
 
 def test_the_final_weights_and_their_card(tmp_path):
-    path = model_card.finish(tmp_path, _snapshot(50), CARD)
+    path = exporting.finish(tmp_path, _snapshot(50), CARD)
     assert path == tmp_path / "model.safetensors"
     stored = safetensors.read(path)
     assert list(stored) == [parameter.name for parameter in arch.parameters(NET)] + ["architecture"]
@@ -332,7 +332,7 @@ def test_the_final_weights_and_their_card(tmp_path):
 
 def test_without_an_average_the_weights_are_the_last(tmp_path):
     plain = {name: array for name, array in STATE.items() if not name.startswith("average/")}
-    path = model_card.finish(tmp_path, _snapshot(50, plain), CARD)
+    path = exporting.finish(tmp_path, _snapshot(50, plain), CARD)
     name = "Conv3d_1a_7x7.conv.weight"
     np.testing.assert_array_equal(safetensors.read(path)[name], STATE[name])
     assert not model_card.read(path).averaged
@@ -340,8 +340,8 @@ def test_without_an_average_the_weights_are_the_last(tmp_path):
 
 def test_cards_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r"names of 5 classes. Received: 4\."):
-        model_card.finish(tmp_path, _snapshot(1), dataclasses.replace(CARD, classes=tuple("abcd")))
-    path = model_card.finish(tmp_path, _snapshot(50), CARD)
+        exporting.finish(tmp_path, _snapshot(1), dataclasses.replace(CARD, classes=tuple("abcd")))
+    path = exporting.finish(tmp_path, _snapshot(50), CARD)
     text = path.with_suffix(".json").read_text()
     path.with_suffix(".json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(ValueError, match=r"format version 1\. Received: 2"):

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import arch, checkpoints, contracts, recipes
+from common import arch, checkpoints, contracts, model_card, recipes
 from common.checkpoints import Checkpoint
 from common.contracts import RGB_CONTRACT
 from common.errors import AmbiguousNetworkError
-from common.training import model_card, start
-from common.training.model_card import ModelCard
+from common.model_card import ModelCard
+from common.training import exporting, start
 from common.training.snapshots import Snapshot
 from convert import hub
 from convert.formats import safetensors
@@ -163,7 +163,7 @@ def test_weights_that_were_trained_here_bring_their_contract(tmp_path):
     contract = dataclasses.replace(RGB_CONTRACT, fps=12.5, frames=99, mean=(1.0,), std=(2.0,))
     card = ModelCard("rgb", ("a", "b", "c"), contract, "i3d_torch")
     snapshot = Snapshot(3, net.name, 3, 3, arrays, recipes.to_json(RECIPE), {})
-    path = model_card.finish(tmp_path, snapshot, card)
+    path = exporting.finish(tmp_path, snapshot, card)
     found = start.from_recipe(RECIPE, 3, path)
     assert found.contract == dataclasses.replace(
         contract, frames=16, stride=2, short_side=40, crop=32

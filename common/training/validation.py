@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from common import arch, metrics
 from common.annotations import Annotations
+from common.clip_reader import ClipReader, Source
 from common.evaluation import protocols, scoring
 from common.evaluation.scores import Scores
 from common.recipes import Recipe
-from common.training.clip_reader import ClipReader, Source
 from common.training.examples import TrainingSet
 from common.training.learner import Learner
 from common.training.start import Start

@@ -8,11 +8,7 @@ import pytest
 
 from common import contracts, flow, frames, storing, video
 from common.annotations import Action, Record
-from common.contracts import RGB_CONTRACT
-from common.flow import encoding
-from common.flow.stamp import FlowStamp
-from common.prepare._films_for_tests import Film
-from common.training.clip_reader import (
+from common.clip_reader import (
     ClipReader,
     ComputedFlow,
     Source,
@@ -20,6 +16,10 @@ from common.training.clip_reader import (
     flow_stamp,
     frame_rate,
 )
+from common.contracts import RGB_CONTRACT
+from common.flow import encoding
+from common.flow.stamp import FlowStamp
+from common.prepare._films_for_tests import Film
 
 RECORD = Record("a/b", "videos/b.avi", "training", (0,))
 STAMP = FlowStamp("opencv", {}, fps=12.5)

@@ -1,7 +1,4 @@
-"""The weights at the end of a run, and a card that says what they are.
-
-OUTPUT/model.safetensors, model.json
-"""
+"""The card beside weights that were trained here, which says what they are and what they expect."""
 
 import dataclasses
 import os
@@ -12,14 +9,13 @@ from typing import Any
 from common import digests, json_files, provenance
 from common.contracts import InputContract
 from common.files import write_text
-from common.training.snapshots import ARCHITECTURE, Snapshot, as_array
 
 FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What model.json says of the weights beside it.
+    """What model.json says of model.safetensors beside it.
 
     Attributes:
         stream: "rgb" or "flow".
@@ -28,7 +24,8 @@ class ModelCard:
         backend: The package that trained them.
         start: By file name, the digest of the weights it began with; None is random ones.
         flow: The stamp of the flow it saw, as JSON can hold it; None for RGB, or without a stamp.
-        architecture: A name in `common.arch.ARCHITECTURES`; `finish` sets this and what follows.
+        architecture: A name in `common.arch.ARCHITECTURES`; this and what follows is set by
+            `exporting.finish`.
         recipe: As JSON can hold it.
         step: Steps that were done.
         averaged: Whether the weights are the average over steps.
@@ -48,44 +45,6 @@ class ModelCard:
     averaged: bool = False
     weights: str = ""
     versions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
-
-
-def finish(folder: Path, snapshot: Snapshot, card: ModelCard) -> Path:
-    """Writes the weights of a snapshot, averaged where it has an average, and their card.
-
-    Args:
-        folder: Of the run.
-        snapshot: The last, or the best.
-        card: What the snapshot does not say; the rest is filled in.
-
-    Returns:
-        The path of the weights.
-
-    Raises:
-        ValueError: There are more or fewer names than classes.
-        OSError: The disk takes no more; each file is whole, or as it was.
-    """
-    from convert.formats import safetensors
-
-    if len(card.classes) != snapshot.num_classes:
-        raise ValueError(
-            f"expected the names of {snapshot.num_classes} classes. Received: {len(card.classes)}."
-        )
-    path = folder / "model.safetensors"
-    tag = {ARCHITECTURE: as_array(snapshot.architecture)}
-    safetensors.write(path, snapshot.weights(averaged=True) | tag)
-    card = dataclasses.replace(
-        card,
-        architecture=snapshot.architecture,
-        recipe=snapshot.recipe,
-        step=snapshot.step,
-        averaged=snapshot.has_average,
-        weights=digests.sha256("").of(path),
-        versions=provenance.versions(card.backend),
-    )
-    record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
-    write_text(path.with_suffix(".json"), provenance.to_json(record))
-    return path
 
 
 def read(weights: str | os.PathLike[str]) -> ModelCard | None:
@@ -123,3 +82,9 @@ def read(weights: str | os.PathLike[str]) -> ModelCard | None:
             f"{actual}. Keep the two files together, or move the card away."
         )
     return card
+
+
+def write(weights: Path, card: ModelCard) -> None:
+    """Writes the card of a file of weights beside it; a temporary file and a rename."""
+    record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
+    write_text(weights.with_suffix(".json"), provenance.to_json(record))
