@@ -75,7 +75,7 @@ def run(options: Options) -> str:
     if not (options.output / "lists").exists():
         print(motions.render(rendering), flush=True)
     for module, *flags in commands(options):
-        _command(module, flags)
+        command(module, flags)
     text = table(options)
     write_text(options.runs / "table.txt", text)
     return text
@@ -139,7 +139,8 @@ def _train(options: Options, stream: str) -> list[str]:
     ]
 
 
-def _command(module: str, flags: Sequence[str]) -> None:
+def command(module: str, flags: Sequence[str]) -> None:
+    """Runs a command in a process of its own; raises `ValueError` where it fails."""
     print(f"\n$ python -m {module} {' '.join(flags)}", flush=True)
     start = time.monotonic()
     status = subprocess.run([sys.executable, "-m", module, *flags], check=False).returncode
