@@ -55,7 +55,7 @@ def test_help_of_a_group_lists_its_commands_alone(capsys, asked):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["train"], r"Expected one of compare, convert, .*, prepare to-numpy\. Received: 'train'"),
+        (["learn"], r"Expected one of compare, convert, .*, train\. Received: 'learn'"),
         (["--limit=1"], "Received: '--limit=1'"),
         (["prepare_check"], "Received: 'prepare-check'"),
         (["prepare", "train"], "Expected one of prepare check, .*Received: 'prepare train'"),

@@ -13,6 +13,9 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and do no
 WORKERS = flags.DEFINE_integer(
     "workers", None, "Processes to work with; by default one a core.", lower_bound=0
 )
+ALLOW_FAILURES = flags.DEFINE_integer(
+    "allow_failures", 0, "So many items may fail before the exit status is 1.", lower_bound=0
+)
 ARCHITECTURE = flags.DEFINE_enum(
     "architecture",
     None,

@@ -1,7 +1,7 @@
 """Shows the whole way, on videos that only motion tells apart: see `common/demo/motions.py`.
 
-    python -m common.demo --framework=i3d_torch --output=demo
-    python -m common.demo --framework=i3d_tf --output=demo --train_scenes=80 --steps=600
+    python -m common.demo --framework=i3d_torch --output=out/demo
+    python -m common.demo --framework=i3d_tf --output=out/demo --steps=800
 
 Renders the videos, checks them, makes annotations, frames and flow, fine-tunes on RGB, trains on
 flow, and evaluates both, together, and RGB with its frames in a random order, which should leave
@@ -24,7 +24,7 @@ TRAIN_SCENES = flags.DEFINE_integer(
     "train_scenes", 40, "Scenes to train on, each in eight videos.", lower_bound=1
 )
 TEST_SCENES = flags.DEFINE_integer("test_scenes", 10, "Scenes to evaluate on.", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 300, "Steps of each training.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 500, "Steps of each training.", lower_bound=1)
 for _flag in (CHECKPOINT, OUTPUT, WORKERS):
     flags.declare_key_flag(_flag.name)
 

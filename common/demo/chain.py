@@ -52,7 +52,7 @@ class Options:
     checkpoint: str = "rgb_scratch"
     train: int = 40
     test: int = 10
-    steps: int = 300
+    steps: int = 500
     workers: int | None = None
 
     @property

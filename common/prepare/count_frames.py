@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from absl import app
 
 from common import command
-from common.flags import DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
+from common.flags import ALLOW_FAILURES, DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
 from common.prepare import counting, inputs, running
 from common.printable import printable
 
-running.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, running.ALLOW_FAILURES)
+running.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, ALLOW_FAILURES)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         f"flows, {sum(each.written for each in counted)} n_frames "
         f"{'to write' if DRY_RUN.value else 'written'}, {len(errors)} failed"
     )
-    return int(len(errors) > running.ALLOW_FAILURES.value)
+    return int(len(errors) > ALLOW_FAILURES.value)
 
 
 if __name__ == "__main__":

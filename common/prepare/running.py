@@ -9,7 +9,17 @@ from absl import app, flags
 
 from common import annotation_files, flow, layouts
 from common.annotations import Annotations
-from common.flags import ANNOTATIONS, DRY_RUN, FLOW_ENGINE, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
+from common.flags import (
+    ALLOW_FAILURES,
+    ANNOTATIONS,
+    DRY_RUN,
+    FLOW_ENGINE,
+    INPUT,
+    LIMIT,
+    OUTPUT,
+    OVERWRITE,
+    WORKERS,
+)
 from common.flow import TVL1Params
 from common.prepare import inputs, work
 from common.prepare.pictures import Pictures
@@ -17,9 +27,6 @@ from common.prepare.task import Item, Task
 
 ENGINE = flags.DEFINE_enum(
     "engine", "local", list(work.ENGINES), "Where to work: processes here, or a Ray cluster."
-)
-ALLOW_FAILURES = flags.DEFINE_integer(
-    "allow_failures", 0, "So many items may fail before the exit status is 1.", lower_bound=0
 )
 FPS = flags.DEFINE_float(
     "fps", None, "Frames a second, by timestamps; 0 is every frame there is.", lower_bound=0
