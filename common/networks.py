@@ -62,6 +62,7 @@ def load(
     stream: str,
     architecture: str | None = None,
     num_classes: int | None = None,
+    seed: int = 0,
 ) -> Loaded:
     """Reads a checkpoint.
 
@@ -71,6 +72,7 @@ def load(
         stream: Which it must be of: "rgb" or "flow".
         architecture: Which the weights are of, where their names fit several; else it is found out.
         num_classes: Another number than the checkpoint's makes a new classifier.
+        seed: Of the new classifier's random values.
 
     Raises:
         CheckpointError: The file is damaged or unknown.
@@ -79,7 +81,9 @@ def load(
     """
     from convert import hub  # which imports what knows published checkpoints
 
-    weights = hub.load(checkpoint, hub.Terms(architecture=architecture, num_classes=num_classes))
+    weights = hub.load(
+        checkpoint, hub.Terms(architecture=architecture, num_classes=num_classes, seed=seed)
+    )
     if weights.net.in_channels != CHANNELS[stream]:
         raise ValueError(
             f"{checkpoint}: the weights are for another stream. Expected {stream}, "

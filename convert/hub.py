@@ -45,6 +45,7 @@ class Terms:
         inflate: How 2-D kernels become 3-D: "repeat" or "centre".
         num_classes: Classes of the classifier that inflated weights get, or of a new one for
             others; None keeps what is there (400 where nothing is).
+        seed: Of the random values of a new classifier.
     """
 
     architecture: str | None = None
@@ -52,6 +53,7 @@ class Terms:
     adjust_eps: bool = False
     inflate: inflation.How = "repeat"
     num_classes: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def read(path: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
         arrays = changes.shift_variance(net, arrays, dialect.eps)
         notes.append(f"variances shifted from {dialect.name}'s eps of {dialect.eps:g}")
     if terms.num_classes is not None and terms.num_classes != net.num_classes:
-        net, arrays = classifier.replace(net, arrays, terms.num_classes)
+        net, arrays = classifier.replace(net, arrays, terms.num_classes, terms.seed)
         notes.append(f"a new classifier of {net.num_classes} classes")
     return replace(weights, net=net, arrays=arrays, notes=tuple(notes))
 
@@ -232,7 +234,7 @@ def _read(path: Path, terms: Terms) -> Weights:
     net = found.net
     if found.headless:
         net = arch.with_classes(net, terms.num_classes or net.num_classes)
-        arrays = {**arrays, **classifier.fresh(net)}
+        arrays = {**arrays, **classifier.fresh(net, terms.seed)}
         notes.append(f"a new classifier of {net.num_classes} classes; the file has none")
     if found.dialect.inflates:
         net, arrays = _inflated(net, arrays, terms)
@@ -256,7 +258,7 @@ def _inflated(
 ) -> tuple[arch.Network, dict[str, np.ndarray]]:
     """2-D arrays as those of the video network, with a new classifier."""
     net = arch.with_classes(net, terms.num_classes or net.num_classes)
-    whole = {**arrays, **classifier.fresh(net)}
+    whole = {**arrays, **classifier.fresh(net, terms.seed)}
     for parameter in arch.parameters(net):
         if parameter.field == "conv.weight" and parameter.name in arrays:
             kernel = whole[parameter.name]

@@ -74,11 +74,12 @@ def _architecture(recipe: Recipe) -> str:
 
 def _loaded(recipe: Recipe, checkpoint: str | os.PathLike[str], num_classes: int) -> Loaded:
     try:
-        return networks.load(checkpoint, recipe.stream, num_classes=num_classes)
+        return networks.load(checkpoint, recipe.stream, None, num_classes, recipe.seed)
     except AmbiguousNetworkError as error:
         if recipe.architecture not in error.names:
             raise
-        return networks.load(checkpoint, recipe.stream, recipe.architecture, num_classes)
+        architecture = recipe.architecture
+        return networks.load(checkpoint, recipe.stream, architecture, num_classes, recipe.seed)
 
 
 def _fitting(

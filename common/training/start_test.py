@@ -103,6 +103,18 @@ def test_another_number_of_classes_replaces_the_head(tmp_path):
     )
 
 
+def test_a_new_head_is_that_of_the_seed(tmp_path):
+    _write(tmp_path / "model.safetensors")
+    heads = [
+        start.from_recipe(
+            dataclasses.replace(RECIPE, seed=seed), 5, tmp_path / "model.safetensors"
+        ).arrays[HEAD[0]]
+        for seed in (3, 3, 4)
+    ]
+    np.testing.assert_array_equal(heads[0], heads[1])
+    assert (heads[0] != heads[2]).mean() > 0.9
+
+
 def test_as_many_classes_keep_the_head(tmp_path):
     arrays = _write(tmp_path / "seven.pt", to="piergiaj")
     recipe = dataclasses.replace(FINETUNE, num_classes=None)
