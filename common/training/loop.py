@@ -120,26 +120,17 @@ def run(recipe: Recipe, options: Options, create: Create, place: Place) -> str:
         return _finish(folder, last, classes, begin, data, options, place)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Training:
     """The loop itself, and what it needs."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        options: Options,
-        place: Place,
-        learner: Learner,
-        data: TrainingSet,
-        validation: Validation | None,
-        folder: RunFolder,
-    ):
-        self.recipe = recipe
-        self.options = options
-        self.place = place
-        self.learner = learner
-        self.data = data
-        self.validation = validation
-        self.folder = folder
+    recipe: Recipe
+    options: Options
+    place: Place
+    learner: Learner
+    data: TrainingSet
+    validation: Validation | None
+    folder: RunFolder
 
     def run(self, state: Snapshot) -> Snapshot:
         """From a snapshot to the last step; returns the last snapshot."""
@@ -224,7 +215,6 @@ class _Clock:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._waited = self._waited_before = 0.0
-        self._done: int | None = None
         self._steps = 0
 
     def waited(self, seconds: float) -> None:
@@ -305,8 +295,6 @@ def _finish(
     place: Place,
 ) -> str:
     """Writes the weights, their card, their exports and the curves."""
-    if not last.arrays:  # nothing was left to do
-        last = folder.latest() or last
     card = ModelCard(
         stream=begin.contract.channels,
         classes=classes,
