@@ -102,10 +102,12 @@ def _options() -> Options:
     except ValueError:
         raise app.UsageError(f"--weights must be numbers, not {','.join(WEIGHTS.value)}") from None
     paths = {name: Path(folder.value) if folder.value else None for name, folder in folders.items()}
+    # Not torch where nobody asked for it: many processes that read cannot share a GPU.
+    engine = FLOW_ENGINE.value if FLOW_ENGINE.present else "numba"
     return Options(
         annotations=Path(ANNOTATIONS.value),
         output=Path(OUTPUT.value),
-        source=Source(paths["rgb"], paths["flow"], FLOW_ENGINE.value),
+        source=Source(paths["rgb"], paths["flow"], engine),
         checkpoints=given,
         subset=SUBSET.value,
         protocol=PROTOCOL.value,

@@ -96,9 +96,11 @@ def _options(recipe: Recipe, checkpoint: str | None, several: bool) -> Options:
             raise app.UsageError(f"--{flag.name} is needed")
     output = Path(OUTPUT.value)
     workers = WORKERS.value
+    # Not torch where nobody asked for it: many processes that read cannot share a GPU.
+    engine = FLOW_ENGINE.value if FLOW_ENGINE.present else "numba"
     return Options(
         annotations=Path(ANNOTATIONS.value),
-        source=Source(_path(RGB), _path(FLOW), FLOW_ENGINE.value),
+        source=Source(_path(RGB), _path(FLOW), engine),
         output=output / recipe.stream if several else output,
         checkpoint=checkpoint,
         resume=RESUME.value,
