@@ -55,6 +55,9 @@ RGB_CHECKPOINT = flags.DEFINE_string(
 FLOW_CHECKPOINT = flags.DEFINE_string(
     "flow_checkpoint", None, "Weights of the flow stream; --checkpoint does where it is alone."
 )
+WEIGHTS = flags.DEFINE_list(
+    "weights", [], "A number for each stream, or file of scores, that is fused; by default 1 each."
+)
 
 
 def chosen_streams(usual: str) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from absl import app, flags
 
 from common import command, fusion
 from common.evaluation import joining
-from common.flags import OUTPUT, OVERWRITE
+from common.flags import OUTPUT, OVERWRITE, WEIGHTS
 
 SCORES = flags.DEFINE_list("scores", [], "Files of scores that `evaluate` wrote, one a stream.")
 HOW = flags.DEFINE_enum(
@@ -23,8 +23,7 @@ HOW = flags.DEFINE_enum(
     list(fusion.FUSIONS),
     "Add logits, as the two streams of I3D are fused, or average the probabilities.",
 )
-WEIGHTS = flags.DEFINE_list("weights", [], "A number for each of --scores; by default 1 each.")
-for _flag in (OUTPUT, OVERWRITE):
+for _flag in (OUTPUT, OVERWRITE, WEIGHTS):
     flags.declare_key_flag(_flag.name)
 
 

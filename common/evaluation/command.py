@@ -23,6 +23,7 @@ from common.flags import (
     RGB,
     RGB_CHECKPOINT,
     STREAMS,
+    WEIGHTS,
     WORKERS,
     chosen_streams,
 )
@@ -55,7 +56,6 @@ FUSION = flags.DEFINE_enum(
     list(FUSIONS),
     "How two streams become one: sum of logits, or mean of softmax.",
 )
-WEIGHTS = flags.DEFINE_list("weights", [], "Weights of the streams in the fusion, as 1,1.5.")
 VIEWS = flags.DEFINE_integer(
     "views_at_a_time", 4, "The network gets so many views at once.", lower_bound=1
 )
@@ -72,7 +72,7 @@ ALLOW_MIXED_FLOW = flags.DEFINE_bool(
 )
 _SHARED = (
     ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_CHECKPOINT, FLOW_ENGINE,
-    LIMIT, OUTPUT, OVERWRITE, RGB, RGB_CHECKPOINT, STREAMS, WORKERS,
+    LIMIT, OUTPUT, OVERWRITE, RGB, RGB_CHECKPOINT, STREAMS, WEIGHTS, WORKERS,
 )  # fmt: skip
 for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
