@@ -9,7 +9,7 @@ LOOK = ["matplotlib", "tensorboardX"]
 TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2", *LOOK]
 TORCH = ["torch>=2.4", *LOOK]
 # safetensors is the judge of what we write; to read and write it we need no package.
-TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors"]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK]
 RAY = ["ray"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
