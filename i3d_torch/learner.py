@@ -27,7 +27,7 @@ from i3d_torch.model import VideoModel
 from i3d_torch.scorer import Scorer
 
 # The others wait for the first process while it evaluates; torchrun notices one that died.
-_PATIENCE = datetime.timedelta(hours=12)
+_PATIENCE = datetime.timedelta(hours=1)
 
 
 class Learner:

@@ -31,6 +31,9 @@ LOSS_TOLERANCE = 1e-4  # Measured: 5e-6.
 # mean and its part along the activations, and what is left may be less than a thousandth of it:
 # measured 2e-3 for the offset of a single channel, 3e-5 in the median.
 GRADIENT_TOLERANCES = {"freeze": 1e-4, "train": 5e-3}
+# Of the largest of all gradients. With batch statistics the non-local net measures 9e-6 where torch
+# adds on one thread and 1.2e-5 on two, in another order.
+LARGEST_TOLERANCES = {"freeze": TOLERANCE, "train": 3 * TOLERANCE}
 
 NETS = ("inception_i3d_global", "i3d_resnet50_nl_8x8", "r2plus1d_18")
 
@@ -151,7 +154,7 @@ def _assert_same_first_step(net, mode, actual, expected):
     largest = max(np.abs(gradient).max() for gradient in gradients.values())
     errors = []
     for name, gradient in gradients.items():
-        assert np.abs(actual[name] - gradient).max() <= TOLERANCE * largest, name
+        assert np.abs(actual[name] - gradient).max() <= LARGEST_TOLERANCES[mode] * largest, name
         if not _lost(net, mode, name):
             errors.append(relative_error(actual[name], gradient))
             assert errors[-1] <= GRADIENT_TOLERANCES[mode], name
