@@ -31,8 +31,8 @@ LOSS_TOLERANCE = 1e-4  # Measured: 5e-6.
 # mean and its part along the activations, and what is left may be less than a thousandth of it:
 # measured 2e-3 for the offset of a single channel, 3e-5 in the median.
 GRADIENT_TOLERANCES = {"freeze": 1e-4, "train": 5e-3}
-# Of the largest of all gradients. With batch statistics the non-local net measures 9e-6 where torch
-# adds on one thread and 1.2e-5 on two, in another order.
+# Of the largest of all gradients. With batch statistics the non-local net stays below 1e-5 where
+# torch adds on one thread, and measures 1.2e-5 on two, which add in another order.
 LARGEST_TOLERANCES = {"freeze": TOLERANCE, "train": 3 * TOLERANCE}
 
 NETS = ("inception_i3d_global", "i3d_resnet50_nl_8x8", "r2plus1d_18")
