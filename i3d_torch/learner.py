@@ -27,7 +27,7 @@ from i3d_torch.model import VideoModel
 from i3d_torch.scorer import Scorer
 
 # The others wait for the first process while it evaluates; torchrun notices one that died.
-_PATIENCE = datetime.timedelta(hours=1)
+_PATIENCE = datetime.timedelta(hours=12)
 
 
 class Learner:
@@ -236,10 +236,14 @@ def connected() -> Iterator[tuple[Place, dist.ProcessGroup | None]]:
     if not dist.is_torchelastic_launched():
         yield Place("i3d_torch"), None
         return
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
-    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    # torchrun keeps its store over a restart, with the addresses of the processes that died in it.
+    store, rank, count = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store = dist.PrefixStore(f"restart_{restarts}", store)
+    backend = "nccl" if gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
-        place = Place("i3d_torch", dist.get_rank(), dist.get_world_size(), restarted)
+        place = Place("i3d_torch", rank, count, restarts != "0")
         yield place, dist.group.WORLD
     finally:
         dist.destroy_process_group()

@@ -104,9 +104,6 @@ def test_ten_kills(module, data, tmp_path):
     assert logged(killed) == list(range(1, STEPS + 1))
 
 
-@pytest.mark.skip(
-    reason="passes mostly; now and then gloo does not connect the processes that were started again"
-)
 def test_a_worker_of_torchrun_is_killed(data, tmp_path):
     """All of them are started again, and go on from the last snapshot to the end."""
     pytest.importorskip("torch", reason="needs the extra 'torch'")
