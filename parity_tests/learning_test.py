@@ -31,9 +31,6 @@ LOSS_TOLERANCE = 1e-4  # Measured: 5e-6.
 # mean and its part along the activations, and what is left may be less than a thousandth of it:
 # measured 2e-3 for the offset of a single channel, 3e-5 in the median.
 GRADIENT_TOLERANCES = {"freeze": 1e-4, "train": 5e-3}
-# Of the largest of all gradients. With batch statistics the non-local net stays below 1e-5 where
-# torch adds on one thread, and measures 1.2e-5 on two, which add in another order.
-LARGEST_TOLERANCES = {"freeze": TOLERANCE, "train": 3 * TOLERANCE}
 
 NETS = ("inception_i3d_global", "i3d_resnet50_nl_8x8", "r2plus1d_18")
 
@@ -154,7 +151,7 @@ def _assert_same_first_step(net, mode, actual, expected):
     largest = max(np.abs(gradient).max() for gradient in gradients.values())
     errors = []
     for name, gradient in gradients.items():
-        assert np.abs(actual[name] - gradient).max() <= LARGEST_TOLERANCES[mode] * largest, name
+        assert np.abs(actual[name] - gradient).max() <= TOLERANCE * largest, name
         if not _lost(net, mode, name):
             errors.append(relative_error(actual[name], gradient))
             assert errors[-1] <= GRADIENT_TOLERANCES[mode], name
@@ -215,6 +212,11 @@ def _arrays(net, mode):
     stands at zero, or a channel that is zero nearly everywhere and is divided by its deviation.
     Without the offsets of 2 the losses of the ResNet part by 7e-2 at a rate of 3e-3; so do those of
     torch and torch, when all weights are changed by half a unit of their last place.
+
+    What attention adds up is nearly the same everywhere, and the norm behind it takes the mean of
+    every gradient: what is left for the kernel in between is a small difference of large sums. With
+    a g of full size torch's was off by 1.1e-5 of the largest of all gradients from float64, on two
+    threads, and TensorFlow's by 9e-7.
     """
     arrays = randomise.arrays(net)
     for name in arrays:
@@ -227,6 +229,7 @@ def _arrays(net, mode):
             case arch.NonLocal():
                 last = "norm.weight" if node.out.norm else "conv.weight"
                 arrays[f"{node.name}.{node.out.name}.{last}"] *= 0.2
+                arrays[f"{node.name}.{node.g.name}.conv.weight"] *= 0.2
             case arch.Head():
                 arrays[f"{node.name}.{node.conv.name}.conv.weight"] *= 0.2
     return arrays
