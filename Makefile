@@ -39,7 +39,7 @@ test-alone: test-alone-base test-alone-torch test-alone-tf
 
 LONG := every_pair_test.py formats/corruption_test.py formats/fuzz_test.py formats/malicious_*
 test-alone-base: TESTS = common convert
-NEEDS_NONE := $(addprefix --ignore=, convert/formats common/prepare common/datasets common/training \
+NEEDS_NONE := $(addprefix --ignore=, convert/formats common/prepare common/work common/datasets common/training \
   common/evaluation common/demo)
 test-alone-torch: TESTS = common convert i3d_torch parity_tests $(NEEDS_NONE)
 test-alone-tf: TESTS = common convert i3d_tf parity_tests $(NEEDS_NONE)

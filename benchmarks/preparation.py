@@ -30,7 +30,7 @@ from absl import app, flags
 from numpy.typing import NDArray
 
 from common import assets, flow, frames, storing, video
-from common.prepare.workers import THREADS
+from common.processors import THREADS
 
 RUNS = flags.DEFINE_integer("runs", 3, "Counted runs of each.", lower_bound=1)
 RESULTS = flags.DEFINE_string("results", None, "A file for the tables as well.")

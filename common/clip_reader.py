@@ -243,7 +243,7 @@ class ComputedFlow:
 
     def read(self, indices: Sequence[int]) -> NDArray[np.float32]:
         """Reads each frame that is wanted, and the one after it, once."""
-        from common.prepare import resizing  # numba takes a moment
+        from common import resizing  # numba takes a moment
 
         last = len(self.rgb) - 1
         if not 0 <= min(indices) <= max(indices) <= last or last < 1:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common import contracts, flow, frames, storing, video
+from common._films_for_tests import Film
 from common.annotations import Action, Record
 from common.clip_reader import (
     ClipReader,
@@ -19,7 +20,6 @@ from common.clip_reader import (
 from common.contracts import RGB_CONTRACT
 from common.flow import encoding
 from common.flow.stamp import FlowStamp
-from common.prepare._films_for_tests import Film
 
 RECORD = Record("a/b", "videos/b.avi", "training", (0,))
 STAMP = FlowStamp("opencv", {}, fps=12.5)

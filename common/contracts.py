@@ -4,6 +4,8 @@ import dataclasses
 
 from common import arch
 
+CHANNELS = {"rgb": 3, "flow": 2}
+
 
 @dataclasses.dataclass(frozen=True)
 class InputContract:

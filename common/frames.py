@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import crops
-from common.contracts import InputContract
+from common.contracts import CHANNELS, InputContract
 from common.crops import Frames
 from common.flow.encoding import BOUND
-
-_CHANNELS = {"rgb": 3, "flow": 2}
 
 
 def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
@@ -116,9 +114,9 @@ def standardisation(
     Raises:
         ValueError: Not the contract's channels, or flow as integers that are not uint8.
     """
-    if channels != _CHANNELS[contract.channels]:
+    if channels != CHANNELS[contract.channels]:
         raise ValueError(
-            f"the contract is for {contract.channels}, {_CHANNELS[contract.channels]} channels, "
+            f"the contract is for {contract.channels}, {CHANNELS[contract.channels]} channels, "
             f"got {channels}."
         )
     if contract.mean:

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from common import arch, checkpoints, contracts, label_maps, model_card, provenance
 from common.checkpoints import Checkpoint
-from common.contracts import InputContract
+from common.contracts import CHANNELS, InputContract
 from common.model_card import ModelCard
-
-CHANNELS = {"rgb": 3, "flow": 2}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import crops, flow, frames, video
-from common.contracts import InputContract
+from common import crops, flow, frames, processors, video
+from common.contracts import CHANNELS, InputContract
 from common.flow import TVL1Params
 
 Floats = NDArray[np.float32]
@@ -17,7 +17,6 @@ Picture = NDArray[np.uint8]
 MIN_FRAMES = 9  # 8 frames leave one time step, and InceptionI3D's last pool needs two
 MAX_FRAMES = 250  # what the paper tests on: ten seconds at 25 frames a second
 
-_CHANNELS = {"rgb": 3, "flow": 2}
 _ROUNDING = 1e-4  # in how others scaled their arrays
 
 _DEFAULTS = TVL1Params()
@@ -74,7 +73,7 @@ def clip_from_video(
 def source(path: str | os.PathLike[str], stream: str) -> Path:
     """Where a stream is read from: of NAME_rgb.npy or NAME_flow.npy its own file, else `path`."""
     path = Path(path)
-    for other in _CHANNELS:
+    for other in CHANNELS:
         if path.name.endswith(f"_{other}.npy"):
             return path.with_name(f"{path.name.removesuffix(f'{other}.npy')}{stream}.npy")
     return path
@@ -113,7 +112,7 @@ def flow_of_frames(
         frames.to_grey(np.rint(frames.resize_short_side(picture[None], contract.short_side))[0])
         for picture in pictures
     )
-    for each in flow.flows(greys, params, engine, threads or os.cpu_count() or 1):
+    for each in flow.flows(greys, params, engine, threads or processors.count()):
         yield np.asarray(crops.center_crop(each[None], contract.crop)[0], np.float32)
 
 
@@ -131,7 +130,7 @@ def _clip_from_array(
         raise FileNotFoundError(f"{path}: there is no such file. Check the path.") from error
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: expected a .npy file with numbers. {error}.") from error
-    channels = _CHANNELS[contract.channels]
+    channels = CHANNELS[contract.channels]
     if array.ndim != 5 or array.shape[0] != 1 or array.shape[4] != channels or 0 in array.shape:
         raise ValueError(
             f"{path}: expected an array [1, T, H, W, {channels}] of {contract.channels}. "

@@ -1,10 +1,10 @@
 """What `i3d_tf.evaluate` and `i3d_torch.evaluate` share: flags, and the way to an exit status."""
 
-import os
 from pathlib import Path
 
 from absl import app, flags
 
+from common import processors
 from common.annotations import SUBSETS
 from common.clip_reader import Source
 from common.evaluation import evaluating, protocols
@@ -116,7 +116,7 @@ def _options() -> Options:
         fusion=FUSION.value,
         weights=weights,
         views_at_a_time=VIEWS.value,
-        workers=(os.cpu_count() or 1) if WORKERS.value is None else WORKERS.value,
+        workers=processors.count() if WORKERS.value is None else WORKERS.value,
         limit=LIMIT.value,
         architecture=ARCHITECTURE.value,
         shuffle_frames=SHUFFLE.value,

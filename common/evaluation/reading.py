@@ -16,14 +16,13 @@ from common.clip_reader import Clip
 from common.crops import Frames
 from common.evaluation import protocols
 from common.evaluation.protocols import Protocol
-from common.training.examples import resized
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Reader(Interface):
-    """Reads frames of records, as `common.training.examples.ClipReader` does; used by threads."""
+    """Reads frames of records, as `common.clip_reader.ClipReader` does; used by threads."""
 
     def count(self, record: Record, stream: str) -> int:
         """How many frames, or flows, there are."""
@@ -124,7 +123,9 @@ def _views(
 ) -> Iterator[View]:
     """All crops of each window. Each frame is read once, even if windows share it."""
     wanted = sorted({index for window in windows for index in window})
-    frames = resized(reader.read(record, wanted, stream), protocol.short_side or 0)
+    from common import resizing  # numba takes a moment
+
+    frames = resizing.resize_clip(reader.read(record, wanted, stream), protocol.short_side or 0)
     places = protocols.corners(protocol, *crops.size_of(frames))
     for window in windows:
         rows = np.searchsorted(wanted, window)

@@ -17,7 +17,7 @@ from common.evaluation.averaging import ClipAverage, FrameAverage, FrameResult
 from common.evaluation.protocols import Protocol
 from common.evaluation.reading import Part, Reader, View
 from common.evaluation.scores import FrameScores, Scores
-from common.prepare.progress import Progress
+from common.progress import Progress
 
 Floats = NDArray[np.float32]
 Result = TypeVar("Result", covariant=True)

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from common import label_maps
+from common._films_for_tests import SIZE, Film
 from common.annotations import Action, Record
-from common.prepare._films_for_tests import SIZE, Film
 
 SIDE = f"--short_side={min(SIZE)}"
 AT_25 = (SIDE, "--fps=25")

@@ -8,7 +8,7 @@ from common import annotation_files, datasets, files, layouts
 from common.annotations import SUBSETS, Annotations, Record
 from common.datasets import Dataset
 from common.errors import listing
-from common.prepare import markers
+from common.work import markers
 
 
 @dataclasses.dataclass(frozen=True)

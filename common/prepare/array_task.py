@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common import storing, video_clips
+from common import processors, storing, video_clips
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.flow import TVL1Params
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
-from common.prepare.pictures import Picture, Pictures, threads
-from common.prepare.task import Item
+from common.work.pictures import Picture, Pictures
+from common.work.task import Item
 
 STREAMS = ("rgb", "flow")
 
@@ -65,7 +65,7 @@ class ArrayTask:
             count = storing.write_npy(rgb, clip)
         if flow := paths.get(f"{item.name}_flow.npy"):
             flows = video_clips.flow_of_frames(
-                self._frames(item), FLOW_CONTRACT, self.engine, self.params, threads()
+                self._frames(item), FLOW_CONTRACT, self.engine, self.params, processors.share()
             )
             stamp = FlowStamp(
                 engine=self.engine,

@@ -19,21 +19,22 @@ from absl import flags
 from common import command
 from common.files import check_target
 from common.flags import INPUT, LIMIT
-from common.prepare import checking, running
+from common.prepare import checking
+from common.work import command as work
 
 MIN_FRAMES = flags.DEFINE_integer(
     "min_frames", 9, "Fewer frames are too short; InceptionI3D needs 9.", lower_bound=1
 )
-running.declare(*running.RUN)
+work.declare(*work.RUN)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
-    items = running.found()
-    settings = running.settings(items)
+    items = work.found()
+    settings = work.settings(items)
     for name in checking.REPORTS:
         check_target(settings.output / name, overwrite=True)
-    known = running.annotations()
+    known = work.annotations()
     ran = checking.run(items, settings)
     if settings.dry_run:
         print(f"check: {len(ran.done) + len(ran.failed)} videos to look at")

@@ -9,16 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from common import video
+from common import processors, video
 from common.annotations import Annotations, Record
 from common.errors import listing
 from common.files import write_text
-from common.prepare import inputs, making, work
-from common.prepare.pictures import threads
-from common.prepare.task import Item
-from common.prepare.work import Report, Settings
 from common.printable import printable
 from common.provenance import to_json
+from common.work import inputs, making, runs
+from common.work.runs import Report, Settings
+from common.work.task import Item
 
 KINDS = {
     "missing": "not there",
@@ -82,7 +81,7 @@ class CheckTask:
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
         (path,) = temporary
-        found = video.measure(item.source, threads())
+        found = video.measure(item.source, processors.share())
         times = found.times
         start, end = item.start or 0, math.inf if item.end is None else item.end
         content = {
@@ -99,8 +98,8 @@ class CheckTask:
 
 
 def run(items: Iterable[Item], settings: Settings) -> Report:
-    """Decodes what has not been decoded yet; see `work.run`."""
-    return work.run(CheckTask(), dict.fromkeys(_distinct(items)), settings)
+    """Decodes what has not been decoded yet; see `runs.run`."""
+    return runs.run(CheckTask(), dict.fromkeys(_distinct(items)), settings)
 
 
 def findings(items: Iterable[Item], ran: Report, min_frames: int = 1) -> list[Finding]:

@@ -18,8 +18,8 @@ from common import storing, video
 from common.annotations import Annotations, Record
 from common.prepare import checking
 from common.prepare.checking import Finding
-from common.prepare.task import Item
-from common.prepare.work import Settings
+from common.work.runs import Settings
+from common.work.task import Item
 
 
 def _check(folder, *items, min_frames=1, workers=0):

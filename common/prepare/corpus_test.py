@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from common import annotation_files, stored
+from common._films_for_tests import SIZE
 from common.datasets import vidor
 from common.flow.encoding import BOUND
 from common.frame_labels import frame_labels
 from common.prepare._corpus_for_tests import CASES, SIDE, Case
-from common.prepare._films_for_tests import SIZE
 
 ROOT = Path(__file__).parents[2]
 FAST = ("ucf101", "something_v1")

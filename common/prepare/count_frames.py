@@ -19,10 +19,12 @@ from absl import app
 
 from common import command
 from common.flags import ALLOW_FAILURES, DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
-from common.prepare import counting, inputs, running
+from common.prepare import counting
 from common.printable import printable
+from common.work import command as work
+from common.work import inputs
 
-running.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, ALLOW_FAILURES)
+work.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, ALLOW_FAILURES)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from common import layouts
 from common.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout
-from common.prepare import workers
-from common.prepare.progress import Progress
-from common.prepare.task import Item
+from common.progress import Progress
+from common.work import workers
+from common.work.task import Item
 
 # Those where x and y lie apart are counted folder by folder, as frames.
 _LAYOUTS: dict[str, ImageLayout] = {

@@ -4,8 +4,8 @@ import pytest
 
 from common.prepare import counting
 from common.prepare.counting import Counted
-from common.prepare.progress import Progress
-from common.prepare.task import Item
+from common.progress import Progress
+from common.work.task import Item
 
 
 def _touch(folder, pattern, numbers):

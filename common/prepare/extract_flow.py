@@ -16,8 +16,8 @@ from absl import flags
 
 from common import command
 from common.flow import encoding, stamp
-from common.prepare import running
 from common.prepare.flow_task import RECIPE, FlowTask
+from common.work import command as work
 
 LAST = flags.DEFINE_enum(
     "last", "repeat", list(stamp.LAST), "Repeat the last flow, or drop it: one less than frames."
@@ -25,22 +25,22 @@ LAST = flags.DEFINE_enum(
 BOUND = flags.DEFINE_float(
     "bound", encoding.BOUND, "Pixels to clip at; the largest level stands for it."
 )
-running.declare(*running.RUN, *running.PICTURES, *running.FLOW, running.LAYOUT)
+work.declare(*work.RUN, *work.PICTURES, *work.FLOW, work.LAYOUT)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
-    items = running.found()
-    engine, params = running.flow_engine()
+    items = work.found()
+    engine, params = work.flow_engine()
     task = FlowTask(
-        pictures=running.pictures(items, RECIPE),
-        layout=running.LAYOUT.value or "image_xy",
+        pictures=work.pictures(items, RECIPE),
+        layout=work.LAYOUT.value or "image_xy",
         last=LAST.value,
         engine=engine,
         params=params,
         bound=BOUND.value,
     )
-    return running.run(task, items)
+    return work.run(task, items)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,18 @@ same. What is done is skipped, so a run that was stopped is simply started again
 from collections.abc import Sequence
 
 from common import command
-from common.prepare import running
 from common.prepare.frame_task import AS_STORED, FrameTask
+from common.work import command as work
 
-running.declare(*running.RUN, *running.PICTURES, running.LAYOUT)
+work.declare(*work.RUN, *work.PICTURES, work.LAYOUT)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
-    items = running.found(FrameTask.command)
-    pictures = running.pictures(items, AS_STORED)
-    task = FrameTask(pictures, running.LAYOUT.value or "image")
-    return running.run(task, items)
+    items = work.found(FrameTask.command)
+    pictures = work.pictures(items, AS_STORED)
+    task = FrameTask(pictures, work.LAYOUT.value or "image")
+    return work.run(task, items)
 
 
 if __name__ == "__main__":

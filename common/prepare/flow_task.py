@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import flow, frames, layouts, storing
+from common import flow, frames, layouts, processors, storing
 from common.flow import TVL1Params
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
-from common.prepare.pictures import Pictures, threads
-from common.prepare.task import Item
+from common.work.pictures import Pictures
+from common.work.task import Item
 
 RECIPE = Pictures(fps=25, short_side=256)
 """Of the flow of Kinetics (Carreira and Zisserman, CVPR 2017); folders keep their rate."""
@@ -75,4 +75,4 @@ class FlowTask:
 
     def _flows(self, item: Item) -> Iterator[NDArray[np.float32]]:
         greys = (frames.to_grey(picture) for picture in self.pictures.of(item))
-        return flow.flows(greys, self.params, self.engine, threads())
+        return flow.flows(greys, self.params, self.engine, processors.share())

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common import layouts, storing
-from common.prepare.pictures import Pictures
-from common.prepare.task import Item
+from common.work.pictures import Pictures
+from common.work.task import Item
 
 AS_STORED = Pictures()
 

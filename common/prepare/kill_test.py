@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from common.prepare import inputs, work
-from common.prepare._tasks_for_tests import Behaves, Folders
-from common.prepare.work import Item, Settings
 from common.prepare.work_test import contents, failed
+from common.work import inputs, runs
+from common.work._tasks_for_tests import Behaves, Folders
+from common.work.runs import Item, Settings
 
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from common.prepare import inputs, work
-from common.prepare._tasks_for_tests import Folders
+from common.work import inputs, runs
+from common.work._tasks_for_tests import Folders
 videos, out, log, workers, pause = sys.argv[1:]
 task = Folders(files=5, pause=float(pause), log=Path(log))
-report = work.run(task, inputs.items(videos), work.Settings(Path(out), int(workers)))
+report = runs.run(task, inputs.items(videos), runs.Settings(Path(out), int(workers)))
 sys.exit(report.status)
 """
 
@@ -33,12 +33,12 @@ HANGING = """
 import signal
 import sys
 from pathlib import Path
-from common.prepare import work
-from common.prepare._tasks_for_tests import Behaves
+from common.work import runs
+from common.work._tasks_for_tests import Behaves
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 folder = Path(sys.argv[1])
-items = [work.Item(str(k), folder / "how") for k in range(9)]
-work.run(Behaves(folder / "notes"), items, work.Settings(folder / "out", 2))
+items = [runs.Item(str(k), folder / "how") for k in range(9)]
+runs.run(Behaves(folder / "notes"), items, runs.Settings(folder / "out", 2))
 """
 
 
@@ -81,9 +81,9 @@ def _killed_and_ended(tmp_path, rounds, count):
     """Kills runs of `count` items at random moments, then lets one end."""
     videos, out, log = _videos(tmp_path / "videos", count), tmp_path / "out", tmp_path / "log"
     items = inputs.items(videos)
-    work.run(Folders(files=5), items, Settings(tmp_path / "fresh", workers=0))
+    runs.run(Folders(files=5), items, Settings(tmp_path / "fresh", workers=0))
     # Half of it is there already, made with other parameters, and is to be replaced.
-    work.run(Folders(files=5, seed=1), items[::2], Settings(out, workers=0))
+    runs.run(Folders(files=5, seed=1), items[::2], Settings(out, workers=0))
     chance, kills = random.Random(7), {"parent": 0, "worker": 0}
     for _ in range(rounds):
         log.unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def test_workers_die_with_a_killed_parent(tmp_path):
     assert len(list((tmp_path / "out/.claims").iterdir())) == 3  # of the items and of the run
     (tmp_path / "good").write_text("good")
     task, item = Behaves(tmp_path / "notes"), Item("another", tmp_path / "good")
-    assert work.run(task, [item], Settings(tmp_path / "out", workers=0)).status == 0
+    assert runs.run(task, [item], Settings(tmp_path / "out", workers=0)).status == 0
     assert set(contents(tmp_path / "out")) == {"another.txt", ".another.txt.done"}
 
 
@@ -166,7 +166,7 @@ def test_three_runs_share_a_folder(tmp_path):
     lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
     assert sorted(name for _, name in lines) == [f"clip {k:03d}" for k in range(40)]
     assert len({pid for pid, _ in lines}) > 2  # more than one run did some
-    work.run(Folders(files=5), inputs.items(videos), Settings(tmp_path / "fresh", workers=0))
+    runs.run(Folders(files=5), inputs.items(videos), Settings(tmp_path / "fresh", workers=0))
     assert contents(out) == contents(tmp_path / "fresh")
 
 

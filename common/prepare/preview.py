@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from absl import flags
 
 from common import command
-from common.prepare import running
 from common.prepare.array_task import RECIPE
 from common.prepare.preview_task import PreviewTask
+from common.work import command as work
 
 MAX_FRAMES = flags.DEFINE_integer(
     "max_frames",
@@ -23,20 +23,20 @@ MAX_FRAMES = flags.DEFINE_integer(
     lower_bound=2,
     allow_override=True,  # `to_numpy` and `evaluate_sample` have a flag of this name, too
 )
-running.declare(*running.RUN, *running.SOURCES, *running.FLOW)
+work.declare(*work.RUN, *work.SOURCES, *work.FLOW)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
-    items = running.found()
-    engine, params = running.flow_engine()
+    items = work.found()
+    engine, params = work.flow_engine()
     task = PreviewTask(
-        pictures=running.pictures(items, RECIPE),
+        pictures=work.pictures(items, RECIPE),
         max_frames=MAX_FRAMES.value,
         engine=engine,
         params=params,
     )
-    return running.run(task, items)
+    return work.run(task, items)
 
 
 if __name__ == "__main__":

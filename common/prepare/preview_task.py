@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common import frames, preview, video_clips
+from common import frames, preview, processors, video_clips
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.flow import TVL1Params
 from common.prepare.array_task import RECIPE
-from common.prepare.pictures import Pictures, threads
-from common.prepare.task import Item
+from common.work.pictures import Pictures
+from common.work.task import Item
 
 _TVL1 = TVL1Params()
 
@@ -48,7 +48,7 @@ class PreviewTask:
         rgb = np.stack(list(video_clips.rgb_of_frames(shown, RGB_CONTRACT)))
         shown = self.pictures.of(item, self.max_frames)
         flows = video_clips.flow_of_frames(
-            shown, FLOW_CONTRACT, self.engine, self.params, threads()
+            shown, FLOW_CONTRACT, self.engine, self.params, processors.share()
         )
         moving = [frames.to_contract(each, FLOW_CONTRACT) for each in flows]
         flow = np.stack([*moving, moving[-1]])

@@ -12,13 +12,13 @@ import pytest
 from common import frames, layouts, preview, stored, storing, video, video_clips
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.flow import encoding, stamp
-from common.prepare import pictures, work
 from common.prepare.array_task import ArrayTask
 from common.prepare.flow_task import FlowTask
 from common.prepare.frame_task import FrameTask
-from common.prepare.pictures import Pictures
 from common.prepare.preview_task import PreviewTask
-from common.prepare.task import Item
+from common.work import runs
+from common.work.pictures import Pictures
+from common.work.task import Item
 
 HEIGHT, WIDTH, STEP = 48, 64, 2
 
@@ -52,7 +52,7 @@ def fast(folder):
 
 
 def _run(task, item, output):
-    report = work.run(task, [item], work.Settings(output, workers=0))
+    report = runs.run(task, [item], runs.Settings(output, workers=0))
     assert report.status == 0, report.text()
     return report.counts
 
@@ -140,7 +140,7 @@ def test_the_rate_that_the_annotation_says(fast, extracted, tmp_path):
     half = list(Pictures(folder_fps=6).of(item))
     np.testing.assert_array_equal(half, every[::2])
     assert _run(ArrayTask(streams=("rgb",)), item, tmp_path / "out") == {"frames": 42}  # 20 of 12
-    report = work.run(ArrayTask(streams=("rgb",)), [item], work.Settings(tmp_path / "out", 0))
+    report = runs.run(ArrayTask(streams=("rgb",)), [item], runs.Settings(tmp_path / "out", 0))
     assert report.skipped == ("a",)
     faster = dataclasses.replace(item, fps=25)
     assert _run(ArrayTask(streams=("rgb",)), faster, tmp_path / "out") == {"frames": 20}
@@ -153,20 +153,10 @@ def test_a_video_that_is_cut_short_is_an_error(tmp_path):
     content = (tmp_path / "a.mkv").read_bytes()
     (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])
     for task in (FrameTask(), FlowTask(), ArrayTask(), PreviewTask()):
-        settings = work.Settings(tmp_path / task.command, workers=0)
-        report = work.run(task, [Item("a", tmp_path / "a.mkv")], settings)
+        settings = runs.Settings(tmp_path / task.command, workers=0)
+        report = runs.run(task, [Item("a", tmp_path / "a.mkv")], settings)
         assert report.failed == ("a",)
         assert "cut short" in report.reasons["a"] or "damaged" in report.reasons["a"]
-
-
-@pytest.mark.parametrize(
-    ("share", "count"), [("3", 3), ("4,2", 4), ("0", 1), ("", 1), ("many", 1), (None, 1)]
-)
-def test_threads(monkeypatch, share, count):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if share is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", share)
-    assert pictures.threads() == count
 
 
 # extract_frames
@@ -354,8 +344,8 @@ def test_previews(folder, tmp_path):
 @pytest.mark.parametrize("task", [PreviewTask(), ArrayTask(), FlowTask()])
 def test_one_frame_is_no_motion(folder, tmp_path, task):
     _video(folder / "one.mkv", 1)
-    settings = work.Settings(tmp_path, workers=0)
-    report = work.run(task, [Item("one", folder / "one.mkv")], settings)
+    settings = runs.Settings(tmp_path, workers=0)
+    report = runs.run(task, [Item("one", folder / "one.mkv")], settings)
     assert (report.failed, report.status) == (("one",), 1)
     assert "flow needs at least two frames. Received: 1" in report.reasons["one"]
     assert [path.name for path in tmp_path.iterdir()] == ["failed.jsonl"]

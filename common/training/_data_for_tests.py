@@ -7,8 +7,8 @@ import numpy as np
 
 from common import annotation_files, storing
 from common.annotations import Annotations, Record
+from common.clip_reader import Source
 from common.flow.stamp import FlowStamp
-from common.training.examples import Source
 
 CLASSES = ("dark", "light", "striped")
 SIZE = (32, 40)

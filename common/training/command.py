@@ -1,12 +1,11 @@
 """What `i3d_tf.train` and `i3d_torch.train` share: the flags, and the way from them to a run."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 from absl import app, flags
 
-from common import recipes
+from common import processors, recipes
 from common.clip_reader import Source
 from common.flags import (
     ANNOTATIONS,
@@ -104,7 +103,7 @@ def _options(recipe: Recipe, checkpoint: str | None, several: bool) -> Options:
         output=output / recipe.stream if several else output,
         checkpoint=checkpoint,
         resume=RESUME.value,
-        workers=(os.cpu_count() or 1) if workers is None else workers,
+        workers=processors.count() if workers is None else workers,
         tensorboard=TENSORBOARD.value,
         export=tuple(EXPORT.value),
     )

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.prepare.workers import THREADS
+from common.processors import THREADS
 from common.training.examples import Example
 
 Key = tuple[int, int, int]

@@ -11,11 +11,9 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from common import clips, contracts, crops, frames
+from common import clips, contracts, crops
 from common.annotations import Annotations, Record
-from common.clip_reader import Clip, ComputedFlow, flow_stamp, frame_rate
-from common.clip_reader import ClipReader as ClipReader
-from common.clip_reader import Source as Source
+from common.clip_reader import Clip, ClipReader, ComputedFlow, Source, flow_stamp, frame_rate
 from common.contracts import InputContract
 from common.crops import Frames
 from common.errors import listing
@@ -169,28 +167,6 @@ class TrainingSet:
         return next(iter(stamps.values()), None)
 
 
-def resized(stored: Frames, short_side: int) -> Frames:
-    """Frames with a shorter side of `short_side`; they themselves where it is.
-
-    Args:
-        stored: [T, H, W, C] as `ClipReader.read` returns them.
-        short_side: Pixels.
-
-    Returns:
-        [T, H', W', C]: RGB uint8, rounded half to even; flow with its vectors as much longer as
-        the sides, clipped to [-1, 1], float32.
-    """
-    size = crops.resized_size(*crops.size_of(stored), short_side)
-    if size == stored.shape[1:3]:
-        return stored
-    if stored.dtype != np.uint8:
-        flow = frames.resize_flow(stored.astype(np.float32, copy=False), *size)
-        return flow.clip(-1, 1)
-    from common.prepare import resizing  # numba takes a moment
-
-    return np.stack([resizing.resize_short_side(frame, short_side) for frame in stored])
-
-
 def _contract(recipe: Recipe) -> InputContract:
     usual = contracts.usual(recipe.architecture)
     return dataclasses.replace(usual, short_side=recipe.short_side[1])
@@ -207,5 +183,7 @@ def _cut(stored: Frames, recipe: Recipe, rng: np.random.Generator) -> Frames:
     height, width = crops.resized_size(*crops.size_of(stored), side)
     corner = crops.random_corner(height, width, recipe.crop, rng)
     flipped = recipe.flip and crops.random_flip(rng)
-    clip = crops.crop(resized(stored, side), corner, recipe.crop)
+    from common import resizing  # numba takes a moment
+
+    clip = crops.crop(resizing.resize_clip(stored, side), corner, recipe.crop)
     return crops.flip(clip, recipe.stream == "flow") if flipped else clip

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from common import clips, crops, frames, recipes, storing
+from common._films_for_tests import Film
 from common.annotations import Action, Annotations, Record
+from common.clip_reader import Source
 from common.flow.stamp import FlowStamp
 from common.frame_labels import frame_labels
-from common.prepare._films_for_tests import Film
-from common.training.examples import ItemError, Source, TrainingSet, resized
+from common.training.examples import ItemError, TrainingSet
 
 SMALL = ["sample_duration=4", "sample_rate=2", "short_side=20,28", "crop=16", "num_classes=3"]
 RECIPE = recipes.changed(recipes.get("finetune"), SMALL)
@@ -91,16 +92,6 @@ def test_flow_flips_and_resizes_with_its_vectors(tmp_path):
         assert (found.dtype, found.shape) == (np.float32, (4, 16, 16, 2))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert flips == {False, True}
-
-
-def test_flow_of_another_size_by_hand():
-    """Twice the picture, twice the vectors, and no more than the bound."""
-    flow = np.broadcast_to(np.float32([0.25, -0.75]), (2, 8, 12, 2))
-    found = resized(flow, 16)
-    assert found.shape == (2, 16, 24, 2)
-    np.testing.assert_array_equal(found, np.broadcast_to(np.float32([0.5, -1]), found.shape))
-    assert resized(flow, 8) is flow
-    np.testing.assert_array_equal(resized(flow, 4)[..., 0], np.full((2, 4, 6), 0.125))
 
 
 def test_rgb_and_flow_are_cut_at_the_same_place(tmp_path):

@@ -51,7 +51,7 @@ def from_recipe(
         ValueError: It is of another network or stream than the recipe's.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    net = arch.make(_architecture(recipe), num_classes, networks.CHANNELS[recipe.stream])
+    net = arch.make(_architecture(recipe), num_classes, contracts.CHANNELS[recipe.stream])
     if checkpoint is None:
         arrays: Mapping[str, NDArray[Any]] = arch.initial_arrays(net, recipe.seed)
         contract = contracts.of_stream(net.name, recipe.stream)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from common.prepare import workers
-from common.prepare.workers import Died
+from common.work import workers
+from common.work.workers import Died
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,13 +1,12 @@
 """What the preparation commands share: their flags, and a run from flags to an exit status."""
 
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
 
-from common import annotation_files, flow, layouts
+from common import annotation_files, flow, layouts, processors
 from common.annotations import Annotations
 from common.flags import (
     ALLOW_FAILURES,
@@ -21,12 +20,12 @@ from common.flags import (
     WORKERS,
 )
 from common.flow import TVL1Params
-from common.prepare import inputs, work
-from common.prepare.pictures import Pictures
-from common.prepare.task import Item, Task
+from common.work import inputs, runs
+from common.work.pictures import Pictures
+from common.work.task import Item, Task
 
 ENGINE = flags.DEFINE_enum(
-    "engine", "local", list(work.ENGINES), "Where to work: processes here, or a Ray cluster."
+    "engine", "local", list(runs.ENGINES), "Where to work: processes here, or a Ray cluster."
 )
 FPS = flags.DEFINE_float(
     "fps", None, "Frames a second, by timestamps; 0 is every frame there is.", lower_bound=0
@@ -127,13 +126,13 @@ def flow_engine() -> tuple[str, TVL1Params]:
     return flow.resolve(FLOW_ENGINE.value), TVL1Params.with_values(TVL1.value)
 
 
-def settings(items: Sequence[Item]) -> work.Settings:
+def settings(items: Sequence[Item]) -> runs.Settings:
     """How to run, as the flags say; with no more processes than there are items."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = processors.count()
     # On a GPU, enough to decode for it: each has to load torch and keeps memory there.
-    usual = _GPU_WORKERS if flow.on_gpu(FLOW_ENGINE.value) else cores or 1
-    workers = min(usual, cores or 1) if WORKERS.value is None else WORKERS.value
-    return work.Settings(
+    usual = _GPU_WORKERS if flow.on_gpu(FLOW_ENGINE.value) else cores
+    workers = min(usual, cores) if WORKERS.value is None else WORKERS.value
+    return runs.Settings(
         output=Path(OUTPUT.value),
         workers=min(workers, len(items)),
         overwrite=OVERWRITE.value,
@@ -145,6 +144,6 @@ def settings(items: Sequence[Item]) -> work.Settings:
 
 def run(task: Task, items: Sequence[Item]) -> int:
     """Runs the task as the flags say, prints the summary, returns the exit status."""
-    report = work.run(task, items, settings(items))
+    report = runs.run(task, items, settings(items))
     print(report.text())
     return report.status

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from common.prepare import progress
+from common import progress
 
 
 class _Terminal(io.StringIO):

@@ -8,8 +8,8 @@ from common import image_folders, video_files
 from common.annotations import Record
 from common.errors import listing
 from common.flow import stamp
-from common.prepare import markers
-from common.prepare.task import Item
+from common.work import markers
+from common.work.task import Item
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.annotations import Record
-from common.prepare import inputs
-from common.prepare.task import Item
+from common.work import inputs
+from common.work.task import Item
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
-from common.prepare.workers import THREADS, Died
+from common.processors import THREADS
+from common.work.workers import Died
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.prepare.task import Item
+from common.work.task import Item
 
 
 @dataclasses.dataclass(frozen=True)

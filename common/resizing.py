@@ -1,10 +1,11 @@
-"""The resize of `common.frames` for one frame of bytes, compiled: the same bytes, sooner."""
+"""The resize of `common.frames` for bytes, compiled: the same bytes, sooner."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import crops
+from common import crops, frames
 from common.compiling import compiled
+from common.crops import Frames
 
 Picture = NDArray[np.uint8]
 
@@ -26,6 +27,26 @@ def resize_short_side(picture: Picture, size: int) -> Picture:
     result = np.empty((rows, columns, picture.shape[2]), np.uint8)
     _resize(np.ascontiguousarray(picture), *_places(height, rows), *_places(width, columns), result)
     return result
+
+
+def resize_clip(stored: Frames, short_side: int) -> Frames:
+    """Frames with a shorter side of `short_side`; they themselves where it is.
+
+    Args:
+        stored: [T, H, W, C] as `ClipReader.read` returns them.
+        short_side: Pixels.
+
+    Returns:
+        [T, H', W', C]: RGB uint8, rounded half to even; flow with its vectors as much longer as
+        the sides, clipped to [-1, 1], float32.
+    """
+    size = crops.resized_size(*crops.size_of(stored), short_side)
+    if size == stored.shape[1:3]:
+        return stored
+    if stored.dtype != np.uint8:
+        flow = frames.resize_flow(stored.astype(np.float32, copy=False), *size)
+        return flow.clip(-1, 1)
+    return np.stack([resize_short_side(frame, short_side) for frame in stored])
 
 
 def _places(

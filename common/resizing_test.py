@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import frames
-from common.prepare import resizing
+from common import frames, resizing
 
 
 @settings(max_examples=150, deadline=None)
@@ -36,3 +35,13 @@ def test_nothing_is_done_to_a_picture_that_has_the_size():
     assert resizing.resize_short_side(picture, 16) is picture
     with pytest.raises(ValueError, match="at least 1"):
         resizing.resize_short_side(picture, 0)
+
+
+def test_flow_of_another_size_by_hand():
+    """Twice the picture, twice the vectors, and no more than the bound."""
+    flow = np.broadcast_to(np.float32([0.25, -0.75]), (2, 8, 12, 2))
+    found = resizing.resize_clip(flow, 16)
+    assert found.shape == (2, 16, 24, 2)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.float32([0.5, -1]), found.shape))
+    assert resizing.resize_clip(flow, 8) is flow
+    np.testing.assert_array_equal(resizing.resize_clip(flow, 4)[..., 0], np.full((2, 4, 6), 0.125))

@@ -20,8 +20,8 @@ from typing import Literal
 
 from common import claims
 from common.errors import listing
-from common.prepare import markers
-from common.prepare.task import Item, Task
+from common.work import markers
+from common.work.task import Item, Task
 
 CLAIMS = ".claims"
 WORK = ".work"

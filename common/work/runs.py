@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from common import processors
 from common.errors import listing
-from common.prepare import _ray, failures, making, markers, workers
-from common.prepare.making import Outcome
-from common.prepare.progress import Progress
-from common.prepare.task import Item, Task
 from common.printable import printable
+from common.progress import Progress
+from common.work import _ray, failures, making, markers, workers
+from common.work.making import Outcome
+from common.work.task import Item, Task
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
@@ -64,8 +65,7 @@ class Settings:
     @property
     def threads(self) -> int:
         """Threads for the libraries in each worker: its share of the processors."""
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return max(1, (count or 1) // max(1, self.workers))
+        return max(1, processors.count() // max(1, self.workers))
 
 
 @dataclasses.dataclass(frozen=True)

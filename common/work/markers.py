@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import image_folders
-from common.prepare.task import Item, Task
+from common.work.task import Item, Task
 
 NAME = ".done"
 

@@ -1,7 +1,6 @@
 """How frames are taken from a source, the same for every command."""
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import video
-from common.prepare import markers
-from common.prepare.task import Item
+from common import processors, video
+from common.work import markers
+from common.work.task import Item
 
 Picture = NDArray[np.uint8]
 
@@ -72,7 +71,7 @@ class Pictures:
             max_frames,
             source_fps=self._source_fps(item) if folder else None,
             strict=True,
-            threads=threads(),
+            threads=processors.share(),
             square_pixels=self.square_pixels,
         ):
             if frame is not before:  # one that is shown twice is resized once
@@ -105,15 +104,9 @@ class Pictures:
     def _sized(self, frame: Picture) -> Picture:
         if self.short_side is None:
             return frame
-        from common.prepare import resizing  # numba takes a moment
+        from common import resizing  # numba takes a moment
 
         return resizing.resize_short_side(frame, self.short_side)
-
-
-def threads() -> int:
-    """This process's share of the processor, as `workers` left it in the environment."""
-    share = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes one a level
-    return max(1, int(share)) if share.isdecimal() else 1
 
 
 def _noted(folder: Path) -> dict[str, Any]:

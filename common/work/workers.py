@@ -14,17 +14,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
+from common.processors import THREADS
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
-
-# What tells libraries how many threads to use: OpenMP, those numpy may stand on, numba, OpenCV.
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-)
 
 _FALSE_STARTS = 3  # so many workers in a row that die before they are ready end the run
 _PATIENCE = 10.0  # seconds for a worker to end by itself when there is nothing more to do

@@ -16,9 +16,9 @@ from absl.testing import flagsaver
 from common import annotation_files, stored
 from common.annotations import Annotations, Record
 from common.flow import stamp
-from common.prepare import running
-from common.prepare.pictures import Pictures
-from common.prepare.task import Item
+from common.work import command as work
+from common.work.pictures import Pictures
+from common.work.task import Item
 
 ROOT = Path(__file__).parents[2]
 
@@ -275,7 +275,7 @@ def given():
 def test_shares_of_the_processor(monkeypatch, given, asked, cores, items, workers, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     given("--output=out", "--allow_failures=3", "--dry_run", *asked)
-    found = running.settings([Item(str(k), Path()) for k in range(items)])
+    found = work.settings([Item(str(k), Path()) for k in range(items)])
     assert (found.workers, found.threads) == (workers, threads)
     assert (found.output, found.allow_failures, found.dry_run) == (Path("out"), 3, True)
     assert (found.engine, found.overwrite) == ("local", False)
@@ -299,4 +299,4 @@ USUAL = Pictures(fps=25, short_side=256)
 def test_pictures(tmp_path, given, asked, folders, expected):
     items = [Item("a", tmp_path / "a.mp4"), *([Item("b", tmp_path)] if folders else [])]
     given(*asked)
-    assert running.pictures(items, USUAL) == expected
+    assert work.pictures(items, USUAL) == expected

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from common import claims
-from common.prepare import making
-from common.prepare.making import Outcome
-from common.prepare.task import Item
+from common.work import making
+from common.work.making import Outcome
+from common.work.task import Item
 
 NAME = "failed.jsonl"
 

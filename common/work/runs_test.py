@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from common.prepare import failures, inputs, making, markers, work
-from common.prepare._tasks_for_tests import Behaves, Folders
-from common.prepare.work import Item, Settings
+from common.work import failures, inputs, making, markers, runs
+from common.work._tasks_for_tests import Behaves, Folders
+from common.work.runs import Item, Settings
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("b/x y%d[1]{name}(;&!)", "a", "c/été 日本")
@@ -32,7 +32,7 @@ def videos(tmp_path):
 
 
 def run(task, videos, output, **settings):
-    return work.run(task, inputs.items(videos), Settings(output, **{"workers": 0, **settings}))
+    return runs.run(task, inputs.items(videos), Settings(output, **{"workers": 0, **settings}))
 
 
 def behave(tmp_path, *hows, **settings):
@@ -43,7 +43,7 @@ def behave(tmp_path, *hows, **settings):
         items.append(Item(f"item {k}", tmp_path / f"{k}.how"))
     (tmp_path / "notes").mkdir(exist_ok=True)
     task = Behaves(tmp_path / "notes")
-    return work.run(task, items, Settings(tmp_path / "out", **{"workers": 0, **settings}))
+    return runs.run(task, items, Settings(tmp_path / "out", **{"workers": 0, **settings}))
 
 
 def contents(folder):
@@ -119,7 +119,7 @@ def test_a_tree_stays_done_wherever_it_is(videos, tmp_path):
 )
 def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
     out, task, item = tmp_path / "out", Folders(), Item("a", videos / "a.mp4")
-    work.run(Folders(), [item], Settings(out, workers=0))
+    runs.run(Folders(), [item], Settings(out, workers=0))
     if change == "parameters":
         task = Folders(files=2, seed=1)
     elif change == "source":
@@ -132,10 +132,10 @@ def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
         (out / "a/image_00001.bin").unlink()
     else:
         (out / "a.sum").unlink()
-    report = work.run(task, [item], Settings(out, workers=0))
+    report = runs.run(task, [item], Settings(out, workers=0))
     assert report.done == ("a",)
     assert report.replaced == (() if change == "a target gone" else ("a",))
-    work.run(task, [item], Settings(tmp_path / "fresh", workers=0))
+    runs.run(task, [item], Settings(tmp_path / "fresh", workers=0))
     assert contents(out) == contents(tmp_path / "fresh")
 
 
@@ -212,7 +212,7 @@ def test_n_frames_may_be_written_anew(videos, tmp_path, monkeypatch):
 def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed):
     """Whether the folder is whole, or has lost more than was added, or has to be made anew."""
     out, item = tmp_path / "out", Item("a", videos / "a.mp4")
-    work.run(Folders(), [item], Settings(out, workers=0))
+    runs.run(Folders(), [item], Settings(out, workers=0))
     for k in range(0 if added.endswith("bin") else lost):
         (out / f"a/image_{k:05d}.bin").unlink()
     path = out / "a" / added
@@ -222,16 +222,16 @@ def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed
         path.parent.mkdir(exist_ok=True)
         path.write_text('{"command": "extract_flow"}')
     before = contents(out)
-    report = work.run(Folders(seed=seed), [item], Settings(out, workers=0))
+    report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0))
     assert report.failed == ("a",)
     kind = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame######.jpg", "empty/": "empty/"}
     named = kind.get(added, "image_#####.bin" if added.endswith("bin") else added)
     assert f"(holds more than it made: {named}); it stays as it is" in report.reasons["a"]
     (out / "failed.jsonl").unlink()
     assert contents(out) == before
-    report = work.run(Folders(seed=seed), [item], Settings(out, workers=0, overwrite=True))
+    report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0, overwrite=True))
     assert report.replaced == ("a",)
-    work.run(Folders(seed=seed), [item], Settings(tmp_path / "fresh", workers=0))
+    runs.run(Folders(seed=seed), [item], Settings(tmp_path / "fresh", workers=0))
     assert contents(out) == contents(tmp_path / "fresh")
 
 
@@ -251,12 +251,12 @@ def test_nothing_is_put_into_what_is_done(videos, tmp_path, whose, overwrite):
     run(Folders(command=whose), videos, out)
     before = contents(out)
     items = [Item("a/u", videos / "a.mp4"), Item("b/v", videos / "a.mp4")]
-    report = work.run(task, items, Settings(out, workers=0, overwrite=overwrite))
+    report = runs.run(task, items, Settings(out, workers=0, overwrite=overwrite))
     assert (report.failed, report.done) == (("a/u",), ("b/v",))
     assert f"a/u would be inside {out / 'a'}, which {whose} has made" in report.reasons["a/u"]
     assert [line.split()[1] for line in log.read_text().splitlines()] == ["b/v"]
     assert before.items() <= contents(out).items()
-    report = work.run(Folders(), items, Settings(out / "a", workers=0))
+    report = runs.run(Folders(), items, Settings(out / "a", workers=0))
     assert report.failed == ("a/u", "b/v")
 
 
@@ -268,16 +268,16 @@ def test_what_is_not_ours_stays(videos, tmp_path, foreign):
     if foreign == "file":
         target.write_text("precious")
     elif foreign == "changed":
-        work.run(Folders(), [item], Settings(out, workers=0))
+        runs.run(Folders(), [item], Settings(out, workers=0))
         (out / "a.sum").write_text("precious")
     elif foreign == "other command":
-        work.run(Folders(command="other"), [item], Settings(out, workers=0))
+        runs.run(Folders(command="other"), [item], Settings(out, workers=0))
     else:
         target.mkdir()
         if foreign == "folder":
             (target / "precious").write_text("precious")
     before = contents(out)
-    report = work.run(Folders(), [item], Settings(out, workers=0))
+    report = runs.run(Folders(), [item], Settings(out, workers=0))
     assert report.failed == ("a",)
     assert report.status == 1
     assert "exists and was not made by make_folders" in report.reasons["a"]
@@ -287,9 +287,9 @@ def test_what_is_not_ours_stays(videos, tmp_path, foreign):
     assert failed(out)[0]["error"] == "FileExistsError"
     (out / "failed.jsonl").unlink()
     assert contents(out) == before
-    report = work.run(Folders(), [item], Settings(out, workers=0, overwrite=True))
+    report = runs.run(Folders(), [item], Settings(out, workers=0, overwrite=True))
     assert report.replaced == ("a",)
-    work.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
+    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
     assert contents(out) == contents(tmp_path / "fresh")
 
 
@@ -305,11 +305,11 @@ def test_dry_run_touches_nothing(videos, tmp_path):
     assert report.text() == "make_folders: 3 to do, 0 skipped, 0 failed"
     assert not out.exists()
     items = inputs.items(videos)
-    work.run(Folders(), items[:1], Settings(out, workers=0))
-    work.run(Folders(seed=1), items[1:2], Settings(out, workers=0))
+    runs.run(Folders(), items[:1], Settings(out, workers=0))
+    runs.run(Folders(seed=1), items[1:2], Settings(out, workers=0))
     before = contents(out)
     items = (*items, Item("gone", videos / "gone.mp4"))
-    report = work.run(Folders(), items, Settings(out, dry_run=True))
+    report = runs.run(Folders(), items, Settings(out, dry_run=True))
     assert report.skipped == ("a",)
     assert report.replaced == ("b/x y%d[1]{name}(;&!)",)
     assert report.done == (*report.replaced, "c/été 日本")
@@ -383,7 +383,7 @@ def test_a_list_that_is_none_is_said_before_any_work(tmp_path):
 
 
 def test_a_source_that_is_missing_is_a_failure(tmp_path):
-    report = work.run(Folders(), [Item("a", tmp_path / "a.mp4")], Settings(tmp_path / "out"))
+    report = runs.run(Folders(), [Item("a", tmp_path / "a.mp4")], Settings(tmp_path / "out"))
     assert report.reasons == {"a": f"{tmp_path / 'a.mp4'}: there is no such file or folder."}
     assert failed(tmp_path / "out")[0]["error"] == "FileNotFoundError"
 
@@ -428,7 +428,7 @@ def test_a_source_is_never_replaced(tmp_path, inside):
     frame.write_text("precious")
     item = Item("clip", frame.parent / inside)
     with pytest.raises(ValueError, match=r"is what 'clip' is made of.*Choose another --output"):
-        work.run(Folders(), [item], Settings(tmp_path / "frames", workers=0, overwrite=True))
+        runs.run(Folders(), [item], Settings(tmp_path / "frames", workers=0, overwrite=True))
     assert frame.read_text() == "precious"
 
 
@@ -443,7 +443,7 @@ def test_names_that_collide_are_found_before_any_work(videos, tmp_path):
         run(Folders(), videos, tmp_path / "out")
     items = [Item("x", videos / "a.mp4"), Item("x.sum", videos / "a/b.mp4")]
     with pytest.raises(ValueError, match=r"would both be 'x\.sum'"):
-        work.run(Folders(), items, Settings(tmp_path / "out"))
+        runs.run(Folders(), items, Settings(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -452,7 +452,7 @@ def test_names_that_collide_are_found_before_any_work(videos, tmp_path):
 )
 def test_names_that_lead_astray_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="cannot be kept as"):
-        work.run(Folders(sums=False), [Item(name, tmp_path)], Settings(tmp_path / "out"))
+        runs.run(Folders(sums=False), [Item(name, tmp_path)], Settings(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -486,7 +486,7 @@ def test_very_long_names(tmp_path, length, failures):
     (tmp_path / "a.mp4").touch()
     item = Item("é" * (length // 2) + "a" * (length % 2), tmp_path / "a.mp4")
     for state in ("done", "skipped"):
-        report = work.run(Folders(), [item], Settings(tmp_path / "out", workers=0))
+        report = runs.run(Folders(), [item], Settings(tmp_path / "out", workers=0))
         assert len(report.failed) == failures
         if failures:
             assert "File name too long" in report.reasons[item.name]
@@ -502,7 +502,7 @@ def test_names_that_are_no_unicode(tmp_path):
     except OSError:
         pytest.skip("this file system takes Unicode only")
     items = [Item(name, tmp_path / f"{name}.mp4"), Item(f"{name}2", tmp_path / f"{name}2.mp4")]
-    report = work.run(Folders(), items, Settings(tmp_path / "out", workers=1))
+    report = runs.run(Folders(), items, Settings(tmp_path / "out", workers=1))
     assert (report.done, report.failed) == ((name,), (f"{name}2",))
     assert failed(tmp_path / "out")[0]["item"] == f"{name}2"
     assert r"caf\udce92: " in report.text()
@@ -516,7 +516,7 @@ class Others:
         self._claim = making.claims.claim(out / making.CLAIMS, making.key(command, name))
         self.theirs = out / ".work" / f"{making.key(command, name)}-00"
         self.theirs.mkdir(parents=True)
-        monkeypatch.setattr(work, "time", types.SimpleNamespace(sleep=self._sleep))
+        monkeypatch.setattr(runs, "time", types.SimpleNamespace(sleep=self._sleep))
 
     def _sleep(self, seconds):
         assert 0 < seconds <= 1
@@ -535,7 +535,7 @@ def test_what_others_are_at_is_waited_for(videos, tmp_path, monkeypatch, how, wo
     def end():
         assert len(list(out.rglob("*.sum"))) == 2  # the others are not kept waiting
         if how == "done":
-            work.run(Folders(), [Item("a", videos / "a.mp4")], Settings(out, workers=0))
+            runs.run(Folders(), [Item("a", videos / "a.mp4")], Settings(out, workers=0))
 
     others = Others(monkeypatch, out, "make_folders", "a", end)
     report = run(Folders(log=log), videos, out, workers=workers)
@@ -597,7 +597,7 @@ def test_another_run_with_other_parameters_is_refused(videos, tmp_path, monkeypa
                 run(Folders(seed=1, files=2, log=tmp_path / "log"), videos, out)
             said.append(str(error.value))
             others = [Item("of another command", videos / "a.mp4")]
-            work.run(Folders(seed=1, command="other"), others, Settings(out, workers=0))
+            runs.run(Folders(seed=1, command="other"), others, Settings(out, workers=0))
         return made(self, item, temporary)
 
     monkeypatch.setattr(Folders, "make", make)
@@ -624,11 +624,11 @@ def test_what_was_done_before_the_claim_is_not_done_again(videos, tmp_path, monk
 
     def late(folder, key):
         monkeypatch.setattr(making.claims, "claim", claim)
-        assert work.run(task, [item], Settings(out, workers=0)).done == ("a",)
+        assert runs.run(task, [item], Settings(out, workers=0)).done == ("a",)
         return claim(folder, key)
 
     monkeypatch.setattr(making.claims, "claim", late)
-    assert work.run(task, [item], Settings(out, workers=0)).skipped == ("a",)
+    assert runs.run(task, [item], Settings(out, workers=0)).skipped == ("a",)
     assert len(log.read_text().splitlines()) == 1
 
 
@@ -642,14 +642,14 @@ def test_what_appeared_meanwhile_is_kept(videos, tmp_path, monkeypatch):
             unlocked = contextlib.nullcontext()
             monkeypatch.setattr(making.claims, "claim", lambda folder, key: unlocked)
             monkeypatch.setattr(making, "_discard", lambda output, name: None)
-            assert work.run(Folders(), [item], Settings(out, workers=0)).done == ("a",)
+            assert runs.run(Folders(), [item], Settings(out, workers=0)).done == ("a",)
             first.append((out / "a").stat().st_ino)
             first.append((out / "a.sum").stat().st_ino)
         return made(self, item, temporary)
 
     made = Folders.make
     monkeypatch.setattr(Folders, "make", make)
-    report = work.run(Folders(), [item], Settings(out, workers=0))
+    report = runs.run(Folders(), [item], Settings(out, workers=0))
     assert report.failed == ()
     assert first[1:] == [(out / "a").stat().st_ino, (out / "a.sum").stat().st_ino]
 
@@ -657,7 +657,7 @@ def test_what_appeared_meanwhile_is_kept(videos, tmp_path, monkeypatch):
 def test_a_file_without_its_marker_never_appears(videos, tmp_path, monkeypatch):
     """Stopped at any step of moving targets into place, the next run ends the same."""
     item = Item("a", videos / "a.mp4")
-    work.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
+    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
     rename, replace, steps = os.rename, os.replace, []
 
     class Stopped(BaseException):
@@ -674,19 +674,19 @@ def test_a_file_without_its_marker_never_appears(videos, tmp_path, monkeypatch):
 
     for allowed in range(6):
         out = tmp_path / f"out{allowed}"
-        work.run(Folders(seed=1), [item], Settings(out, workers=0))
+        runs.run(Folders(seed=1), [item], Settings(out, workers=0))
         steps.clear()
         monkeypatch.setattr(os, "rename", stopping(rename))
         monkeypatch.setattr(os, "replace", stopping(replace))
         stopped = False
         try:
-            work.run(Folders(), [item], Settings(out, workers=0))
+            runs.run(Folders(), [item], Settings(out, workers=0))
         except Stopped:
             stopped = True
         assert stopped == (allowed < 5)
         monkeypatch.setattr(os, "rename", rename)
         monkeypatch.setattr(os, "replace", replace)
-        assert work.run(Folders(), [item], Settings(out, workers=0)).failed == ()
+        assert runs.run(Folders(), [item], Settings(out, workers=0)).failed == ()
         assert contents(out) == contents(tmp_path / "fresh")
 
 
@@ -713,12 +713,12 @@ COMMAND = '''
 """A command as they all are: flags at import, the task in a module of its own."""
 from absl import flags
 from common import command
-from common.prepare import inputs, work
-from common.prepare._tasks_for_tests import Folders
+from common.work import inputs, runs
+from common.work._tasks_for_tests import Folders
 VIDEOS = flags.DEFINE_string("videos", None, "Where they are.")
 OUT = flags.DEFINE_string("out", None, "Where they go.")
 def main(argv):
-    report = work.run(Folders(), inputs.items(VIDEOS.value), work.Settings(OUT.value_path(), 2))
+    report = runs.run(Folders(), inputs.items(VIDEOS.value), runs.Settings(OUT.value_path(), 2))
     print(report.text())
     return report.status
 if __name__ == "__main__":

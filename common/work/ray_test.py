@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from common.prepare import inputs, work
-from common.prepare._tasks_for_tests import Behaves, Folders
-from common.prepare.work import Item, Settings
 from common.prepare.work_test import contents
+from common.work import inputs, runs
+from common.work._tasks_for_tests import Behaves, Folders
+from common.work.runs import Item, Settings
 
 
 def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):
@@ -22,7 +22,7 @@ def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     (tmp_path / "a.mp4").touch()
     with pytest.raises(ImportError, match=r"pip install 'i3d\[ray\]'"):
-        work.run(
+        runs.run(
             Folders(), [Item("a", tmp_path / "a.mp4")], Settings(tmp_path / "out", engine="ray")
         )
     assert contents(tmp_path / "out") == {}
@@ -46,11 +46,11 @@ def test_ray_makes_the_same(tmp_path, cluster):
     for k in range(12):
         (tmp_path / f"videos/clip {k}.mp4").write_text(f"video {k}")
     items = inputs.items(tmp_path / "videos")
-    report = work.run(Folders(), items, Settings(tmp_path / "out", 2, engine="ray"))
+    report = runs.run(Folders(), items, Settings(tmp_path / "out", 2, engine="ray"))
     assert (len(report.done), report.status) == (12, 0)
-    work.run(Folders(), items, Settings(tmp_path / "fresh", workers=0))
+    runs.run(Folders(), items, Settings(tmp_path / "fresh", workers=0))
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
-    report = work.run(Folders(), items, Settings(tmp_path / "out", 2, engine="ray"))
+    report = runs.run(Folders(), items, Settings(tmp_path / "out", 2, engine="ray"))
     assert len(report.skipped) == 12
 
 
@@ -61,7 +61,7 @@ def test_an_item_whose_worker_was_killed_is_made_elsewhere(tmp_path, cluster):
     for k, how in enumerate(["good", "kill once", "value", "good", "good", "kill", "good"]):
         (tmp_path / f"{k}.how").write_text(how)
         items.append(Item(f"{k}", tmp_path / f"{k}.how"))
-    report = work.run(
+    report = runs.run(
         Behaves(tmp_path / "notes"), items, Settings(tmp_path / "out", 2, engine="ray")
     )
     killed = int((tmp_path / "notes/1").read_text())
@@ -72,7 +72,7 @@ def test_an_item_whose_worker_was_killed_is_made_elsewhere(tmp_path, cluster):
     assert report.reasons["2"] == "a value\nof two lines"
     assert report.reasons["5"] == "the worker process died 4 times"
     good = [item for item in items if item.name not in report.failed]
-    work.run(Behaves(tmp_path / "notes"), good, Settings(tmp_path / "fresh", workers=0))
+    runs.run(Behaves(tmp_path / "notes"), good, Settings(tmp_path / "fresh", workers=0))
     ours = contents(tmp_path / "out")
     del ours["failed.jsonl"]
     assert ours == contents(tmp_path / "fresh")
@@ -87,7 +87,7 @@ def test_a_run_that_is_left_takes_its_items_along(tmp_path, cluster):
         (tmp_path / f"{k}.how").write_text(how)
         items.append(Item(f"{k}", tmp_path / f"{k}.how"))
     with pytest.raises(ImportError, match="needs x"):
-        work.run(Behaves(tmp_path / "notes"), items, Settings(tmp_path / "out", 2, engine="ray"))
+        runs.run(Behaves(tmp_path / "notes"), items, Settings(tmp_path / "out", 2, engine="ray"))
     assert contents(tmp_path / "out") == {}
 
 
@@ -102,5 +102,5 @@ def test_ray_starts_its_own_cluster_and_a_full_disk_ends_the_run(tmp_path, monke
         (tmp_path / f"{k}.how").write_text(how)
         items.append(Item(f"{k}", tmp_path / f"{k}.how"))
     with pytest.raises(OSError, match="is full"):
-        work.run(Behaves(tmp_path), items, Settings(tmp_path / "out", 1, engine="ray"))
+        runs.run(Behaves(tmp_path), items, Settings(tmp_path / "out", 1, engine="ray"))
     assert not ray.is_initialized()

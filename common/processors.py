@@ -1,0 +1,25 @@
+"""The processors of this machine, and what tells libraries how many of them to use."""
+
+import os
+
+# Of OpenMP, of what numpy may stand on, of numba, of OpenCV.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
+
+
+def count() -> int:
+    """Those that this process may use: in a container fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share() -> int:
+    """Threads of this process's own, as who started it left them in the environment; else 1."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes one a level
+    return max(1, int(text)) if text.isdecimal() else 1
