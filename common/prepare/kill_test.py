@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.prepare.work_test import contents, failed
+from common.work.runs_test import contents, failed
 from common.work import inputs, runs
 from common.work._tasks_for_tests import Behaves, Folders
 from common.work.runs import Item, Settings

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from common.prepare.work_test import contents
+from common.work.runs_test import contents
 from common.work import inputs, runs
 from common.work._tasks_for_tests import Behaves, Folders
 from common.work.runs import Item, Settings
