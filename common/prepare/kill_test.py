@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.work.runs_test import contents, failed
 from common.work import inputs, runs
-from common.work._tasks_for_tests import Behaves, Folders
+from common.work._tasks_for_tests import Behaves, Folders, contents, failed
 from common.work.runs import Item, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -1,14 +1,17 @@
-"""Small tasks for the tests of the runner; worker processes import them from here."""
+"""Small tasks for the tests of the runner, which worker processes import, and runs of them."""
 
 import dataclasses
 import hashlib
+import json
 import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from common.work.task import Item
+from common.work import inputs, runs
+from common.work.runs import Item, Report, Settings, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,3 +117,33 @@ class Behaves:
             raise kinds[how]
         temporary[0].write_text("made")
         return {"good": 1}
+
+
+def run(task: Task, videos: Path, output: Path, **settings: Any) -> Report:
+    """Runs a task over a folder, in this process unless told otherwise."""
+    return runs.run(task, inputs.items(videos), Settings(output, **{"workers": 0, **settings}))
+
+
+def behave(tmp_path: Path, *hows: str, **settings: Any) -> Report:
+    """Runs items that do what they are told, in this process unless told otherwise."""
+    items = []
+    for k, how in enumerate(hows):
+        (tmp_path / f"{k}.how").write_text(how)
+        items.append(Item(f"item {k}", tmp_path / f"{k}.how"))
+    (tmp_path / "notes").mkdir(exist_ok=True)
+    task = Behaves(tmp_path / "notes")
+    return runs.run(task, items, Settings(tmp_path / "out", **{"workers": 0, **settings}))
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below, hidden ones too, and what is in it."""
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+def failed(output: Path) -> list[dict[str, str]]:
+    """The lines of the list of failures, if there is one."""
+    path = output / "failed.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -25,7 +25,7 @@ from common.work.pictures import Pictures
 from common.work.task import Item, Task
 
 ENGINE = flags.DEFINE_enum(
-    "engine", "local", list(runs.ENGINES), "Where to work: processes here, or a Ray cluster."
+    "engine", "local", ["local", "ray"], "Where to work: processes here, or a Ray cluster."
 )
 FPS = flags.DEFINE_float(
     "fps", None, "Frames a second, by timestamps; 0 is every frame there is.", lower_bound=0
@@ -126,11 +126,16 @@ def flow_engine() -> tuple[str, TVL1Params]:
     return flow.resolve(FLOW_ENGINE.value), TVL1Params.with_values(TVL1.value)
 
 
-def settings(items: Sequence[Item]) -> runs.Settings:
-    """How to run, as the flags say; with no more processes than there are items."""
+def settings(items: Sequence[Item], engine: str | None = None) -> runs.Settings:
+    """How to run, as the flags say; with no more processes than there are items.
+
+    Args:
+        items: What there is to do.
+        engine: What computes flow; None where none is computed.
+    """
     cores = processors.count()
     # On a GPU, enough to decode for it: each has to load torch and keeps memory there.
-    usual = _GPU_WORKERS if flow.on_gpu(FLOW_ENGINE.value) else cores
+    usual = _GPU_WORKERS if engine and flow.on_gpu(engine) else cores
     workers = min(usual, cores) if WORKERS.value is None else WORKERS.value
     return runs.Settings(
         output=Path(OUTPUT.value),
@@ -142,8 +147,14 @@ def settings(items: Sequence[Item]) -> runs.Settings:
     )
 
 
-def run(task: Task, items: Sequence[Item]) -> int:
-    """Runs the task as the flags say, prints the summary, returns the exit status."""
-    report = runs.run(task, items, settings(items))
+def run(task: Task, items: Sequence[Item], engine: str | None = None) -> int:
+    """Runs the task as the flags say, prints the summary, returns the exit status.
+
+    Args:
+        task: What to do.
+        items: Of what.
+        engine: See `settings`.
+    """
+    report = runs.run(task, items, settings(items, engine))
     print(report.text())
     return report.status

@@ -13,7 +13,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from common import annotation_files, stored
+from common import annotation_files, flow, stored
 from common.annotations import Annotations, Record
 from common.flow import stamp
 from common.work import command as work
@@ -136,7 +136,7 @@ def test_frames_then_flow_of_them(videos, tmp_path):
     arguments = (f"--input={frames}", f"--output={flow}", "--short_side=24", "--layout=flow_xy")
     done = _run("extract_flow", *arguments, "--workers=2")
     assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 20 flows\n"
-    for clip in stored.open_flows(flow, ["run/a", "walk/b"]).values():
+    for clip in (stored.open_flow(flow, name) for name in ("run/a", "walk/b")):
         assert (len(clip), clip.stamp.fps, clip.stamp.short_side) == (10, 25, 24)
     done = _run("extract_flow", *arguments, "--dry_run")
     assert done.stdout == "extract_flow: 0 to do, 2 skipped, 0 failed, 20 flows\n"
@@ -279,6 +279,63 @@ def test_shares_of_the_processor(monkeypatch, given, asked, cores, items, worker
     assert (found.workers, found.threads) == (workers, threads)
     assert (found.output, found.allow_failures, found.dry_run) == (Path("out"), 3, True)
     assert (found.engine, found.overwrite) == ("local", False)
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked", "workers"),
+    [
+        (None, [], 16),
+        ("numba", [], 16),
+        ("torch", [], 4),
+        ("torch", ["--workers=9"], 9),
+    ],
+)
+def test_few_processes_share_a_gpu(monkeypatch, given, engine, asked, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(flow, "_cuda", lambda: True)
+    given("--output=out", *asked)
+    items = [Item(str(k), Path()) for k in range(100)]
+    assert work.settings(items, engine).workers == workers
+
+
+# A process of its own: two of these commands have a flag of one name. Here is a GPU, 16 cores, and
+# nothing is done; where no flow is computed, nobody asks whether there is a GPU.
+ON_A_GPU = """
+import sys
+from importlib import import_module
+from common import command, flow, processors
+from common.work import runs
+
+_, name, cuda, *flags = sys.argv
+flow._cuda = {"yes": lambda: True, "not asked": None}[cuda]
+processors.count = lambda: 16
+runs.run = lambda task, items, settings: sys.exit(f"{settings.workers} processes")
+module = import_module(f"common.prepare.{name}")
+command.run(module.main, ["", *flags], module)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "cuda", "workers"),
+    [
+        ("extract_frames", [], "not asked", 16),
+        ("check", [], "not asked", 16),
+        ("to_numpy", ["--stream=rgb"], "not asked", 16),
+        ("to_numpy", [], "yes", 4),
+        ("preview", [], "yes", 4),
+        ("extract_flow", [], "yes", 4),
+        ("extract_flow", ["--flow_engine=numba"], "yes", 16),
+    ],
+)
+def test_few_processes_for_flow_alone(tmp_path, name, asked, cuda, workers):
+    for k in range(20):
+        (tmp_path / f"{k}.mp4").touch()
+    given = (f"--input={tmp_path}", f"--output={tmp_path / 'out'}", *asked)
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_GPU, name, cuda, *given],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == f"{workers} processes\n"
 
 
 USUAL = Pictures(fps=25, short_side=256)

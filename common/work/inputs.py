@@ -20,6 +20,7 @@ def items(
     limit: int | None = None,
     output: str | os.PathLike[str] | None = None,
     command: str = "",
+    arrays: bool = False,
 ) -> tuple[Item, ...]:
     """Finds what to prepare.
 
@@ -34,6 +35,8 @@ def items(
         output: Where results go. In a folder that is searched it is passed over; where it is that
             folder itself, the folders of frames that `command` made there are.
         command: Which command is to run, as it stands in its markers.
+        arrays: In a folder, arrays of RGB (.npy) are items, too; but not those that one of our
+            commands of features has made, nor flow (NAME_flow.npy).
 
     Raises:
         FileNotFoundError: There is no such file or folder, or neither videos nor frames in it, or
@@ -47,7 +50,7 @@ def items(
             raise NotADirectoryError(f"{path}: expected the folder of the data set, got a file.")
         found = items_of(annotations, path)
     elif path.is_dir():
-        found = _in_folder(path, output, command)
+        found = _in_folder(path, output, command, arrays)
     elif path.suffix.lower() == ".txt":
         found = _listed(path)
     else:
@@ -106,7 +109,9 @@ def _item(record: Record, root: Path) -> Item:
     return Item(record.name, source, record.start, record.end, fps)
 
 
-def _in_folder(root: Path, output: str | os.PathLike[str] | None, command: str) -> tuple[Item, ...]:
+def _in_folder(
+    root: Path, output: str | os.PathLike[str] | None, command: str, arrays: bool
+) -> tuple[Item, ...]:
     """The videos, and the folders of frames. Images beside videos are pictures of them."""
     same = output is not None and os.path.realpath(output) == os.path.realpath(root)
     videos: list[Path] = []
@@ -116,6 +121,8 @@ def _in_folder(root: Path, output: str | os.PathLike[str] | None, command: str) 
         if video_files.is_video(path):
             videos.append(path)
             others.add(path.parent)
+        elif arrays and _is_rgb(path):
+            videos.append(path)
         elif path.name == stamp.FILE_NAME:
             others.add(path.parent)
         elif image_folders.is_frame(path.name):
@@ -130,6 +137,13 @@ def _in_folder(root: Path, output: str | os.PathLike[str] | None, command: str) 
             *(Item(_folder_name(path, root), path) for path in folders),
         )
     )
+
+
+def _is_rgb(path: Path) -> bool:
+    """Whether a file is an array of RGB, by its name; features and their parts are marked."""
+    if path.suffix.lower() != ".npy" or path.name.endswith("_flow.npy"):
+        return False
+    return markers.read(path).get("command") in (None, "to_numpy")
 
 
 def _by_name(found: Iterable[Item]) -> tuple[Item, ...]:
@@ -163,7 +177,8 @@ def _listed(path: Path) -> tuple[Item, ...]:
 def _name(path: Path) -> str:
     """A name of a relative path: without the suffix of a video; other dots belong to the name."""
     text = path.as_posix()
-    return text[: -len(path.suffix)] if video_files.is_video(path) else text
+    suffixed = video_files.is_video(path) or path.suffix == ".npy"
+    return text[: -len(path.suffix)] if suffixed else text
 
 
 def _existing(path: str | os.PathLike[str], limit: int | None) -> Path:

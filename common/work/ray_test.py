@@ -5,9 +5,8 @@ import os
 
 import pytest
 
-from common.work.runs_test import contents
 from common.work import inputs, runs
-from common.work._tasks_for_tests import Behaves, Folders
+from common.work._tasks_for_tests import Behaves, Folders, contents
 from common.work.runs import Item, Settings
 
 

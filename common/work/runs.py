@@ -27,13 +27,13 @@ from common import processors
 from common.errors import listing
 from common.printable import printable
 from common.progress import Progress
-from common.work import _ray, failures, making, markers, workers
+from common.work import _ray, _threads, failures, making, markers, workers
 from common.work.making import Outcome
 from common.work.task import Item, Task
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
-ENGINES = {"local": workers.each, "ray": _ray.each}
+ENGINES = {"local": workers.each, "ray": _ray.each, "threads": _threads.each}
 
 _RESERVED = (making.CLAIMS, making.WORK, markers.NAME, failures.NAME)
 _SHOWN = 10  # failures in a summary
@@ -46,12 +46,13 @@ class Settings:
 
     Attributes:
         output: The folder to write to.
-        workers: Processes. Even one is a process of its own, so that a decoder that crashes costs
-            one item; 0 does the work in this process, for debugging.
+        workers: Processes, or threads. Even one process is not this one, so that a decoder that
+            crashes costs one item; 0 does the work here, for debugging.
         overwrite: Replace targets that the command has not made. (What it has made is skipped or
             made again as its marker says.)
         dry_run: Only say what would be done.
-        engine: "local", or "ray" for a cluster.
+        engine: "local", "ray" for a cluster, or "threads" of this process, for a task that holds
+            what processes cannot share, as a network.
         allow_failures: How many items may fail before the status is 1.
     """
 
@@ -59,7 +60,7 @@ class Settings:
     workers: int = 1
     overwrite: bool = False
     dry_run: bool = False
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray", "threads"] = "local"
     allow_failures: int = 0
 
     @property

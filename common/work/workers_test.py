@@ -1,4 +1,4 @@
-"""The crew: results, deaths, ends, and what a worker finds in its environment."""
+"""The crew: results, deaths, ends, what a worker finds around it, and commands that start it."""
 
 import functools
 import operator
@@ -11,9 +11,34 @@ from pathlib import Path
 import pytest
 
 from common.work import workers
+from common.work._tasks_for_tests import Folders, contents, run
 from common.work.workers import Died
 
 ROOT = Path(__file__).parents[2]
+
+COMMAND = '''
+"""A command as they all are: flags at import, the task in a module of its own."""
+from absl import flags
+from common import command
+from common.work import inputs, runs
+from common.work._tasks_for_tests import Folders
+VIDEOS = flags.DEFINE_string("videos", None, "Where they are.")
+OUT = flags.DEFINE_string("out", None, "Where they go.")
+def main(argv):
+    report = runs.run(Folders(), inputs.items(VIDEOS.value), runs.Settings(OUT.value_path(), 2))
+    print(report.text())
+    return report.status
+if __name__ == "__main__":
+    command.run(main)
+'''.replace("OUT.value_path()", "__import__('pathlib').Path(OUT.value)")
+
+SCRIPT = """
+import sys
+from common import cli
+cli.COMMANDS["tiny"] = ("a test", "tiny.command_of_ours")
+if __name__ == "__main__":
+    sys.exit(cli.main())
+"""
 
 
 def _act(what):
@@ -74,7 +99,7 @@ def test_a_program_without_a_guard_is_told(tmp_path):
     """A worker imports the program; one that starts workers at import would never end."""
     program = tmp_path / "program.py"
     program.write_text(
-        "from common.prepare import workers\nprint(list(workers.each(abs, [1, 2], 2, 1)))\n"
+        "from common.work import workers\nprint(list(workers.each(abs, [1, 2], 2, 1)))\n"
     )
     done = subprocess.run(
         [sys.executable, program], capture_output=True, text=True, timeout=60,
@@ -104,3 +129,21 @@ def test_workers_are_deaf_to_interrupts():
     """The terminal sends Ctrl-C to all; this process ends the others."""
     ((_, result),) = workers.each(_act, ["interrupt"], 1, 1)
     assert isinstance(result, int)
+
+
+@pytest.mark.parametrize("start", [["-m", "tiny.command_of_ours"], ["script", "tiny"]])
+def test_commands_start_workers(videos, tmp_path, start):
+    """`python -m PACKAGE.COMMAND` and the console script; workers import either again."""
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/__init__.py").touch()
+    (tmp_path / "tiny/command_of_ours.py").write_text(COMMAND)
+    (tmp_path / "script").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *start, f"--videos={videos}", "--out=out"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "make_folders: 3 done, 0 skipped, 0 failed, 9 files\n"
+    run(Folders(), videos, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
