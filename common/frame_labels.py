@@ -71,6 +71,14 @@ def frame_labels(
     return labels
 
 
+def rule_of(record: Record) -> str:
+    """The rule that networks are trained with, and judged by.
+
+    Spans in seconds are Charades', for which it is pytorch-i3d's; those in frames are VidOR's.
+    """
+    return "strict" if record.unit == "seconds" else "half_open"
+
+
 def as_written(value: float | Fraction) -> Fraction:
     """The number that a file's decimal digits say, not the binary one nearest to it.
 

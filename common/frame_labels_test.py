@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common.annotations import Action, Record
-from common.frame_labels import as_written, frame_labels
+from common.frame_labels import as_written, frame_labels, rule_of
 
 
 def _record(*actions: Action, **fields: object) -> Record:
@@ -26,6 +26,11 @@ def test_both_ends_on_a_frame(rule, expected):
     assert _positive(labels) == expected
     span = _record(Action(0, 2, 6), unit="frames", frames=10)
     assert _positive(frame_labels(span, 1, rule=rule)) == expected
+
+
+def test_the_rule_of_a_record_goes_by_the_unit_of_its_spans():
+    assert rule_of(_record(unit="seconds")) == "strict"
+    assert rule_of(_record(unit="frames")) == "half_open"
 
 
 @pytest.mark.parametrize("rule", ["half_open", "strict", "inclusive"])

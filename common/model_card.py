@@ -9,6 +9,7 @@ from typing import Any
 from common import digests, json_files, provenance
 from common.contracts import InputContract
 from common.files import write_text
+from common.flow.stamp import FlowStamp
 
 FORMAT_VERSION = 1
 
@@ -60,18 +61,13 @@ def read(weights: str | os.PathLike[str]) -> ModelCard | None:
     record = json_files.load(path)
     try:
         version = record.pop("format_version")
-        contract: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in record.pop("contract").items()
-        }
-        classes = tuple(record.pop("classes"))
-        card = ModelCard(contract=InputContract(**contract), classes=classes, **record)
-    except (KeyError, TypeError, AttributeError) as error:
+        card = _parsed(record) if version == FORMAT_VERSION else None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected what a training run says of {weights.name}. Received something else "
             f"({type(error).__name__}: {error}). Move the file away if it is another tool's."
         ) from error
-    if version != FORMAT_VERSION:
+    if card is None:
         raise ValueError(
             f"{path}: expected a card of format version {FORMAT_VERSION}. Received: {version!r}. "
             "A later version of this software wrote it; use that one."
@@ -88,3 +84,15 @@ def write(weights: Path, card: ModelCard) -> None:
     """Writes the card of a file of weights beside it; a temporary file and a rename."""
     record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
     write_text(weights.with_suffix(".json"), provenance.to_json(record))
+
+
+def _parsed(record: dict[str, Any]) -> ModelCard:
+    contract: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in record.pop("contract").items()
+    }
+    classes = tuple(record.pop("classes"))
+    card = ModelCard(contract=InputContract(**contract), classes=classes, **record)
+    if card.flow is not None:
+        FlowStamp(**card.flow)  # whoever compares flow makes one of it
+    return card

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from common import arch, checkpoints, contracts, label_maps, model_card, provenance
 from common.checkpoints import Checkpoint
 from common.contracts import CHANNELS, InputContract
+from common.errors import CheckpointError
 from common.model_card import ModelCard
+from common.training.snapshot import RUN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,7 @@ def load(
     architecture: str | None = None,
     num_classes: int | None = None,
     seed: int = 0,
+    snapshot: bool = False,
 ) -> Loaded:
     """Reads a checkpoint.
 
@@ -71,9 +74,11 @@ def load(
         architecture: Which the weights are of, where their names fit several; else it is found out.
         num_classes: Another number than the checkpoint's makes a new classifier.
         seed: Of the new classifier's random values.
+        snapshot: Whether it may be a snapshot of a run, of which the weights alone are taken: not
+            their average.
 
     Raises:
-        CheckpointError: The file is damaged or unknown.
+        CheckpointError: The file is damaged or unknown, or a snapshot that it may not be.
         ValueError: The weights are for another stream.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
@@ -82,6 +87,15 @@ def load(
     weights = hub.load(
         checkpoint, hub.Terms(architecture=architecture, num_classes=num_classes, seed=seed)
     )
+    notes = weights.notes
+    if RUN in weights.ignored:
+        if not snapshot:
+            raise CheckpointError(
+                f"{checkpoint}: a snapshot of a training run, which does not say what its clips "
+                "and classes are. Use model.safetensors, the last weights, or "
+                "model_best.safetensors, which the run writes into its folder at its end."
+            )
+        notes = (*notes, "a snapshot's own weights, not their average")
     if weights.net.in_channels != CHANNELS[stream]:
         raise ValueError(
             f"{checkpoint}: the weights are for another stream. Expected {stream}, "
@@ -95,4 +109,4 @@ def load(
         contract = card.contract
     else:
         contract = contracts.of_stream(weights.net.name, stream)
-    return Loaded(weights.net, weights.arrays, contract, path, row, card, weights.notes)
+    return Loaded(weights.net, weights.arrays, contract, path, row, card, notes)

@@ -7,10 +7,11 @@ import pytest
 
 from common import arch, checkpoints, contracts, digests, label_maps, networks
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.errors import AmbiguousNetworkError
+from common.errors import AmbiguousNetworkError, CheckpointError
 from common.model_card import ModelCard
 from common.training import exporting
-from common.training.snapshots import Snapshot
+from common.training.snapshot import Snapshot
+from common.training.snapshots import RunFolder
 from convert import hub
 from convert.dialects import DIALECTS, to_native
 from convert.formats import safetensors
@@ -55,6 +56,19 @@ def test_a_file_with_a_card(thin, tmp_path, contract):
     assert (found.net.name, found.stream) == ("inception_i3d_global", contract.channels)
     assert found.contract == contract
     assert (found.classes, found.card.backend, found.row) == (CLASSES, "i3d_tf", None)
+
+
+def test_a_snapshot_is_refused(thin, tmp_path):
+    """It does not say what its clips are, nor whether the average is meant."""
+    net = arch.make("inception_i3d_global", 3)
+    RunFolder(tmp_path).write(Snapshot(3, net.name, 3, 3, randomise.arrays(net), {}))
+    path = tmp_path / "snapshots/step_000003.safetensors"
+    message = r"000003\.safetensors: a snapshot of a .* Use model\.safetensors, .* model_best\.safe"
+    with pytest.raises(CheckpointError, match=message):
+        networks.load(path, "rgb")
+    assert networks.load(path, "rgb", snapshot=True).notes == (
+        "a snapshot's own weights, not their average",
+    )
 
 
 def test_a_card_of_other_weights_is_refused(thin, tmp_path):

@@ -335,6 +335,11 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def check_batch_norm(mode: str) -> None:
+    """Refuses a mode of batch norm that there is not."""
+    need(mode in BATCH_NORMS, "batch_norm", f"one of {', '.join(BATCH_NORMS)}", mode)
+
+
 def changed(recipe: Recipe, texts: Iterable[str]) -> Recipe:
     """The recipe, but for what texts of the form NAME=VALUE say.
 

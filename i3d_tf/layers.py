@@ -9,8 +9,7 @@ import math
 import sonnet as snt
 import tensorflow as tf
 
-from common import arch
-from common.training.optimisation import check_batch_norm
+from common import arch, recipes
 
 
 class BatchNorm(snt.Module):
@@ -273,7 +272,7 @@ def set_batch_norm(module: snt.Module, mode: str) -> None:
     Raises:
         ValueError: There is no such mode.
     """
-    check_batch_norm(mode)
+    recipes.check_batch_norm(mode)
     for part in module.submodules:
         if isinstance(part, BatchNorm):
             part.mode = mode

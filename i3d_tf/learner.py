@@ -4,21 +4,18 @@
 it steps. Everything lies where the strategy puts it.
 """
 
-import contextlib
-import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from common import arch
+from common import arch, memory
+from common.arch import Arrays
 from common.contracts import InputContract
 from common.recipes import Recipe
 from common.training import optimisation
-from common.training.batches import Batch, dropout_masks
-from common.training.learner import Arrays, Measured
-from common.training.loop import Place
+from common.training.batches import Batch
+from common.training.learner import Measured
 from convert import layouts
 from i3d_tf import layers, losses, weights
 from i3d_tf.model import VideoModel
@@ -49,8 +46,7 @@ class Learner:
         self.decayed = optimisation.decayed(net, recipe)
         with strategy.scope(), tf.variable_creator_scope(_one_a_replica):
             self.model = VideoModel(net)
-            alone = recipe.batch_norm == "sync" and self.replicas == 1
-            layers.set_batch_norm(self.model, "train" if alone else recipe.batch_norm)
+            layers.set_batch_norm(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
             for name in optimisation.frozen_nodes(net, recipe):
                 layers.set_batch_norm(self.model.layers[name], "freeze")
             own = weights.variables(self.model)
@@ -67,18 +63,17 @@ class Learner:
         """See `common.training.learner.Learner`."""
         share = 1 / (len(batches) * self.replicas)
         self._start()
-        for batch in batches:
-            self._accumulate(*self._inputs(batch), _number(share), _number(self.scaler.scale))
-        measured, norm = self._over_replicas()
-        loss, correct, norm = (*measured.numpy().tolist(), norm.numpy().item() / self.scaler.scale)
-        optimisation.check_measured(self.recipe, loss, norm)
-        finite = math.isfinite(norm)
-        if finite:
-            factor = optimisation.gradient_factor(self.recipe, norm) / self.scaler.scale
+        with memory.explained(tf.errors.ResourceExhaustedError, batches[0].clips, memory.TRAINING):
+            for batch in batches:
+                self._accumulate(*self._inputs(batch), _number(share), _number(self.scaler.scale))
+            measured, norm = self._over_replicas()
+        loss, correct = measured.numpy().tolist()
+        found, factor, self.scaler = optimisation.judged(
+            self.recipe, self.scaler, loss, norm.numpy().item(), correct
+        )
+        if factor is not None:
             self._update(_number(rate), _number(factor))
-        if self.recipe.precision == "float16":
-            self.scaler = self.scaler.after(finite)
-        return Measured(loss, norm, None if self.recipe.task == "frames" else correct)
+        return found
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """See `common.training.learner.Learner`."""
@@ -90,28 +85,23 @@ class Learner:
 
     def state(self) -> dict[str, np.ndarray]:
         """See `common.training.learner.Learner`."""
-        arrays = weights.arrays(self.model)
-        for name, velocity in self.momentum.items():
-            canonical = layouts.to_canonical(velocity.numpy(), self.layouts[name])
-            arrays[f"momentum/{name}"] = np.ascontiguousarray(canonical)
-        if self.average:
-            averaged = weights.arrays(self.average)
-            arrays |= {f"average/{name}": averaged[name] for name in self.trained}
-        if self.recipe.precision == "float16":
-            arrays |= optimisation.scaler_state(self.scaler)
-        return arrays
+        momentum = {
+            name: np.ascontiguousarray(layouts.to_canonical(v.numpy(), self.layouts[name]))
+            for name, v in self.momentum.items()
+        }
+        average = weights.arrays(self.average) if self.average else None
+        state = optimisation.State(weights.arrays(self.model), momentum, average, self.scaler)
+        return state.to_arrays(self.recipe)
 
     def restore(self, arrays: Arrays) -> None:
         """See `common.training.learner.Learner`."""
-        optimisation.check_state(self.net, self.recipe, arrays)
-        self.assign({p.name: arrays[p.name] for p in arch.parameters(self.net)})
+        state = optimisation.State.of(self.net, self.recipe, arrays)
+        weights.assign(self.model, state.model)
         for name, velocity in self.momentum.items():
-            velocity.assign(layouts.from_canonical(arrays[f"momentum/{name}"], self.layouts[name]))
+            velocity.assign(layouts.from_canonical(state.momentum[name], self.layouts[name]))
         if self.average:
-            averaged = {name: arrays[f"average/{name}"] for name in self.trained}
-            weights.assign(self.average, weights.arrays(self.model) | averaged)
-        if self.recipe.precision == "float16":
-            self.scaler = optimisation.scaler_from(arrays)
+            weights.assign(self.average, state.average)
+        self.scaler = state.scaler
 
     def assign(self, arrays: Arrays) -> None:
         """Starts from weights: exactly the network's, by canonical name.
@@ -229,15 +219,8 @@ class Learner:
                 lambda replica: tf.constant(parts[replica.replica_id_in_sync_group])
             )
 
-        return slices(batch.clips), slices(batch.targets), slices(self._dropout(batch))
-
-    def _dropout(self, batch: Batch) -> np.ndarray | None:
-        """What to multiply the features with, drawn by the clips' keys."""
-        head = self.net.head
-        if not head.dropout:
-            return None
-        shape = arch.endpoint_shapes(self.net, batch.clips.shape[1:4])[head.features]
-        return dropout_masks(batch, shape, head.dropout)
+        dropout = optimisation.dropout(self.net, batch)
+        return slices(batch.clips), slices(batch.targets), slices(dropout)
 
     def _first(self, value: tf.Tensor) -> tf.Tensor:
         """Of what all replicas return alike, that of the first."""
@@ -268,29 +251,6 @@ def create(
     learner = Learner(net, recipe, contract, distributed or tf.distribute.get_strategy())
     learner.assign(arrays)
     return learner
-
-
-def make_deterministic() -> None:
-    """Lets TensorFlow compute the same bits every time on a CPU, in this whole process.
-
-    Not on a GPU, where some gradients have no deterministic implementation.
-    """
-    if not tf.config.list_physical_devices("GPU"):
-        tf.random.set_seed(0)  # It refuses to draw without one, even what is overwritten.
-        tf.config.experimental.enable_op_determinism()
-
-
-@contextlib.contextmanager
-def connected() -> Iterator[tuple[Place, tf.distribute.Strategy | None]]:
-    """Joins the processes that TF_CONFIG names, if it does, each with all GPUs that it sees."""
-    if "TF_CONFIG" in os.environ:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        resolver = strategy.cluster_resolver
-        count = len(resolver.cluster_spec().as_dict()["worker"])
-        yield Place("i3d_tf", resolver.task_id, count), strategy
-    else:
-        several = len(tf.config.list_physical_devices("GPU")) > 1
-        yield Place("i3d_tf"), tf.distribute.MirroredStrategy() if several else None
 
 
 def _local_replicas(strategy: tf.distribute.Strategy) -> list[int]:

@@ -3,17 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-from common import arch
+from common import arch, memory, recipes
+from common.arch import Arrays
 from common.contracts import InputContract
-from common.training.learner import Arrays
 from i3d_tf import losses, preprocessing, weights
 from i3d_tf.model import VideoModel
 
-PRECISIONS = {
-    "float32": tf.float32,
-    "bfloat16": tf.bfloat16,
-    "float16": tf.float16,
-}
+PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
 
 
 class Scorer:
@@ -32,11 +28,11 @@ class Scorer:
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """Logits [B, num_classes], float32."""
-        return tf.reduce_mean(self._infer(tf.constant(clips)), axis=1).numpy()
+        return tf.reduce_mean(self._logits(clips), axis=1).numpy()
 
     def frame_scores(self, clips: np.ndarray) -> np.ndarray:
         """Logits of all frames, [B, T, num_classes], float32."""
-        return losses.frame_logits(self._infer(tf.constant(clips)), clips.shape[1]).numpy()
+        return losses.frame_logits(self._logits(clips), clips.shape[1]).numpy()
 
     def time_steps(
         self, clips: tf.Tensor, dropout: tf.Tensor | None = None, is_training: bool = False
@@ -55,6 +51,10 @@ class Scorer:
         x = tf.cast(x, PRECISIONS[self.precision])
         features, _ = self.model(x, is_training, final_endpoint=head.features)
         return self.model.layers[head.name].time_steps(features, is_training, dropout)
+
+    def _logits(self, clips: np.ndarray) -> tf.Tensor:
+        with memory.explained(tf.errors.ResourceExhaustedError, clips, memory.INFERENCE):
+            return self._infer(tf.constant(clips))
 
     # Videos differ in length, and a graph for each length would take longer than to compute it.
     @tf.function(autograph=False, reduce_retracing=True)

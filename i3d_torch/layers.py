@@ -13,8 +13,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import arch
-from common.training.optimisation import check_batch_norm
+from common import arch, recipes
 
 
 class BatchNorm(nn.Module):
@@ -266,7 +265,7 @@ def set_batch_norm(module: nn.Module, mode: str) -> None:
     Raises:
         ValueError: There is no such mode.
     """
-    check_batch_norm(mode)
+    recipes.check_batch_norm(mode)
     for part in module.modules():
         if isinstance(part, BatchNorm):
             part.mode = mode

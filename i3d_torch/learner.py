@@ -4,30 +4,23 @@
 it steps. Everything lies on torch's default device: see `torch.set_default_device`.
 """
 
-import contextlib
-import datetime
-import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from common import arch
+from common import arch, memory
+from common.arch import Arrays
 from common.contracts import InputContract
 from common.recipes import Recipe
 from common.training import optimisation
-from common.training.batches import Batch, dropout_masks
-from common.training.learner import Arrays, Measured
-from common.training.loop import Place
+from common.training.batches import Batch
+from common.training.learner import Measured
 from i3d_torch import layers, losses, weights
 from i3d_torch.model import VideoModel
 from i3d_torch.scorer import Scorer
-
-# The others wait for the first process while it evaluates; torchrun notices one that died.
-_PATIENCE = datetime.timedelta(hours=12)
 
 
 class Learner:
@@ -53,8 +46,7 @@ class Learner:
         self.scaler = optimisation.Scaler()
         self.decayed = optimisation.decayed(net, recipe)
         self.model = VideoModel(net).train()
-        alone = recipe.batch_norm == "sync" and self.replicas == 1
-        layers.set_batch_norm(self.model, "train" if alone else recipe.batch_norm)
+        layers.set_batch_norm(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
         for name in optimisation.frozen_nodes(net, recipe):
             layers.set_batch_norm(self.model.get_submodule(name), "freeze")
         own = dict(self.model.named_parameters())
@@ -71,21 +63,20 @@ class Learner:
         share = 1 / (len(batches) * self.replicas)
         self.model.zero_grad()
         measured = torch.zeros(2)
-        for batch in batches:
-            measured += share * self._accumulate(batch, share * self.scaler.scale)
-        gradients = self._over_replicas([p.grad for p in self.trained.values()], measured)
+        with memory.explained(torch.OutOfMemoryError, batches[0].clips, memory.TRAINING):
+            for batch in batches:
+                measured += share * self._accumulate(batch, share * self.scaler.scale)
+            gradients = self._over_replicas([p.grad for p in self.trained.values()], measured)
         norm = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
         )
-        loss, correct, norm = (*measured.tolist(), norm.item() / self.scaler.scale)
-        optimisation.check_measured(self.recipe, loss, norm)
-        finite = math.isfinite(norm)
-        if finite:
-            factor = optimisation.gradient_factor(self.recipe, norm) / self.scaler.scale
+        loss, correct = measured.tolist()
+        found, factor, self.scaler = optimisation.judged(
+            self.recipe, self.scaler, loss, norm.item(), correct
+        )
+        if factor is not None:
             self._update(gradients, rate, factor)
-        if self.recipe.precision == "float16":
-            self.scaler = self.scaler.after(finite)
-        return Measured(loss, norm, None if self.recipe.task == "frames" else correct)
+        return found
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """See `common.training.learner.Learner`."""
@@ -97,27 +88,20 @@ class Learner:
 
     def state(self) -> dict[str, np.ndarray]:
         """See `common.training.learner.Learner`."""
-        arrays = weights.arrays(self.model)
-        for name, velocity in self.momentum.items():
-            arrays[f"momentum/{name}"] = velocity.cpu().numpy().copy()
-        if self.average:
-            averaged = weights.arrays(self.average)
-            arrays |= {f"average/{name}": averaged[name] for name in self.trained}
-        if self.recipe.precision == "float16":
-            arrays |= optimisation.scaler_state(self.scaler)
-        return arrays
+        momentum = {name: v.cpu().numpy().copy() for name, v in self.momentum.items()}
+        average = weights.arrays(self.average) if self.average else None
+        state = optimisation.State(weights.arrays(self.model), momentum, average, self.scaler)
+        return state.to_arrays(self.recipe)
 
     def restore(self, arrays: Arrays) -> None:
         """See `common.training.learner.Learner`."""
-        optimisation.check_state(self.net, self.recipe, arrays)
-        self.assign({p.name: arrays[p.name] for p in arch.parameters(self.net)})
+        state = optimisation.State.of(self.net, self.recipe, arrays)
+        weights.assign(self.model, state.model)
         for name, velocity in self.momentum.items():
-            velocity.copy_(torch.tensor(arrays[f"momentum/{name}"]))
+            velocity.copy_(torch.tensor(state.momentum[name]))
         if self.average:
-            averaged = {name: arrays[f"average/{name}"] for name in self.trained}
-            weights.assign(self.average, weights.arrays(self.model) | averaged)
-        if self.recipe.precision == "float16":
-            self.scaler = optimisation.scaler_from(arrays)
+            weights.assign(self.average, state.average)
+        self.scaler = state.scaler
 
     def assign(self, arrays: Arrays) -> None:
         """Starts from weights: exactly the network's, by canonical name.
@@ -132,7 +116,9 @@ class Learner:
     def _accumulate(self, batch: Batch, scale: float) -> Tensor:
         """Adds the gradient of a micro-batch, times `scale`; returns its loss and share correct."""
         targets = torch.tensor(batch.targets, device=_device())
-        dropout = self._dropout(batch)
+        dropout = optimisation.dropout(self.net, batch)
+        if dropout is not None:
+            dropout = torch.tensor(dropout, device=_device()).movedim(-1, 1)
         logits = self.training.time_steps(batch.clips, dropout)
         if self.recipe.task == "frames":
             loss = losses.frames(losses.frame_logits(logits, batch.clips.shape[1]), targets)
@@ -180,15 +166,6 @@ class Learner:
             else:
                 averages[name].copy_(tensor)
 
-    def _dropout(self, batch: Batch) -> Tensor | None:
-        """What to multiply the features with, drawn by the clips' keys."""
-        head = self.net.head
-        if not head.dropout:
-            return None
-        shape = arch.endpoint_shapes(self.net, batch.clips.shape[1:4])[head.features]
-        masks = dropout_masks(batch, shape, head.dropout)
-        return torch.tensor(masks, device=_device()).movedim(-1, 1)
-
 
 def create(
     net: arch.Network,
@@ -214,39 +191,6 @@ def create(
     learner = Learner(net, recipe, contract, distributed)
     learner.assign(arrays)
     return learner
-
-
-def make_deterministic() -> None:
-    """Lets torch compute the same bits every time on a CPU, in this whole process.
-
-    Not on a GPU, where the gradient of a max pool has no deterministic implementation.
-    """
-    if not torch.cuda.is_available():
-        torch.use_deterministic_algorithms(True)
-        # Else every new tensor is filled, for programs that read what they did not write.
-        torch.utils.deterministic.fill_uninitialized_memory = False
-
-
-@contextlib.contextmanager
-def connected() -> Iterator[tuple[Place, dist.ProcessGroup | None]]:
-    """Joins the processes that torchrun has started, if it has, each with a GPU of its own."""
-    gpu = torch.cuda.is_available()
-    if gpu:
-        torch.set_default_device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
-    if not dist.is_torchelastic_launched():
-        yield Place("i3d_torch"), None
-        return
-    restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
-    # torchrun keeps its store over a restart, with the addresses of the processes that died in it.
-    store, rank, count = next(dist.rendezvous("env://", timeout=_PATIENCE))
-    store = dist.PrefixStore(f"restart_{restarts}", store)
-    backend = "nccl" if gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
-    try:
-        place = Place("i3d_torch", rank, count, restarts != "0")
-        yield place, dist.group.WORLD
-    finally:
-        dist.destroy_process_group()
 
 
 def _device() -> torch.device:

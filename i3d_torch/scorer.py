@@ -4,24 +4,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import arch
+from common import arch, memory, recipes
+from common.arch import Arrays
 from common.contracts import InputContract
-from common.training.learner import Arrays
-from i3d_torch import losses, preprocessing, weights
+from i3d_torch import devices, losses, preprocessing, weights
 from i3d_torch.model import VideoModel
 
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
 
 
 class Scorer:
     """Scores clips [B, T, H, W, C]: uint8, RGB as float32 in 0 to 255, or float32 flow in [-1, 1].
 
     Attributes:
-        model: On torch's default device.
+        model: On any device.
         contract: What the network expects of clips.
         precision: One of `PRECISIONS`; logits are float32.
     """
@@ -33,11 +29,11 @@ class Scorer:
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """Logits [B, num_classes], float32."""
-        return self._infer(clips).mean(dim=1).cpu().numpy()
+        return self._logits(clips).mean(dim=1).cpu().numpy()
 
     def frame_scores(self, clips: np.ndarray) -> np.ndarray:
         """Logits of all frames, [B, T, num_classes], float32."""
-        return losses.frame_logits(self._infer(clips), clips.shape[1]).cpu().numpy()
+        return losses.frame_logits(self._logits(clips), clips.shape[1]).cpu().numpy()
 
     def time_steps(self, clips: np.ndarray, dropout: Tensor | None = None) -> Tensor:
         """Logits of time steps, [B, T', num_classes], in the mode that the model is in.
@@ -46,7 +42,8 @@ class Scorer:
             clips: As above.
             dropout: What to multiply the features with; see `layers.Head`.
         """
-        x = torch.tensor(clips, device=torch.get_default_device()).movedim(-1, 1).contiguous()
+        device = next(self.model.parameters()).device
+        x = torch.tensor(clips, device=device).movedim(-1, 1).contiguous()
         if self.contract.channels == "rgb" or clips.dtype == np.uint8:
             x = preprocessing.to_contract(x, self.contract)
         head = self.model.net.head
@@ -54,6 +51,10 @@ class Scorer:
         with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
             features, _ = self.model(x, final_endpoint=head.features)
         return self.model.get_submodule(head.name).time_steps(features, dropout)
+
+    def _logits(self, clips: np.ndarray) -> Tensor:
+        with memory.explained(torch.OutOfMemoryError, clips, memory.INFERENCE):
+            return self._infer(clips)
 
     @torch.no_grad()
     def _infer(self, clips: np.ndarray) -> Tensor:
@@ -69,7 +70,9 @@ def create(net: arch.Network, arrays: Arrays, contract: InputContract) -> Scorer
 
     Raises:
         CheckpointError: The arrays are not the network's.
+        ValueError: As `devices.choose`.
     """
-    model = VideoModel(net).eval()
+    with devices.choose():
+        model = VideoModel(net).eval()
     weights.assign(model, arrays)
     return Scorer(model, contract)

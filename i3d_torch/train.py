@@ -8,26 +8,25 @@ r"""Trains, or fine-tunes, a network in PyTorch.
 
 The run is in OUTPUT: snapshots from which the same command goes on after it was killed, log.jsonl,
 tensorboard, and at the end curves.png and model.safetensors, the weights, with model.json, which
-`evaluate` reads. --set changes a field of the recipe (`common/recipes.py`); --show prints it.
+`evaluate` reads; model_best.safetensors are those of the best evaluation. --set changes a field of
+the recipe (`common/recipes.py`); --show prints it.
 """
 
-import functools
 from collections.abc import Sequence
 
 from absl import flags
 
 from common import command
 from common.training import command as training
-from i3d_torch import learner
+from i3d_torch import learner, processes
 
 flags.adopt_module_key_flags(training)
 
 
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
-    learner.make_deterministic()
-    with learner.connected() as (place, distributed):
-        training.main(functools.partial(learner.create, distributed=distributed), place)
+    processes.make_deterministic()
+    training.main(learner.create, processes.connected)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from common.arch.nodes import (
     Triple,
 )
 from common.arch.parameters import (
+    Arrays,
     Field,
     Parameter,
     check_arrays,
@@ -38,6 +39,7 @@ from common.arch.shapes import (
     smallest_size,
     window,
 )
+from common.arch.spans import Spans, time_spans
 from common.arch.variants import (
     map_norms,
     narrow,
@@ -77,6 +79,7 @@ __all__ = [
     "I3D_RESNETS",
     "R2PLUS1DS",
     "Affine",
+    "Arrays",
     "Branches",
     "Conv",
     "Field",
@@ -89,6 +92,7 @@ __all__ = [
     "Parameter",
     "Pool",
     "Residual",
+    "Spans",
     "Triple",
     "check_arrays",
     "check_clips",
@@ -109,6 +113,7 @@ __all__ = [
     "r2plus1d",
     "scaled",
     "smallest_size",
+    "time_spans",
     "window",
     "with_classes",
     "with_dropout",

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from common.arch.nodes import (
     Branches,
@@ -24,6 +24,9 @@ from common.errors import CheckpointError, listing
 Field = Literal[
     "conv.weight", "conv.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"
 ]
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Parameters and running statistics by canonical name."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def count(net: Network, trainable_only: bool = True) -> int:
     return sum(p.size for p in parameters(net) if p.trainable or not trainable_only)
 
 
-def check_arrays(net: Network, arrays: Mapping[str, np.ndarray]) -> None:
+def check_arrays(net: Network, arrays: Arrays) -> None:
     """Refuses arrays that are not exactly the network's parameters and statistics.
 
     Args:

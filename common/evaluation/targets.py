@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from common import clips
 from common.annotations import Record
 from common.errors import listing
-from common.frame_labels import as_written, frame_labels
+from common.frame_labels import as_written, frame_labels, rule_of
 
 POINTS = 25
 """Moments of a video that the localisation of Charades is measured at."""
@@ -76,9 +76,7 @@ def of_frames(
     Returns:
         [total, K], 0 or 1.
     """
-    # Seconds are Charades', and pytorch-i3d's rule for them; frames are VidOR's.
-    rule = "strict" if record.unit == "seconds" else "half_open"
-    return frame_labels(record, num_classes, total, rate, rule)
+    return frame_labels(record, num_classes, total, rate, rule_of(record))
 
 
 def of_video(record: Record, num_classes: int) -> NDArray[np.uint8]:

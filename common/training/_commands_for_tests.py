@@ -61,6 +61,7 @@ def check_run(backend: str, data: Path) -> None:
     assert "trained 3 steps: run/model.safetensors" in done.stdout
     assert {path.name for path in (data / "run").iterdir()} - {".lock"} == {
         "snapshots", "best.json", "log.jsonl", "curves.png", "model.json", "model.safetensors",
+        "model_best.json", "model_best.safetensors",
         "model_kinetics_i3d.ckpt.index", "model_kinetics_i3d.ckpt.data-00000-of-00001",
         "model_piergiaj.pt",
     }  # fmt: skip

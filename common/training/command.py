@@ -1,7 +1,12 @@
 """What `i3d_tf.train` and `i3d_torch.train` share: the flags, and the way from them to a run."""
 
+import contextlib
 import dataclasses
+import functools
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -21,8 +26,9 @@ from common.flags import (
     chosen_streams,
 )
 from common.recipes import RECIPES, Recipe
-from common.training import loop
-from common.training.loop import Create, Options, Place
+from common.training import loop, snapshots
+from common.training.loop import Create, Place
+from common.training.plan import Options, Plan
 
 RECIPE = flags.DEFINE_enum(
     "recipe", "finetune", list(RECIPES), "How to train; `common/recipes.py` has all numbers."
@@ -56,26 +62,37 @@ for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
 
 
-def main(create: Create, place: Place) -> None:
+def main(
+    create: Create,
+    connected: Callable[[], contextlib.AbstractContextManager[tuple[Place, Any]]],
+) -> None:
     """The command of a framework: flags to recipes and options, then the loop for each stream.
 
     Two streams are trained one after the other, in OUTPUT/rgb and OUTPUT/flow.
+
+    Args:
+        create: As `loop.Create`, with what `connected` gives as `distributed`.
+        connected: Joins the processes that train together.
 
     Raises:
         app.UsageError: A flag is missing, or two exclude each other.
     """
     recipe = _recipe()
-    chosen = chosen_streams(recipe.stream)
+    chosen = chosen_streams(recipe.stream, random=True)
     runs = [dataclasses.replace(recipe, stream=stream) for stream in chosen]
     if SHOW.value:
         print("\n\n".join(map(_shown, runs)))
         return
     several = len(runs) > 1
+    if several and RESUME.value not in snapshots.RESUME:
+        raise app.UsageError("--resume takes the path of a snapshot for one stream alone")
     options = [_options(each, chosen[each.stream], several) for each in runs]
-    for each, to in zip(runs, options, strict=True):
-        text = loop.run(each, to, create, place)
-        if text:
-            print(text, flush=True)
+    # All mistakes show here, not those of the second stream when the first has been trained.
+    plans = [Plan.of(each, to) for each, to in zip(runs, options, strict=True)]
+    with connected() as (place, distributed):
+        for plan in plans:
+            if text := loop.run(plan, functools.partial(create, distributed=distributed), place):
+                print(text, flush=True)
 
 
 def _shown(recipe: Recipe) -> str:
@@ -103,7 +120,7 @@ def _options(recipe: Recipe, checkpoint: str | None, several: bool) -> Options:
         output=output / recipe.stream if several else output,
         checkpoint=checkpoint,
         resume=RESUME.value,
-        workers=processors.count() if workers is None else workers,
+        workers=_workers() if workers is None else workers,
         tensorboard=TENSORBOARD.value,
         export=tuple(EXPORT.value),
     )
@@ -111,3 +128,8 @@ def _options(recipe: Recipe, checkpoint: str | None, several: bool) -> Options:
 
 def _path(flag: flags.FlagHolder) -> Path | None:
     return Path(flag.value) if flag.value else None
+
+
+def _workers() -> int:
+    """One a core, shared with the other processes that torchrun has started on this machine."""
+    return max(1, processors.count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from common import clips, contracts, crops
+from common import clips, crops
 from common.annotations import Annotations, Record
 from common.clip_reader import Clip, ClipReader, ComputedFlow, Source, flow_stamp, frame_rate
 from common.contracts import InputContract
@@ -19,7 +19,7 @@ from common.crops import Frames
 from common.errors import listing
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
-from common.frame_labels import frame_labels
+from common.frame_labels import frame_labels, rule_of
 from common.recipes import Recipe
 
 Target = int | NDArray[np.float32]
@@ -58,8 +58,8 @@ class TrainingSet:
         annotations: Annotations,
         source: Source,
         recipe: Recipe,
+        contract: InputContract,
         subset: str = "training",
-        contract: InputContract | None = None,
     ):
         """Looks into every record's files, and opens no image or video.
 
@@ -67,8 +67,8 @@ class TrainingSet:
             annotations: Of the data set.
             source: Where its clips are.
             recipe: What to cut out of them.
+            contract: See `ClipReader`.
             subset: Which records: see `annotations.SUBSETS`.
-            contract: See `ClipReader`; None is the architecture's, with the recipe's short side.
 
         Raises:
             ValueError: No records, some without a label or with one beyond the head, or without
@@ -80,7 +80,7 @@ class TrainingSet:
             raise ValueError(f"no records for {subset}. The annotations have {found or 'none'}.")
         self.num_classes = recipe.num_classes or len(annotations.classes)
         self._recipe = recipe
-        self._reader = ClipReader(source, contract or _contract(recipe))
+        self._reader = ClipReader(source, contract)
         self._check_labels()
         self.stamp = self._check_files()
 
@@ -115,9 +115,7 @@ class TrainingSet:
         if self._recipe.task == "classes":
             return record.labels[0]
         rate = frame_rate(record, whole)
-        # Seconds are Charades', and pytorch-i3d's rule for them; frames are VidOR's.
-        rule = "strict" if record.unit == "seconds" else "half_open"
-        labels = frame_labels(record, self.num_classes, len(whole), rate, rule)
+        labels = frame_labels(record, self.num_classes, len(whole), rate, rule_of(record))
         return labels[window].astype(np.float32)
 
     def _check_labels(self) -> None:
@@ -165,11 +163,6 @@ class TrainingSet:
                 "`extract_flow` does it once.", len(computed), listing(computed, 3),
             )  # fmt: skip
         return next(iter(stamps.values()), None)
-
-
-def _contract(recipe: Recipe) -> InputContract:
-    usual = contracts.usual(recipe.architecture)
-    return dataclasses.replace(usual, short_side=recipe.short_side[1])
 
 
 def _labels(record: Record, spans: bool) -> list[int]:

@@ -1,12 +1,13 @@
 """Examples: what is cut out, what is refused, and that chance is a function of three numbers."""
 
+import dataclasses
 import pickle
 
 import cv2
 import numpy as np
 import pytest
 
-from common import clips, crops, frames, recipes, storing
+from common import clips, contracts, crops, frames, recipes, storing
 from common._films_for_tests import Film
 from common.annotations import Action, Annotations, Record
 from common.clip_reader import Source
@@ -40,6 +41,13 @@ def put(root, names, count=12):
     return Annotations(("x", "y", "z"), records), Source(root / "rgb", root / "flow")
 
 
+def _set(annotations, source, recipe, subset="training"):
+    contract = dataclasses.replace(
+        contracts.of_stream(recipe.architecture, recipe.stream), short_side=recipe.short_side[1]
+    )
+    return TrainingSet(annotations, source, recipe, contract, subset)
+
+
 def drawn(recipe, total, height, width, *numbers):
     """Window, short side, corner and flip, drawn as `TrainingSet.example` says."""
     rng = np.random.default_rng(numbers)
@@ -55,7 +63,7 @@ def drawn(recipe, total, height, width, *numbers):
 def test_rgb_is_what_the_reference_makes(tmp_path, changes):
     recipe = recipes.changed(RECIPE, changes)
     annotations, source = put(tmp_path, ["a/one", "b/two"])
-    training = TrainingSet(annotations, source, recipe)
+    training = _set(annotations, source, recipe)
     assert (len(training), training.num_classes, training.stamp) == (2, 3, None)
     flips = set()
     for epoch in range(8):
@@ -76,7 +84,7 @@ def test_rgb_is_what_the_reference_makes(tmp_path, changes):
 
 def test_flow_flips_and_resizes_with_its_vectors(tmp_path):
     annotations, source = put(tmp_path, ["a"])
-    training = TrainingSet(annotations, source, FLOW)
+    training = _set(annotations, source, FLOW)
     assert training.stamp.engine == "numba"
     whole = np.load(source.flow / "a_flow.npy")[0]
     flips = set()
@@ -105,7 +113,7 @@ def test_rgb_and_flow_are_cut_at_the_same_place(tmp_path):
     annotations = Annotations(("x",), (Record("a", "a.avi", "training", (0,)),))
     same = ["short_side=24,24", "num_classes=none"]
     source = Source(tmp_path, tmp_path)
-    sets = [TrainingSet(annotations, source, recipes.changed(r, same)) for r in (RECIPE, FLOW)]
+    sets = [_set(annotations, source, recipes.changed(r, same)) for r in (RECIPE, FLOW)]
     signs = set()
     for epoch in range(9):
         rgb, flow = (each.example(epoch, 0, 1).clip for each in sets)
@@ -117,7 +125,7 @@ def test_rgb_and_flow_are_cut_at_the_same_place(tmp_path):
 
 def test_chance_is_a_function_of_seed_epoch_and_index(tmp_path):
     annotations, source = put(tmp_path, ["a", "b"])
-    training = TrainingSet(annotations, source, RECIPE)
+    training = _set(annotations, source, RECIPE)
     again = pickle.loads(pickle.dumps(training))  # noqa: S301  # as a worker gets it
     first = training.example(2, 1, 3)
     np.testing.assert_array_equal(again.example(2, 1, 3).clip, first.clip)
@@ -128,7 +136,7 @@ def test_chance_is_a_function_of_seed_epoch_and_index(tmp_path):
 def test_short_clips_loop(tmp_path):
     annotations, source = put(tmp_path, ["a"], count=3)
     recipe = recipes.changed(RECIPE, ["sample_duration=7", "sample_rate=1"])
-    clip = TrainingSet(annotations, source, recipe).example(0, 0, 0).clip
+    clip = _set(annotations, source, recipe).example(0, 0, 0).clip
     assert len({frame.tobytes() for frame in clip}) == 3
     np.testing.assert_array_equal(clip[3:6], clip[:3])
     np.testing.assert_array_equal(clip[6], clip[0])
@@ -143,7 +151,7 @@ def test_labels_of_exactly_the_frames_that_are_shown(tmp_path, unit):
     record = Record("a", "a.avi", "training", (0, 2), actions=spans, unit=unit, **fields)
     free = Record("a", "a.avi", "training", unit=unit, **fields)
     recipe = recipes.changed(RECIPE, ["task=frames"])
-    training = TrainingSet(Annotations(("x", "y", "z"), (record, free)), source, recipe)
+    training = _set(Annotations(("x", "y", "z"), (record, free)), source, recipe)
     # Frame 2 is at the very start of a span in seconds: not in it, by pytorch-i3d's rule.
     rule = "strict" if unit == "seconds" else "half_open"
     labels = frame_labels(record, 3, rule=rule)
@@ -158,7 +166,7 @@ def test_labels_of_exactly_the_frames_that_are_shown(tmp_path, unit):
 
 def test_a_bad_item_is_named_at_its_turn(tmp_path):
     annotations, source = put(tmp_path, ["a", "b"])
-    training = TrainingSet(annotations, source, recipes.changed(RECIPE, ["sample_duration=6"]))
+    training = _set(annotations, source, recipes.changed(RECIPE, ["sample_duration=6"]))
     for path in (source.rgb / "b").glob("*.jpg"):
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ItemError, match=r"^b \(b\.avi\): .*image_000\d\d\.jpg.*damaged"):
@@ -180,18 +188,18 @@ def test_records_without_files_are_named_before_it_begins(tmp_path):
     (source.rgb / "b/image_00004.jpg").unlink()
     (source.flow / "c_flow.npy").unlink()
     with pytest.raises(ValueError, match=r"1 of 3 records cannot be read: b\. b: .*00004\.jpg is"):
-        TrainingSet(annotations, source, RECIPE)
+        _set(annotations, source, RECIPE)
     with pytest.raises(ValueError, match=r"1 of 3 records cannot be read: c\. c: .*has nothing of"):
-        TrainingSet(annotations, source, FLOW)
+        _set(annotations, source, FLOW)
     with pytest.raises(ValueError, match=r"3 of 3 records.*: a, b, c\. a: no folder with the flow"):
-        TrainingSet(annotations, Source(source.rgb), FLOW)
+        _set(annotations, Source(source.rgb), FLOW)
 
 
 def test_mixed_flow_is_refused(tmp_path):
     annotations, source = put(tmp_path, ["a", "b"])
     FlowStamp("opencv", {"warps": 5}, form="npy").write(source.flow / "b_flow.npy")
     with pytest.raises(ValueError, match="engine is 'numba' in a, 'opencv' in b"):
-        TrainingSet(annotations, source, FLOW)
+        _set(annotations, source, FLOW)
 
 
 def test_stored_and_computed_flow_do_not_mix(tmp_path):
@@ -199,25 +207,25 @@ def test_stored_and_computed_flow_do_not_mix(tmp_path):
     (source.flow / "b_flow.npy").unlink()
     storing.write_rgb(source.flow / "b", "b", texture(12))
     with pytest.raises(ValueError, match="not all made in the same way"):
-        TrainingSet(annotations, source, FLOW)
+        _set(annotations, source, FLOW)
 
 
 def test_labels_that_do_not_fit(tmp_path):
     annotations, source = put(tmp_path, ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"labels below 2, .* up to 2, for 1 of 3 records: c\."):
-        TrainingSet(annotations, source, recipes.changed(RECIPE, ["num_classes=2"]))
+        _set(annotations, source, recipes.changed(RECIPE, ["num_classes=2"]))
     a, b, _ = annotations.records
     unlabelled = Record("c", "c.avi", "training")
     both = Record("d", "d.avi", "training", (0, 1))
     wrong = Annotations(("x", "y", "z"), (a, b, unlabelled, both))
     with pytest.raises(ValueError, match=r"none or several for 2 of 4: c, d\."):
-        TrainingSet(wrong, source, RECIPE)
+        _set(wrong, source, RECIPE)
     spans = Record("e", "e.avi", "training", actions=(Action(0, 0, 1), Action(5, 0, 1)))
     frames_recipe = recipes.changed(RECIPE, ["task=frames"])
     with pytest.raises(ValueError, match=r"labels below 3, .* up to 5, for 1 of 1 records: e\."):
-        TrainingSet(Annotations(("x", "y", "z"), (spans,)), source, frames_recipe)
+        _set(Annotations(("x", "y", "z"), (spans,)), source, frames_recipe)
     with pytest.raises(ValueError, match=r"no records for validation\. .* 3 for training\."):
-        TrainingSet(annotations, source, RECIPE, "validation")
+        _set(annotations, source, RECIPE, "validation")
 
 
 def test_videos_directly(tmp_path):
@@ -230,8 +238,8 @@ def test_videos_directly(tmp_path):
     )
     annotations = Annotations(("x", "y", "z"), records)
     source = Source(tmp_path, tmp_path)
-    rgb = TrainingSet(annotations, source, RECIPE)
-    flow = TrainingSet(annotations, source, recipes.changed(FLOW, ["sample_duration=2"]))
+    rgb = _set(annotations, source, RECIPE)
+    flow = _set(annotations, source, recipes.changed(FLOW, ["sample_duration=2"]))
     assert (flow.stamp.engine, flow.stamp.short_side, flow.stamp.fps) == ("numba", 28, 25)
     for index in range(2):
         assert rgb.example(0, index, 0).clip.std() > 10
@@ -241,5 +249,5 @@ def test_videos_directly(tmp_path):
 def test_what_goes_to_a_worker_is_small(tmp_path):
     annotations, source = put(tmp_path, ["a"])
     records = annotations.records * 1000
-    training = TrainingSet(Annotations(("x", "y", "z"), records), source, RECIPE)
+    training = _set(Annotations(("x", "y", "z"), records), source, RECIPE)
     assert len(pickle.dumps(training)) < 20_000

@@ -1,6 +1,8 @@
 """The weights at the end of a run: in our own format with a card, and in other tools' names.
 
-OUTPUT/model.safetensors, model.json, and for --export=piergiaj model_piergiaj.pt
+OUTPUT/model.safetensors, model.json              the last, or their average
+OUTPUT/model_best.safetensors, model_best.json    those that were best in validation
+OUTPUT/model_piergiaj.pt                          the last again, for --export=piergiaj
 """
 
 import dataclasses
@@ -11,34 +13,26 @@ from pathlib import Path
 from common import arch, digests, model_card, provenance
 from common.errors import CheckpointError
 from common.model_card import ModelCard
-from common.training.snapshots import ARCHITECTURE, Snapshot, as_array
+from common.training.snapshot import ARCHITECTURE, Snapshot, as_array
 from common.training.start import Start
 
 _GLOBAL = "_global"
 
-# What the files of those who own a dialect end in, where it is not torch's.
-_SUFFIXES = {
-    "kinetics_i3d": ".ckpt",
-    "kinetics_i3d_600": ".ckpt",
-    "sonnet": ".tf2.ckpt",
-    "flax": ".pickle",
-    "linen": ".pickle",
-    "nonlocal_net": ".pkl",
-    "pyslowfast_caffe2": ".pkl",
-    "vmz": ".pkl",
-    "caffe2": ".pkl",
-    "mindspore": ".ms.ckpt",
-    "mindspore_finetuned": ".ms.ckpt",
-}
+# Whose files are those of another dialect.
+_LIKE = {"kinetics_i3d_600": "kinetics_i3d", "mindspore_finetuned": "mindspore"}
+
+BEST = "model_best"
+"""Name of the files of the best weights, beside the last."""
 
 
-def finish(folder: Path, snapshot: Snapshot, card: ModelCard) -> Path:
+def finish(folder: Path, snapshot: Snapshot, card: ModelCard, name: str = "model") -> Path:
     """Writes the weights of a snapshot, averaged where it has an average, and their card.
 
     Args:
         folder: Of the run.
         snapshot: The last, or the best.
         card: What the snapshot does not say; the rest is filled in.
+        name: Of both files, before the ending.
 
     Returns:
         The path of the weights.
@@ -53,7 +47,7 @@ def finish(folder: Path, snapshot: Snapshot, card: ModelCard) -> Path:
         raise ValueError(
             f"expected the names of {snapshot.num_classes} classes. Received: {len(card.classes)}."
         )
-    path = folder / "model.safetensors"
+    path = folder / f"{name}.safetensors"
     tag = {ARCHITECTURE: as_array(snapshot.architecture)}
     safetensors.write(path, snapshot.weights(averaged=True) | tag)
     card = dataclasses.replace(
@@ -116,4 +110,13 @@ def _written(net: arch.Network) -> arch.Network:
 
 
 def _suffix(dialect: str) -> str:
-    return _SUFFIXES.get(dialect, ".pt")
+    """What the files of those who own a dialect end in: torch's, where no other format is usual."""
+    from convert import formats, hub
+
+    dialect = _LIKE.get(dialect, dialect)
+    usual = {name: among for name, among in hub.USUAL_DIALECTS.items() if dialect in among}
+    if not usual:
+        return ".pt"
+    first = min(usual, key=lambda name: usual[name].index(dialect))
+    suffixes: tuple[str, ...] = formats.FORMATS[first].SUFFIXES
+    return min(suffixes, key=len)

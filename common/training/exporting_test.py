@@ -9,8 +9,8 @@ from common import arch, recipes
 from common.errors import CheckpointError
 from common.model_card import ModelCard
 from common.training import exporting, start
-from common.training.snapshots import Snapshot
-from convert import hub
+from common.training.snapshot import Snapshot
+from convert import dialects, hub
 from parity_tests import randomise
 
 pytestmark = pytest.mark.usefixtures("thin")
@@ -52,6 +52,24 @@ def test_others_read_the_weights_of_a_run(tmp_path):
         assert set(found.arrays) == set(expected)
         for name, array in expected.items():
             np.testing.assert_array_equal(found.arrays[name], array, err_msg=f"{path}: {name}")
+
+
+def test_files_end_in_what_is_usual_of_their_owners():
+    torch = (
+        "canonical", "piergiaj", "hassony2", "resnet3d", "caoliangjie_i3d", "pyslowfast",
+        "pytorchvideo", "mmaction2", "torchvision", "caoliangjie_r2plus1d",
+    )  # fmt: skip
+    expected = {
+        **dict.fromkeys(torch, ".pt"),
+        **dict.fromkeys(("kinetics_i3d", "kinetics_i3d_600"), ".ckpt"),
+        **dict.fromkeys(("flax", "linen"), ".pickle"),
+        **dict.fromkeys(("nonlocal_net", "pyslowfast_caffe2", "vmz", "caffe2"), ".pkl"),
+        **dict.fromkeys(("mindspore", "mindspore_finetuned"), ".ms.ckpt"),
+        "sonnet": ".tf2.ckpt",
+    }
+    # A new dialect belongs into this table, and where it is not torch's into that of `hub`.
+    written = {dialect.name for dialect in dialects.DIALECTS.values() if dialect.writable}
+    assert {name: exporting._suffix(name) for name in written} == expected
 
 
 def test_a_run_that_ends_again_writes_again(tmp_path):

@@ -29,6 +29,7 @@ from common.training._event_file import EventFile, append
 
 LOG, CURVES = "log.jsonl", "curves.png"
 
+_NAME = "train"  # what the bar and the lines begin with
 _PAUSE = 60.0  # seconds between two lines in a log
 _VALIDATION = "validation_"
 
@@ -55,7 +56,6 @@ class Journal:
         total_steps: int,
         resume_step: int = 0,
         tensorboard: bool = True,
-        command: str = "train",
     ):
         """Opens the files.
 
@@ -64,7 +64,6 @@ class Journal:
             total_steps: Of the whole run.
             resume_step: Steps that were done before.
             tensorboard: Whether to write for TensorBoard.
-            command: What the bar and the lines begin with.
 
         Raises:
             ImportError: TensorBoard is wanted, and tensorboardX is not installed.
@@ -81,10 +80,10 @@ class Journal:
         )
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total_steps, initial=resume_step, desc=command, unit="step", dynamic_ncols=True,
+            total=total_steps, initial=resume_step, desc=_NAME, unit="step", dynamic_ncols=True,
             smoothing=0.1, disable=not self._terminal,
         )  # fmt: skip
-        self._command, self._total, self._first = command, total_steps, resume_step
+        self._total, self._first = total_steps, resume_step
         self._step, self._shown = resume_step, ""
         self._start = self._said = time.monotonic()
 
@@ -147,7 +146,7 @@ class Journal:
     def _line(self, seconds: float) -> str:
         from tqdm import tqdm
 
-        line = f"{self._command}: {self._step} of {self._total} steps"
+        line = f"{_NAME}: {self._step} of {self._total} steps"
         if self._shown:
             line += f", {self._shown}"
         done = self._step - self._first

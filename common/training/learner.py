@@ -1,15 +1,14 @@
 """What a framework does in training; all else of it is in `common`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arch import Arrays
 from common.training.batches import Batch
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,9 @@ class Learner(Protocol):
 
         Raises:
             FloatingPointError: The loss or its gradient is not finite; the weights are as before.
-                In float16 a gradient that is not finite skips the step instead.
+                In float16 a gradient that is not finite skips the step instead, until the scale
+                of the loss has fallen below 1.
+            ValueError: The device's memory does not suffice.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The training loop, the same for both frameworks: read `run` and `_train` from top to bottom.
+"""The training loop, the same for both frameworks: read `run` and `_Training.run`.
 
 A framework brings a `Learner`; all else is here and in the modules beside. Everything random is a
 pure function of the recipe's seed and the step, so that a run that was killed goes on from its
@@ -7,28 +7,23 @@ last snapshot as if nothing had been, in either framework.
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 
 from absl import logging
 
-from common import annotation_files, digests, recipes, schedules
-from common.annotations import Annotations
-from common.clip_reader import Source
+from common import schedules
 from common.errors import listing
-from common.model_card import ModelCard
 from common.recipes import Recipe
 from common.schedules import Plateau
 from common.training import exporting, journal, start
 from common.training.batches import Batch, Batches
-from common.training.examples import TrainingSet
+from common.training.clock import Clock
 from common.training.journal import Journal
 from common.training.learner import Learner, Measured
-from common.training.snapshots import RunFolder, Snapshot
-from common.training.start import Start
-from common.training.validation import Validation
+from common.training.plan import Plan
+from common.training.snapshot import Snapshot
+from common.training.snapshots import RunFolder
 
 _FEW = 8  # clips, below which the statistics of a batch are poor
 
@@ -50,42 +45,15 @@ class Place:
     restarted: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What a run is told beside its recipe.
-
-    Attributes:
-        annotations: The annotation file; its "training" records are trained on, its "validation"
-            records evaluated on now and then.
-        source: Where their frames and flow are.
-        output: The folder of the run.
-        checkpoint: Name or path of the weights to begin with; None begins with random ones.
-        resume: "auto", "never" or the path of a snapshot.
-        workers: Processes that load clips; 0 loads them in between.
-        tensorboard: Whether to write for TensorBoard.
-        export: Dialects that the weights at the end are written in, too.
-    """
-
-    annotations: Path
-    source: Source
-    output: Path
-    checkpoint: str | None = None
-    resume: str = "auto"
-    workers: int = 2
-    tensorboard: bool = True
-    export: tuple[str, ...] = ()
-
-
 Create = Callable[..., Learner]
 """`create(net, arrays, recipe, contract)` of a framework's `learner`."""
 
 
-def run(recipe: Recipe, options: Options, create: Create, place: Place) -> str:
+def run(plan: Plan, create: Create, place: Place) -> str:
     """Trains from the beginning, or from the last snapshot, to the end.
 
     Args:
-        recipe: How to train.
-        options: On what, and where to.
+        plan: How to train, on what, and where to.
         create: Makes the framework's learner.
         place: Of this process among those that train together.
 
@@ -93,52 +61,38 @@ def run(recipe: Recipe, options: Options, create: Create, place: Place) -> str:
         What came of it, for people.
 
     Raises:
-        ValueError, OSError: Something in the data, the weights or the folder is wrong, the loss is
-            no number any more, or the disk is full; the last snapshot is whole.
+        ValueError, OSError: The folder is wrong or of another run, the loss is no number any more,
+            or the disk is full; the last snapshot is whole.
     """
-    annotations = annotation_files.read(options.annotations)
-    classes = _classes(annotations, recipe)
-    begin = start.from_recipe(recipe, len(classes), options.checkpoint)
-    exporting.check(begin, options.export)
-    recipe = dataclasses.replace(recipe, num_classes=len(classes))
-    data = TrainingSet(annotations, options.source, recipe, contract=begin.contract)
-    validation = Validation.of(annotations, options.source, recipe, begin, options.workers)
-    folder = RunFolder(options.output, recipe.keep)
+    _check(plan.recipe, place)
+    begin, options = plan.begin, plan.options
+    folder = RunFolder(options.output, plan.recipe.keep)
     with folder.lock() if place.rank == 0 else contextlib.nullcontext():
-        new = _first(begin, recipe, options, len(data))
-        found = folder.resume("auto" if place.restarted else options.resume, new)
+        found = folder.resume(options.resume, plan.first, place.restarted)
         logging.info("%s", start.describe(begin, options.checkpoint))
-        _warn_of_small_batches(recipe, place)
-        learner = create(begin.net, begin.arrays, recipe, begin.contract)
+        learner = create(begin.net, begin.arrays, plan.recipe, begin.contract)
         if found is not None:
-            logging.info("going on after step %d of %d", found.step, recipe.steps)
+            logging.info("going on after step %d of %d", found.step, plan.recipe.steps)
             learner.restore(found.arrays)
-        training = _Training(recipe, options, place, learner, data, validation, folder)
-        last = training.run(found or new)
-        if place.rank != 0:
-            return ""
-        return _finish(folder, last, classes, begin, data, options, place)
+        last = _Training(plan, place, learner, folder).run(found or plan.first)
+        return _finish(plan, folder, last, place.backend) if place.rank == 0 else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Training:
     """The loop itself, and what it needs."""
 
-    recipe: Recipe
-    options: Options
+    plan: Plan
     place: Place
     learner: Learner
-    data: TrainingSet
-    validation: Validation | None
     folder: RunFolder
 
     def run(self, state: Snapshot) -> Snapshot:
         """From a snapshot to the last step; returns the last snapshot."""
-        recipe, options, place = self.recipe, self.options, self.place
+        recipe = self.plan.recipe
         plateau = Plateau(**state.schedule) if state.schedule else Plateau(recipe.patience)
-        batches = Batches(self.data, recipe, state.step, options.workers, place.rank, place.count)
-        with self._journal(state.step) as notes, batches:
-            clock, since = _Clock(), list[Measured]()
+        with self._journal(state.step) as notes, self._batches(state.step) as batches:
+            clock, since = Clock(), list[Measured]()
             for step, parts in enumerate(batches, state.step):
                 clock.waited(batches.waited)
                 rate = schedules.rate(recipe, step, plateau.reductions)
@@ -175,9 +129,10 @@ class _Training:
 
     def _evaluate(self, done: int, notes: Journal | None) -> Mapping[str, float] | None:
         """Judges the weights of now; what depends on it has to be known to all processes."""
-        if self.validation is None or not (notes or self.recipe.schedule == "plateau"):
+        validation, schedule = self.plan.validation, self.plan.recipe.schedule
+        if validation is None or not (notes or schedule == "plateau"):
             return None
-        found = self.validation.judge(self.learner)
+        found = validation.judge(self.learner)
         if notes:
             notes.note(done, found)
         return found
@@ -195,7 +150,7 @@ class _Training:
     @property
     def validation_value(self) -> str:
         """What the best snapshot is best at."""
-        frames = self.recipe.task == "frames"
+        frames = self.plan.recipe.task == "frames"
         return "validation_mean_average_precision" if frames else "validation_accuracy"
 
     @contextlib.contextmanager
@@ -204,74 +159,33 @@ class _Training:
         if self.place.rank != 0:
             yield None
             return
-        options = self.options
-        with Journal(options.output, self.recipe.steps, step, options.tensorboard) as notes:
+        options, steps = self.plan.options, self.plan.recipe.steps
+        with Journal(options.output, steps, step, options.tensorboard) as notes:
             yield notes
 
-
-class _Clock:
-    """Time since the last note, without what is no training: evaluations and snapshots."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._waited = self._waited_before = 0.0
-        self._steps = 0
-
-    def waited(self, seconds: float) -> None:
-        """A step begins, and so long has been waited for data in all."""
-        self._waited = seconds
-        self._steps += 1
-
-    def skip(self) -> None:
-        """What went by since the last note does not count."""
-        self._start, self._steps = time.monotonic(), 0
-        self._waited_before = self._waited
-
-    def lap(self, batch: int) -> dict[str, float]:
-        """Rate of clips and share of time that was waited for data, since the last note."""
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        found = {
-            "clips_per_second": self._steps * batch / seconds,
-            "data_wait": min(1.0, (self._waited - self._waited_before) / seconds),
-        }
-        self.skip()
-        return found
+    def _batches(self, step: int) -> Batches:
+        plan, place = self.plan, self.place
+        workers = plan.options.workers
+        return Batches(plan.data, plan.recipe, step, workers, place.rank, place.count)
 
 
-def _classes(annotations: Annotations, recipe: Recipe) -> tuple[str, ...]:
-    """Names of the head's classes: the annotations', and numbers for those beyond."""
-    count = recipe.num_classes or len(annotations.classes)
-    if not count:
+def _check(recipe: Recipe, place: Place) -> None:
+    """Refuses, or warns of, batch norm that does not go with so many processes."""
+    own = recipe.batch_norm == "train"  # running statistics are each process's
+    if own and recipe.schedule == "plateau" and place.count > 1:
         raise ValueError(
-            "the annotations do not say how many classes there are. Give --num_classes."
+            "with batch_norm=train every process has running statistics of its own, so that on the "
+            f"schedule plateau the learning rates of {place.count} would part. Use --set "
+            "batch_norm=sync or freeze, or another schedule."
         )
-    named = annotations.classes[:count]
-    return (*named, *(f"class {index}" for index in range(len(named), count)))
-
-
-def _warn_of_small_batches(recipe: Recipe, place: Place) -> None:
     clips = recipe.batch // recipe.accumulate // place.count
-    if recipe.batch_norm == "train" and clips < _FEW:
+    if own and clips < _FEW and place.rank == 0:
         logging.warning(
             "batch norm sees %d clips at a time, whose statistics are poor below %d: consider "
             "--set batch_norm=freeze, or sync where several train together.",
             clips,
             _FEW,
         )
-
-
-def _first(begin: Start, recipe: Recipe, options: Options, clips: int) -> Snapshot:
-    """Where a run begins, and what a snapshot must agree with for it to go on."""
-    digest = digests.sha256("").of(options.annotations)
-    return Snapshot(
-        step=0,
-        architecture=begin.net.name,
-        num_classes=begin.net.num_classes,
-        in_channels=begin.net.in_channels,
-        arrays={},
-        recipe=recipes.to_json(recipe),
-        data={"annotations": digest, "clips": clips, "weights": begin.weights},
-    )
 
 
 def _values(since: Sequence[Measured], rate: float) -> dict[str, float]:
@@ -285,29 +199,19 @@ def _values(since: Sequence[Measured], rate: float) -> dict[str, float]:
     return {**values, "accuracy": fmean(correct)} if correct else values
 
 
-def _finish(
-    folder: RunFolder,
-    last: Snapshot,
-    classes: tuple[str, ...],
-    begin: Start,
-    data: TrainingSet,
-    options: Options,
-    place: Place,
-) -> str:
-    """Writes the weights, their card, their exports and the curves."""
-    card = ModelCard(
-        stream=begin.contract.channels,
-        classes=classes,
-        contract=begin.contract,
-        backend=place.backend,
-        start=begin.weights,
-        flow=dataclasses.asdict(data.stamp) if data.stamp else None,
-    )
+def _finish(plan: Plan, folder: RunFolder, last: Snapshot, backend: str) -> str:
+    """Writes the weights, the last and the best, their cards, their exports and the curves."""
+    card = plan.card(backend)
     weights = exporting.finish(folder.path, last, card)
     lines = [f"trained {last.step} steps: {weights}"]
     if last.best:
-        lines.append(f"best at step {last.best.step}: {last.best.value:.4f}")
-    lines += [f"exported: {path}" for path in exporting.export(weights, begin, options.export)]
+        text = f"best at step {last.best.step}: {last.best.value:.4f}"
+        best = folder.best(last)
+        if best:
+            text += f", {exporting.finish(folder.path, best, card, exporting.BEST)}"
+        lines.append(text)
+    exported = exporting.export(weights, plan.begin, plan.options.export)
+    lines += [f"exported: {path}" for path in exported]
     with contextlib.suppress(FileNotFoundError):
         lines.append(f"curves: {journal.curves(folder.path)}")
     return "\n".join(lines)

@@ -1,15 +1,22 @@
 """The loop, with a learner of a few numbers: the frameworks' own are tested beside them."""
 
+import dataclasses
 import json
+import logging
 
 import numpy as np
 import pytest
 
 from common import model_card, recipes
-from common.training import loop, snapshots
-from common.training._data_for_tests import CLASSES, put
-from common.training.learner import Measured
-from common.training.loop import Options, Place
+from common.training import loop, snapshot
+from common.training._data_for_tests import CLASSES, STAMP, put
+from common.training._toy_learner_for_tests import WEIGHT, Creator, Learner, StopError
+from common.training.loop import Place
+from common.training.plan import Options, Plan
+from common.training.snapshots import RunFolder
+from convert.formats import safetensors
+
+pytestmark = pytest.mark.usefixtures("thin")
 
 PLACE = Place("i3d_torch")
 CHANGES = [
@@ -18,59 +25,6 @@ CHANGES = [
     "learning_rate=0.5", "milestones=5", "rates=", "schedule=multi_step",
 ]  # fmt: skip
 RECIPE = recipes.changed(recipes.get("finetune"), CHANGES)
-WEIGHT, MOMENTUM = "Logits.Conv3d_0c_1x1.conv.bias", "momentum/Logits.Conv3d_0c_1x1.conv.bias"
-
-
-class StopError(Exception):
-    """Somebody killed the run."""
-
-
-class Learner:
-    """Learns the mean brightness of each class, with momentum."""
-
-    def __init__(self, net, arrays, recipe, contract):
-        self.means = arrays[WEIGHT].astype(np.float64) + 0
-        self.velocity = self.means * 0
-        self.stop_at = self.nan_at = None
-        self.steps = 0
-
-    def step(self, batches, rate):
-        if self.steps == self.stop_at:
-            raise StopError
-        if self.steps == self.nan_at:
-            raise FloatingPointError("the loss is nan.")
-        self.steps += 1
-        gradient, wrong = self.means * 0, []
-        for batch in batches:
-            for clip, label in zip(batch.clips, batch.targets, strict=True):
-                wrong.append(self.means[label] - clip.mean() / 255)
-                gradient[label] += wrong[-1]
-        self.velocity = 0.9 * self.velocity + gradient
-        self.means -= rate * self.velocity
-        loss = float(np.mean(np.square(wrong)))
-        return Measured(loss, float(np.linalg.norm(gradient)), 0.5)
-
-    def scores(self, clips):
-        brightness = clips.reshape(len(clips), -1).mean(axis=1) / 255
-        return -np.abs(brightness[:, None] - self.means).astype(np.float32)
-
-    def state(self):
-        return {WEIGHT: self.means.copy(), MOMENTUM: self.velocity.copy()}
-
-    def restore(self, arrays):
-        self.means, self.velocity = arrays[WEIGHT].copy(), arrays[MOMENTUM].copy()
-
-
-class Creator:
-    """Makes a learner, and keeps it."""
-
-    def __init__(self, **settings):
-        self.settings = settings
-
-    def __call__(self, *arguments):
-        self.learner = Learner(*arguments)
-        vars(self.learner).update(self.settings)
-        return self.learner
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +37,18 @@ def options(data, output, **changes):
     return Options(path, source, output, workers=0, **{"tensorboard": False, **changes})
 
 
+def run(recipe, given, create, place=PLACE):
+    return loop.run(Plan.of(recipe, given), create, place)
+
+
 def test_a_run_from_beginning_to_end(data, tmp_path):
     create = Creator()
-    text = loop.run(RECIPE, options(data, tmp_path), create, PLACE)
+    text = run(RECIPE, options(data, tmp_path), create)
     assert text.splitlines()[0] == f"trained 7 steps: {tmp_path / 'model.safetensors'}"
     names = {path.name for path in tmp_path.iterdir()} - {".lock"}
     assert names == {
-        "snapshots", "log.jsonl", "best.json", "model.safetensors", "model.json", "curves.png"
+        "snapshots", "log.jsonl", "best.json", "model.safetensors", "model.json",
+        "model_best.safetensors", "model_best.json", "curves.png",
     }  # fmt: skip
     notes = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     trained = [note for note in notes if "loss" in note]
@@ -104,19 +63,46 @@ def test_a_run_from_beginning_to_end(data, tmp_path):
     assert (card.classes, card.stream, card.step, card.backend) == (CLASSES, "rgb", 7, "i3d_torch")
     assert (card.architecture, card.start) == ("inception_i3d_global", None)
     assert (card.contract.crop, card.contract.frames, card.contract.short_side) == (16, 4, 32)
-    last = snapshots.RunFolder(tmp_path).latest()
+    last = RunFolder(tmp_path).latest()
     np.testing.assert_array_equal(last.arrays[WEIGHT], create.learner.means)
     assert last.best.value == max(note["validation_accuracy"] for note in judged)
+    best = model_card.read(tmp_path / "model_best.safetensors")
+    assert dataclasses.replace(best, step=7, weights=card.weights) == card
+    assert best.step == last.best.step
+    line = f"best at step {best.step}: {last.best.value:.4f}, {tmp_path / 'model_best.safetensors'}"
+    assert text.splitlines()[1] == line
+
+
+def test_the_best_weights_are_kept_beside_the_last(data, tmp_path):
+    """Those after the first evaluation take every clip for the first class."""
+
+    class Worse(Learner):
+        def scores(self, clips):
+            wrong = np.float32([1000, 0, 0]) * (self.steps > 3)
+            return super().scores(clips) + wrong
+
+    text = run(RECIPE, options(data, tmp_path), Worse)
+    assert "best at step 3: " in text
+    best, last = (
+        safetensors.read(tmp_path / f"{name}.safetensors")[WEIGHT]
+        for name in ("model_best", "model")
+    )
+    found = RunFolder(tmp_path).latest()
+    np.testing.assert_array_equal(last, found.arrays[WEIGHT])
+    third = snapshot.read(tmp_path / "snapshots/step_000003.safetensors")
+    np.testing.assert_array_equal(best, third.arrays[WEIGHT])
+    assert (best != last).all()
+    assert model_card.read(tmp_path / "model_best.safetensors").step == 3
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2, 5, 6])
 def test_a_run_that_was_killed_ends_as_if_it_had_not(data, tmp_path, stop_at):
     whole, halves = Creator(), Creator(stop_at=stop_at)
-    loop.run(RECIPE, options(data, tmp_path / "whole"), whole, PLACE)
+    run(RECIPE, options(data, tmp_path / "whole"), whole)
     with pytest.raises(StopError):
-        loop.run(RECIPE, options(data, tmp_path / "halves"), halves, PLACE)
+        run(RECIPE, options(data, tmp_path / "halves"), halves)
     halves = Creator()
-    loop.run(RECIPE, options(data, tmp_path / "halves"), halves, PLACE)
+    run(RECIPE, options(data, tmp_path / "halves"), halves)
     np.testing.assert_array_equal(halves.learner.means, whole.learner.means)
     losses = [
         [(note["step"], note["loss"]) for note in map(json.loads, path.open()) if "loss" in note]
@@ -125,20 +111,20 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not(data, tmp_path, stop_at):
     assert losses[0] == losses[1]
     # The last step is done: nothing is left but to write the weights again.
     again = Creator(stop_at=0)
-    loop.run(RECIPE, options(data, tmp_path / "halves"), again, PLACE)
+    run(RECIPE, options(data, tmp_path / "halves"), again)
     np.testing.assert_array_equal(again.learner.means, whole.learner.means)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_snapshot(data, tmp_path):
     with pytest.raises(ValueError, match=r"step 4, learning rate 0.5: the loss is nan\. The clips"):
-        loop.run(RECIPE, options(data, tmp_path), Creator(nan_at=4), PLACE)
-    assert snapshots.RunFolder(tmp_path).latest().step == 4
+        run(RECIPE, options(data, tmp_path), Creator(nan_at=4))
+    assert RunFolder(tmp_path).latest().step == 4
     assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_only_the_first_of_several_processes_writes(data, tmp_path):
     place = Place("i3d_torch", rank=1, count=2)
-    assert loop.run(RECIPE, options(data, tmp_path), Creator(), place) == ""
+    assert run(RECIPE, options(data, tmp_path), Creator(), place) == ""
     assert not any(tmp_path.iterdir())
 
 
@@ -162,31 +148,111 @@ def test_a_plateau_is_resumed(data, tmp_path):
 
         return made
 
-    loop.run(plateau, options(data, tmp_path / "whole"), create(None), PLACE)
+    run(plateau, options(data, tmp_path / "whole"), create(None))
     with pytest.raises(StopError):
-        loop.run(plateau, options(data, tmp_path / "halves"), create(3), PLACE)
-    assert snapshots.RunFolder(tmp_path / "halves").latest().schedule["reductions"] == 2
+        run(plateau, options(data, tmp_path / "halves"), create(3))
+    assert RunFolder(tmp_path / "halves").latest().schedule["reductions"] == 2
     notes = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").open()]
     rates = [note["learning_rate"] for note in notes if "learning_rate" in note]
     np.testing.assert_allclose(rates, [0.5, 0.5, 0.05, 0.005, 5e-4, 5e-5], rtol=1e-6)
 
 
-def test_another_recipe_is_another_run(data, tmp_path):
-    loop.run(RECIPE, options(data, tmp_path), Creator(), PLACE)
-    other = recipes.changed(RECIPE, ["weight_decay=0.1"])
-    with pytest.raises(ValueError, match=r"weight_decay was 7e-07, is 0\.1"):
-        loop.run(other, options(data, tmp_path), Creator(), PLACE)
-    with pytest.raises(ValueError, match="has snapshots of a run, the last at step 7"):
-        loop.run(RECIPE, options(data, tmp_path, resume="never"), Creator(), PLACE)
+PLATEAU = recipes.changed(RECIPE, ["schedule=plateau", "milestones="])
 
 
-def test_what_cannot_be_exported_is_refused_before_the_run(data, tmp_path):
-    with pytest.raises(ValueError, match="no such dialect"):
-        loop.run(RECIPE, options(data, tmp_path, export=("esperanto",)), Creator(), PLACE)
+@pytest.mark.parametrize("norms", ["train", "sync", "freeze"])
+def test_processes_on_a_plateau_need_the_same_statistics(data, tmp_path, norms):
+    recipe = recipes.changed(PLATEAU, [f"batch_norm={norms}"])
+    place = Place("i3d_torch", rank=1, count=2)
+    if norms != "train":
+        assert run(recipe, options(data, tmp_path), Creator(), place) == ""
+        return
+    with pytest.raises(ValueError, match=r"learning rates of 2 would part\. Use --set batch_norm="):
+        run(recipe, options(data, tmp_path), Creator(), place)
     assert not any(tmp_path.iterdir())
 
 
-def test_labels_beyond_the_head(data, tmp_path):
-    few = recipes.changed(RECIPE, ["num_classes=2"])
-    with pytest.raises(ValueError, match="expected labels below 2"):
-        loop.run(few, options(data, tmp_path), Creator(), PLACE)
+RESTARTED = Place("i3d_torch", restarted=True)
+
+
+def test_a_restart_goes_on_from_the_same_snapshot_until_there_is_another(data, tmp_path):
+    """A process dies, and torchrun starts the same command again."""
+    whole = Creator()
+    run(RECIPE, options(data, tmp_path / "whole"), whole)
+    with pytest.raises(StopError):
+        run(RECIPE, options(data, tmp_path / "first"), Creator(stop_at=4))
+    begun = str(tmp_path / "first/snapshots/step_000004.safetensors")
+    again = options(data, tmp_path / "second", resume=begun)
+    with pytest.raises(StopError):  # at once: the folder has no snapshot of its own
+        run(RECIPE, again, Creator(stop_at=0))
+    folder = RunFolder(tmp_path / "second")
+    assert folder.latest() is None
+    with pytest.raises(StopError):  # step 4 again, and the next: there is step 6 now
+        run(RECIPE, again, Creator(stop_at=2), RESTARTED)
+    assert folder.latest().step == 6
+    last = Creator()
+    run(RECIPE, again, last, RESTARTED)
+    assert last.learner.steps == 1
+    np.testing.assert_array_equal(last.learner.means, whole.learner.means)
+
+
+def test_a_restart_of_a_run_that_was_to_be_new(data, tmp_path):
+    new = options(data, tmp_path, resume="never")
+    with pytest.raises(StopError):
+        run(RECIPE, new, Creator(stop_at=0))
+    with pytest.raises(StopError):  # nothing is there: it begins
+        run(RECIPE, new, Creator(stop_at=3), RESTARTED)
+    with pytest.raises(ValueError, match="has snapshots of a run, the last at step 3"):
+        run(RECIPE, new, Creator())
+    last = Creator()
+    run(RECIPE, new, last, RESTARTED)
+    assert last.learner.steps == 4
+
+
+def test_flow_that_was_made_anew_in_another_way_is_another_run(tmp_path):
+    data = put(tmp_path)
+    recipe = recipes.changed(RECIPE, ["stream=flow"])
+    with pytest.raises(StopError):
+        run(recipe, options(data, tmp_path / "run"), Creator(stop_at=2))
+    for path in (tmp_path / "flow").rglob("*_flow.json"):
+        path.write_text(path.read_text().replace('"warps": 5', '"warps": 3'))
+    with pytest.raises(ValueError, match=r'same run: data\.flow was .*"warps": 5.*"warps": 3'):
+        run(recipe, options(data, tmp_path / "run"), Creator())
+    # A snapshot of an earlier version does not say how its flow was made.
+    path = tmp_path / "run/snapshots/step_000002.safetensors"
+    old = snapshot.read(path)
+    silent = {name: value for name, value in old.data.items() if name != "flow"}
+    assert old.data["flow"] == dataclasses.asdict(dataclasses.replace(STAMP, form="npy"))
+    RunFolder(tmp_path / "run").write(dataclasses.replace(old, data=silent))
+    last = Creator()
+    run(recipe, options(data, tmp_path / "run"), last)
+    assert last.learner.steps == 5
+
+
+def test_only_the_first_process_warns_of_small_batches(data, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        run(RECIPE, options(data, tmp_path), Creator(), Place("i3d_torch", rank=1, count=2))
+        assert "batch norm" not in caplog.text
+        run(RECIPE, options(data, tmp_path), Creator(), Place("i3d_torch", count=2))
+    assert caplog.text.count("batch norm sees 1 clips at a time") == 1
+
+
+def test_no_process_is_started_where_the_journal_cannot_be(data, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise ImportError("no tensorboardX")
+
+    started = []
+    monkeypatch.setattr(loop, "Journal", refuse)
+    monkeypatch.setattr(loop, "Batches", lambda *arguments: started.append(arguments))
+    with pytest.raises(ImportError, match="no tensorboardX"):
+        run(RECIPE, options(data, tmp_path), Creator())
+    assert started == []
+
+
+def test_another_recipe_is_another_run(data, tmp_path):
+    run(RECIPE, options(data, tmp_path), Creator())
+    other = recipes.changed(RECIPE, ["weight_decay=0.1"])
+    with pytest.raises(ValueError, match=r"weight_decay was 7e-07, is 0\.1"):
+        run(other, options(data, tmp_path), Creator())
+    with pytest.raises(ValueError, match="has snapshots of a run, the last at step 7"):
+        run(RECIPE, options(data, tmp_path, resume="never"), Creator())

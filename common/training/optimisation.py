@@ -12,7 +12,6 @@ rate in it, which is why the non-local networks' code rescales it: the result is
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import arch
+from common.arch import Arrays
 from common.errors import CheckpointError, listing
-from common.recipes import BATCH_NORMS, Recipe
+from common.recipes import Recipe
+from common.training.batches import Batch, dropout_masks
+from common.training.learner import Measured
 
 # torch.amp.GradScaler's: where the scale starts, and after how many good steps it doubles.
 FIRST_SCALE = 65536.0
@@ -41,7 +43,16 @@ class Scaler:
     good_steps: int = 0
 
     def after(self, finite: bool) -> "Scaler":
-        """The scaler after a step whose gradients were finite, or not."""
+        """The scaler after a step whose gradients were finite, or not.
+
+        Raises:
+            FloatingPointError: They were not, though the loss was not even scaled any more.
+        """
+        if not finite and self.scale <= 1:
+            raise FloatingPointError(
+                "the gradient is too large for float16 at every scale of the loss, down to "
+                f"{self.scale:g}: bfloat16 and float32 have the room for it."
+            )
         if not finite:
             return Scaler(self.scale / 2)
         if self.good_steps + 1 == GOOD_STEPS:
@@ -49,12 +60,45 @@ class Scaler:
         return replace(self, good_steps=self.good_steps + 1)
 
 
-def check_batch_norm(mode: str) -> None:
-    """Refuses a mode of batch norm that there is not."""
-    if mode not in BATCH_NORMS:
-        raise ValueError(
-            "no such mode of batch norm. Expected one of"
-            f" {', '.join(BATCH_NORMS)}. Received: {mode!r}."
+@dataclass(frozen=True)
+class State:
+    """Everything a run goes on from, but its position; arrays by canonical name.
+
+    Attributes:
+        model: Parameters and running statistics.
+        momentum: Of the parameters that train.
+        average: As `model`, where weights are averaged.
+        scaler: In float16.
+    """
+
+    model: Arrays
+    momentum: Arrays
+    average: Arrays | None
+    scaler: Scaler
+
+    def to_arrays(self, recipe: Recipe) -> dict[str, NDArray[Any]]:
+        """As `Learner.state` hands it out."""
+        arrays = dict(self.model) | {f"momentum/{n}": array for n, array in self.momentum.items()}
+        if self.average:
+            arrays |= {f"average/{name}": self.average[name] for name in self.momentum}
+        return arrays | (scaler_state(self.scaler) if recipe.precision == "float16" else {})
+
+    @classmethod
+    def of(cls, net: arch.Network, recipe: Recipe, arrays: Arrays) -> "State":
+        """The state that `to_arrays` made these arrays of.
+
+        Raises:
+            CheckpointError: They are not exactly what a run of the recipe goes on from.
+        """
+        check_state(net, recipe, arrays)
+        names = [p.name for p in trained(net, recipe)]
+        model = {p.name: arrays[p.name] for p in arch.parameters(net)}
+        average = {name: arrays[f"average/{name}"] for name in names if recipe.average_decay}
+        return cls(
+            model,
+            {name: arrays[f"momentum/{name}"] for name in names},
+            model | average if average else None,
+            scaler_from(arrays) if recipe.precision == "float16" else Scaler(),
         )
 
 
@@ -64,8 +108,23 @@ def configured(net: arch.Network, recipe: Recipe) -> arch.Network:
     if momentum is not None:
         net = arch.map_norms(net, lambda norm: replace(norm, momentum=momentum))
     if dropout is not None:
-        net = replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=dropout)))
+        net = arch.with_dropout(net, dropout)
     return net
+
+
+def batch_norm_mode(recipe: Recipe, replicas: int) -> str:
+    """What batch norm does in training: of one replica alone "sync" is "train"."""
+    alone = recipe.batch_norm == "sync" and replicas == 1
+    return "train" if alone else recipe.batch_norm
+
+
+def dropout(net: arch.Network, batch: Batch) -> NDArray[np.float32] | None:
+    """What to multiply the features of a batch with, [B, T', H', W', C']; None is nothing."""
+    head = net.head
+    if not head.dropout:
+        return None
+    shape = arch.endpoint_shapes(net, batch.clips.shape[1:4])[head.features]
+    return dropout_masks(batch, shape, head.dropout)
 
 
 def frozen_nodes(net: arch.Network, recipe: Recipe) -> tuple[str, ...]:
@@ -111,6 +170,34 @@ def gradient_factor(recipe: Recipe, norm: float) -> float:
     return min(1.0, recipe.clip_norm / norm) if recipe.clip_norm and norm else 1.0
 
 
+def judged(
+    recipe: Recipe, scaler: Scaler, loss: float, norm: float, correct: float
+) -> tuple[Measured, float | None, Scaler]:
+    """What to make of the gradients of a step.
+
+    Args:
+        recipe: How to train.
+        scaler: Its scale is what the loss was multiplied with.
+        loss: Mean over all clips.
+        norm: Of the gradients of the scaled loss.
+        correct: Share of the clips.
+
+    Returns:
+        What is measured; the factor of those gradients, None where the step is to be skipped; and
+        the scaler of the next step.
+
+    Raises:
+        FloatingPointError: The loss or its gradient is not finite, in float16 at any scale.
+    """
+    norm /= scaler.scale
+    check_measured(recipe, loss, norm)
+    finite = math.isfinite(norm)
+    factor = gradient_factor(recipe, norm) / scaler.scale if finite else None
+    if recipe.precision == "float16":
+        scaler = scaler.after(finite)
+    return Measured(loss, norm, None if recipe.task == "frames" else correct), factor, scaler
+
+
 def check_measured(recipe: Recipe, loss: float, norm: float) -> None:
     """Refuses a step that would ruin the weights; in float16 the scaler skips some of them.
 
@@ -131,12 +218,12 @@ def scaler_state(scaler: Scaler) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def scaler_from(arrays: Mapping[str, NDArray[Any]]) -> Scaler:
+def scaler_from(arrays: Arrays) -> Scaler:
     """The scaler of a state."""
     return Scaler(float(arrays["scaler/scale"]), int(arrays["scaler/good_steps"]))
 
 
-def check_state(net: arch.Network, recipe: Recipe, arrays: Mapping[str, NDArray[Any]]) -> None:
+def check_state(net: arch.Network, recipe: Recipe, arrays: Arrays) -> None:
     """Refuses arrays that are not exactly what a run of the recipe goes on from.
 
     Raises:

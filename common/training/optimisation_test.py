@@ -6,8 +6,10 @@ import pytest
 
 from common import arch
 from common.errors import CheckpointError
-from common.recipes import RECIPES
+from common.recipes import BATCH_NORMS, RECIPES
 from common.training import optimisation
+from common.training.batches import Batch
+from common.training.learner import Measured
 from common.training.optimisation import Scaler
 
 NET = arch.narrow(arch.make("i3d_resnet50_nl_8x8", 5), 16)
@@ -28,6 +30,48 @@ def test_the_scaler_doubles_after_good_steps_and_halves_after_a_bad_one():
     assert scaler.after(True) == Scaler(131072, 0)
     assert scaler.after(False) == Scaler(32768, 0)
     assert optimisation.scaler_from(optimisation.scaler_state(scaler)) == scaler
+
+
+def test_the_scaler_gives_up_below_one():
+    scaler = Scaler()
+    for _ in range(16):
+        scaler = scaler.after(False)
+    assert scaler == Scaler(1)
+    assert scaler.after(True) == Scaler(1, 1)
+    with pytest.raises(
+        FloatingPointError, match=r"at every scale of the loss, down to 1: bfloat16"
+    ):
+        scaler.after(False)
+
+
+def test_what_a_step_makes_of_its_gradients():
+    clipped = replace(RECIPE, clip_norm=2.0)
+    found = optimisation.judged(clipped, Scaler(1024, 7), 1.5, 4096.0, 0.5)
+    assert found == (Measured(1.5, 4.0, 0.5), 0.5 / 1024, Scaler(1024, 7))
+    half = replace(clipped, precision="float16", task="frames")
+    found = optimisation.judged(half, Scaler(1024, 7), 1.5, 1024.0, 0.0)
+    assert found == (Measured(1.5, 1.0, None), 1 / 1024, Scaler(1024, 8))
+    found = optimisation.judged(half, Scaler(1024, 7), 1.5, math.inf, 0.0)
+    assert found == (Measured(1.5, math.inf, None), None, Scaler(512))
+    with pytest.raises(FloatingPointError, match=r"the gradient of the loss 1\.5 is not finite"):
+        optimisation.judged(clipped, Scaler(), 1.5, math.inf, 0.0)
+
+
+def test_what_batch_norm_does():
+    modes = {(mode, n): optimisation.batch_norm_mode(replace(RECIPE, batch_norm=mode), n)
+             for mode in BATCH_NORMS for n in (1, 2)}  # fmt: skip
+    assert {key: mode for key, mode in modes.items() if mode != key[0]} == {("sync", 1): "train"}
+
+
+def test_dropout_has_the_shape_of_the_features():
+    clips = np.zeros((2, 8, 64, 64, 3), np.uint8)
+    batch = Batch(("a", "b"), clips, np.zeros(2, np.int64), ((0, 0, 0), (0, 0, 1)))
+    masks = optimisation.dropout(arch.with_dropout(NET, 0.75), batch)
+    shape = arch.endpoint_shapes(NET, (8, 64, 64))["Features"]
+    assert masks.shape == (2, *shape)
+    assert set(np.unique(masks)) == {0, 4}
+    assert (masks[0] != masks[1]).any()
+    assert optimisation.dropout(arch.without_dropout(NET), batch) is None
 
 
 def test_what_decays():
@@ -102,6 +146,23 @@ def test_a_state_of_the_recipe_fits():
     with pytest.raises(CheckpointError, match="missing: scaler/good_steps, scaler/scale"):
         optimisation.check_state(NET, half, state)
     optimisation.check_state(NET, half, state | optimisation.scaler_state(Scaler()))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("average_decay", [0.0, 0.9])
+def test_a_state_becomes_arrays_and_back(precision, average_decay):
+    recipe = replace(RECIPE, precision=precision, average_decay=average_decay, train_from="Logits")
+    names = [p.name for p in optimisation.trained(NET, recipe)]
+    model = {p.name: np.random.default_rng(0).random(p.shape) for p in arch.parameters(NET)}
+    momentum = {name: model[name] + 1 for name in names}
+    average = model | {name: model[name] + 2 for name in names} if average_decay else None
+    scaler = Scaler(4, 2) if precision == "float16" else Scaler()
+    arrays = optimisation.State(model, momentum, average, scaler).to_arrays(recipe)
+    assert len(arrays) == len(model) + len(names) * (1 + bool(average)) + 2 * (scaler.scale == 4)
+    state = optimisation.State.of(NET, recipe, arrays)
+    assert state == optimisation.State(model, momentum, average, scaler)
+    with pytest.raises(CheckpointError, match=r"missing: .*momentum/Logits"):
+        optimisation.State.of(NET, recipe, model)
 
 
 def test_a_state_with_an_average_is_of_another_recipe():

@@ -1,12 +1,7 @@
 """The folder of a training run: the snapshots from which it goes on, and which is the best.
 
-    OUTPUT/snapshots/step_000500.safetensors    the last few, and the best
-    OUTPUT/best.json                            which one is the best
-
-A snapshot is one file, the same from either framework: canonical names hold the weights,
-"momentum/NAME" the optimiser's buffers, "average/NAME" the averaged weights, "scaler/..." the
-loss scale of float16, and "run" all else as JSON. `convert` reads it as a checkpoint of its
-weights. It needs no random state and no position in the data: both follow from seed and step.
+OUTPUT/snapshots/step_000500.safetensors    the last few, and the best
+OUTPUT/best.json                            which one is the best
 """
 
 import dataclasses
@@ -14,26 +9,19 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common import claims, provenance
 from common.errors import CheckpointError, listing
 from common.files import write_text
-
-Array = NDArray[Any]
+from common.training.snapshot import Best, Snapshot, read, write
 
 RESUME = ("auto", "never")
 """Goes on from the last snapshot where there is one, or refuses a folder that has any; else it is
 the path of a snapshot."""
 
-FORMAT_VERSION = 1
-
-_RUN, ARCHITECTURE, _AVERAGE = "run", "architecture", "average/"
 _NAME = re.compile(r"step_(\d{6,})\.safetensors")
 _LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.files.replacing`, when it was killed
 
@@ -41,54 +29,6 @@ _LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.files.replacing`, w
 # count in them: the rate of a cosine ends with the steps, a plateau is a number of evaluations.
 _FREE = {"steps", "keep", "snapshot_every", "evaluate_every", "log_every"}
 _COUNTS_IN = {"cosine": "steps", "plateau": "evaluate_every"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Best:
-    """The best evaluation of a run so far: higher values are better."""
-
-    step: int
-    value: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """Everything a run needs to go on as if it had not stopped.
-
-    Attributes:
-        step: Steps that are done.
-        architecture: A name in `common.arch.ARCHITECTURES`.
-        num_classes: Of the classifier.
-        in_channels: 3 for RGB, 2 for flow.
-        arrays: A learner's whole state, by the names above.
-        recipe: As JSON can hold it.
-        data: What else has to be the same for the same numbers: how many clips, the digest of the
-            annotations; as JSON can hold it.
-        schedule: The state of the learning rate, as JSON can hold it.
-        best: The best evaluation up to this step; None before the first.
-    """
-
-    step: int
-    architecture: str
-    num_classes: int
-    in_channels: int
-    arrays: Mapping[str, Array]
-    recipe: Mapping[str, Any]
-    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    schedule: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    best: Best | None = None
-
-    @property
-    def has_average(self) -> bool:
-        """Whether there is an average of the weights."""
-        return any(name.startswith(_AVERAGE) for name in self.arrays)
-
-    def weights(self, averaged: bool) -> dict[str, Array]:
-        """The network's arrays by canonical name; with `averaged`, the averages that there are."""
-        own = {name: array for name, array in self.arrays.items() if "/" not in name}
-        if not averaged:
-            return own
-        return {name: self.arrays.get(_AVERAGE + name, array) for name, array in own.items()}
 
 
 class RunFolder:
@@ -142,8 +82,6 @@ class RunFolder:
             ValueError: Values are not finite.
             OSError: The disk takes no more; the snapshots before are untouched.
         """
-        from convert.formats import safetensors
-
         before = self._said_last()
         if value is not None and not math.isfinite(value):
             raise ValueError(f"the value of step {snapshot.step} is {value}, not finite; {before}.")
@@ -157,8 +95,7 @@ class RunFolder:
             )
         path = self._at(snapshot.step)
         try:
-            safetensors.write(path, _packed(snapshot))
-            _settle(path)
+            write(path, snapshot)
             self._note_best(snapshot.best)
         except OSError as error:
             raise OSError(
@@ -188,12 +125,23 @@ class RunFolder:
             )
             raise CheckpointError(f"{str(error).rstrip('.')}. {advice}.") from error
 
-    def resume(self, how: str, new: Snapshot) -> Snapshot | None:
+    def best(self, last: Snapshot) -> Snapshot | None:
+        """The best snapshot up to the last, if it is here: the run may have begun elsewhere.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        path = self._at(last.best.step) if last.best else None
+        return read(path) if path and path.exists() else None
+
+    def resume(self, how: str, new: Snapshot, restarted: bool = False) -> Snapshot | None:
         """The snapshot to go on from; None where the run begins.
 
         Args:
             how: "auto", "never" or the path of a snapshot, see `RESUME`.
             new: What the run would begin with; of its arrays nothing is asked.
+            restarted: Whether the run is at work already and one of its processes died, so that
+                snapshots which may not be there are its own: it goes on from the last.
 
         Raises:
             ValueError: The snapshot is of a run that had other numbers, and all differences are
@@ -202,7 +150,7 @@ class RunFolder:
             FileNotFoundError: There is no such snapshot.
         """
         steps = self._steps()
-        if how == "never" and steps:
+        if how == "never" and steps and not restarted:
             raise ValueError(
                 f"{self.path}: has snapshots of a run, the last at step {steps[-1]}, and is not to "
                 "go on with it. Use --resume=auto, or another folder."
@@ -212,6 +160,8 @@ class RunFolder:
         else:
             found, path = read(Path(how)), Path(how)
             later = [self._at(step).name for step in steps if step > found.step]
+            if later and restarted:
+                return self.resume("auto", new)
             if later:
                 raise ValueError(
                     f"{self.path}: has snapshots of later steps than {path}: {listing(later)}. Use "
@@ -248,56 +198,6 @@ class RunFolder:
                 self._at(step).unlink()
 
 
-def read(path: Path) -> Snapshot:
-    """Reads a snapshot, with arrays in memory of their own.
-
-    Raises:
-        CheckpointError: The file is damaged, or no snapshot.
-        FileNotFoundError: There is no such file.
-    """
-    from convert.formats import release, safetensors
-
-    stored = safetensors.read(path)
-    if _RUN not in stored:
-        raise CheckpointError(
-            f"{path}: no snapshot of a run, which has an array {_RUN!r}. To begin with the weights "
-            "of this file, give it as --checkpoint."
-        )
-    arrays = {}
-    for name in stored:
-        if name not in (_RUN, ARCHITECTURE):
-            arrays[name] = np.array(stored[name])  # the file may be removed, and written again
-            release(stored[name])
-    try:
-        run = json.loads(stored[_RUN].tobytes())
-        version = run.pop("format_version")
-        if version == FORMAT_VERSION:
-            best = run.pop("best")
-            return Snapshot(arrays=arrays, best=best and Best(**best), **run)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: its array {_RUN!r} is not what this software writes: {error}."
-        ) from error
-    raise CheckpointError(
-        f"{path}: expected a snapshot of format version {FORMAT_VERSION}. Received: {version!r}. "
-        "A later version of this software wrote it; use that one."
-    )
-
-
-def as_array(text: str) -> NDArray[np.uint8]:
-    """A text as an array [N] of its UTF-8 bytes."""
-    return np.frombuffer(text.encode(), np.uint8)
-
-
-def _packed(snapshot: Snapshot) -> dict[str, Array]:
-    """All arrays of the file, the weights first."""
-    record = dataclasses.asdict(dataclasses.replace(snapshot, arrays={}))
-    del record["arrays"]
-    run = json.dumps({"format_version": FORMAT_VERSION, **record}, allow_nan=False)
-    arrays = {name: np.asarray(array) for name, array in snapshot.arrays.items()}
-    return arrays | {ARCHITECTURE: as_array(snapshot.architecture), _RUN: as_array(run)}
-
-
 def _is_whole(path: Path) -> bool:
     try:
         read(path)
@@ -306,20 +206,12 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _settle(path: Path) -> None:
-    """Waits until a file and its name are on the disk, before others are removed for it."""
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _differences(old: Snapshot, new: Snapshot) -> list[str]:
     """What makes the runs of two snapshots different ones, a text each."""
     free = _FREE - {_COUNTS_IN.get(str(run.recipe.get("schedule"))) for run in (old, new)}
-    one, other = _settings(old), _settings(new)
+    known = {name: value for name, value in new.data.items() if name in old.data}
+    # Earlier versions said less about the data.
+    one, other = _settings(old), _settings(dataclasses.replace(new, data=known))
     return [
         f"{name} was {one.get(name, 'not given')}, is {other.get(name, 'not given')}"
         for name in one | other

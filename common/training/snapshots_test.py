@@ -16,8 +16,9 @@ from common import arch, model_card
 from common.contracts import FLOW_CONTRACT
 from common.errors import CheckpointError
 from common.model_card import ModelCard
-from common.training import exporting, snapshots
-from common.training.snapshots import Best, RunFolder, Snapshot
+from common.training import exporting
+from common.training.snapshot import Best, Snapshot
+from common.training.snapshots import RunFolder
 from convert.formats import safetensors
 
 ROOT = Path(__file__).parents[2]
@@ -211,28 +212,9 @@ def test_a_damaged_one_is_named_with_the_one_before(tmp_path):
         folder.latest()
 
 
-def test_a_checkpoint_is_no_snapshot(tmp_path):
-    safetensors.write(tmp_path / "m.safetensors", {"w": np.zeros(3, np.float32)})
-    with pytest.raises(CheckpointError, match=r"m\.safetensors: no snapshot.*--checkpoint"):
-        snapshots.read(tmp_path / "m.safetensors")
+def test_a_snapshot_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"other\.safetensors"):
         RunFolder(tmp_path).resume(str(tmp_path / "other.safetensors"), _snapshot(0))
-
-
-@pytest.mark.parametrize(
-    ("run", "message"),
-    [
-        ('{"format_version": 2}', "expected a snapshot of format version 1. Received: 2"),
-        ('{"format_version": 1, "best": null, "step": 3}', "is not what this software writes"),
-        ("[]", "is not what this software writes"),
-        ("{", "is not what this software writes"),
-    ],
-)
-def test_what_others_say_of_a_run(tmp_path, run, message):
-    arrays = {"w": np.zeros(3, np.float32), "run": snapshots.as_array(run)}
-    safetensors.write(tmp_path / "m.safetensors", arrays)
-    with pytest.raises(CheckpointError, match=message):
-        snapshots.read(tmp_path / "m.safetensors")
 
 
 @pytest.fixture
@@ -254,6 +236,26 @@ def test_resume(run_folder, tmp_path):
         run_folder.resume("never", new)
     with pytest.raises(ValueError, match=r"later steps than .*000010.*: step_000020\.safetensors"):
         run_folder.resume(first, new)
+
+
+def test_a_restart_goes_on_from_the_last_of_its_own(run_folder, tmp_path):
+    new = _snapshot(0, arrays={})
+    first, second = (run_folder.path / "snapshots" / name for name in _of(10, 20))
+    assert run_folder.resume("never", new, restarted=True).step == 20
+    assert run_folder.resume(str(first), new, restarted=True).step == 20
+    other = RunFolder(tmp_path / "other")
+    assert other.resume("never", new, restarted=True) is None
+    assert other.resume(str(second), new, restarted=True).step == 20
+    other.write(_snapshot(10))  # of before: the one that is asked for is later
+    assert other.resume(str(second), new, restarted=True).step == 20
+
+
+def test_the_best_of_a_run(run_folder, tmp_path):
+    assert run_folder.best(_snapshot(20)) is None
+    last = run_folder.write(_snapshot(30, _state(1)), value=0.5)
+    found = run_folder.best(run_folder.write(_snapshot(40, best=last.best), value=0.25))
+    assert (found.step, found.best) == (30, Best(30, 0.5))
+    assert RunFolder(tmp_path / "other").best(last) is None
 
 
 def test_resume_refuses_another_recipe_and_lists_what_differs(run_folder):
@@ -309,7 +311,7 @@ def test_a_second_run_is_refused(tmp_path):
 
 CARD = ModelCard(
     "flow", tuple("abcde"), FLOW_CONTRACT, "i3d_torch", {"model.ckpt": "sha256 12"},
-    {"engine": "numba"},
+    {"engine": "numba", "parameters": {"warps": 5}},
 )  # fmt: skip
 
 
@@ -346,7 +348,12 @@ def test_cards_that_do_not_fit(tmp_path):
     path.with_suffix(".json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(ValueError, match=r"format version 1\. Received: 2"):
         model_card.read(path)
-    for other in ("[]", "{}", '{"format_version": 1, "contract": {"x": 1}, "classes": []}'):
+    later = text.replace('"format_version": 1', '"format_version": 2')
+    path.with_suffix(".json").write_text(later.replace('"step"', '"new": 1, "step"'))
+    with pytest.raises(ValueError, match=r"format version 1\. Received: 2"):
+        model_card.read(path)
+    others = ("[]", "{}", '{"format_version": 1, "contract": {"x": 1}, "classes": []}')
+    for other in (*others, text.replace('"engine"', '"motor"')):
         path.with_suffix(".json").write_text(other)
         with pytest.raises(ValueError, match=r"model\.json: expected what a training run says"):
             model_card.read(path)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common import arch, contracts, networks
 from common.contracts import InputContract
-from common.errors import AmbiguousNetworkError
+from common.errors import AmbiguousNetworkError, listing
 from common.networks import Loaded
 from common.recipes import Recipe
 from common.training import optimisation
@@ -73,13 +73,21 @@ def _architecture(recipe: Recipe) -> str:
 
 
 def _loaded(recipe: Recipe, checkpoint: str | os.PathLike[str], num_classes: int) -> Loaded:
+    def load(architecture: str | None) -> Loaded:
+        return networks.load(
+            checkpoint, recipe.stream, architecture, num_classes, recipe.seed, snapshot=True
+        )
+
     try:
-        return networks.load(checkpoint, recipe.stream, None, num_classes, recipe.seed)
+        return load(None)
     except AmbiguousNetworkError as error:
-        if recipe.architecture not in error.names:
-            raise
-        architecture = recipe.architecture
-        return networks.load(checkpoint, recipe.stream, architecture, num_classes, recipe.seed)
+        if recipe.architecture in error.names:
+            return load(recipe.architecture)
+        raise ValueError(
+            f"{checkpoint}: the weights are of another network. Expected {recipe.architecture}. "
+            f"Received: one of {listing(error.names)}. Choose other weights, or --set "
+            "architecture=NAME with the one that they are of."
+        ) from error
 
 
 def _fitting(

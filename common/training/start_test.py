@@ -8,10 +8,10 @@ import pytest
 from common import arch, checkpoints, contracts, model_card, recipes
 from common.checkpoints import Checkpoint
 from common.contracts import RGB_CONTRACT
-from common.errors import AmbiguousNetworkError
 from common.model_card import ModelCard
 from common.training import exporting, start
-from common.training.snapshots import Snapshot
+from common.training.snapshot import Snapshot
+from common.training.snapshots import RunFolder
 from convert import hub
 from convert.formats import safetensors
 from parity_tests import randomise
@@ -155,7 +155,11 @@ def test_names_that_fit_several_networks_are_those_of_the_recipe(tmp_path):
         found = start.from_recipe(recipe, 7, path)
         assert (found.net.name, found.notes) == (architecture, ())
         _assert_equal(found.arrays, arrays)
-    with pytest.raises(AmbiguousNetworkError, match="Say which it is"):
+    message = (
+        r"model\.safetensors: the weights are of another network\. Expected inception_i3d\. "
+        r"Received: one of .*, i3d_resnet50_8x8_padded\. .* --set architecture=NAME"
+    )
+    with pytest.raises(ValueError, match=message):
         start.from_recipe(RECIPE, 7, path)
 
 
@@ -182,6 +186,16 @@ def test_weights_that_were_trained_here_bring_their_contract(tmp_path):
     )
     assert found.weights == {"model.safetensors": f"sha256 {model_card.read(path).weights}"}
     _assert_equal(found.arrays, arrays)
+
+
+def test_a_snapshot_gives_its_weights_alone(tmp_path):
+    net = arch.make("inception_i3d_global", 7)
+    arrays = randomise.arrays(net)
+    average = {f"average/{HEAD[0]}": arrays[HEAD[0]] + 1}
+    RunFolder(tmp_path).write(Snapshot(3, net.name, 7, 3, arrays | average, {}))
+    found = start.from_recipe(RECIPE, 7, tmp_path / "snapshots/step_000003.safetensors")
+    _assert_equal(found.arrays, arrays)
+    assert found.notes == ("a snapshot's own weights, not their average",)
 
 
 def test_published_weights_bring_theirs(tmp_path, monkeypatch):

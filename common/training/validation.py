@@ -11,6 +11,7 @@ from common.annotations import Annotations
 from common.clip_reader import ClipReader, Source
 from common.evaluation import protocols, scoring
 from common.evaluation.scores import Scores
+from common.flow.stamp import FlowStamp
 from common.recipes import Recipe
 from common.training.examples import TrainingSet
 from common.training.learner import Learner
@@ -26,10 +27,12 @@ class Validation:
     Attributes:
         job: What is scored: one view of each clip, for labels of frames all of it.
         task: The recipe's.
+        stamp: How their flow was made; None for RGB, and where nobody said.
     """
 
     job: scoring.Job
     task: str
+    stamp: FlowStamp | None
 
     @classmethod
     def of(
@@ -38,12 +41,19 @@ class Validation:
         """The validation clips; None where the annotations have none.
 
         Raises:
-            ValueError: As `TrainingSet`, of the validation clips.
+            ValueError: As `TrainingSet`, of the validation clips; or no frame of them could have a
+                label.
         """
         if SUBSET not in annotations.counts:
             logging.warning("no records for validation: the run will not be evaluated.")
             return None
-        data = TrainingSet(annotations, source, recipe, SUBSET, begin.contract)
+        data = TrainingSet(annotations, source, recipe, begin.contract, SUBSET)
+        if recipe.task == "frames" and not any(record.actions for record in data.records):
+            raise ValueError(
+                f"none of the {len(data)} validation records has spans with labels, without which "
+                "there is no average precision. Give them, or leave these records out of the "
+                "annotations."
+            )
         protocol = protocols.get("every_frame" if recipe.task == "frames" else "clip")
         least, _, _ = arch.smallest_size(begin.net)
         job = scoring.Job(
@@ -54,7 +64,7 @@ class Validation:
             protocol=protocol.filled(begin.contract, least),
             workers=min(workers, 4),
         )
-        return cls(job, recipe.task)
+        return cls(job, recipe.task, data.stamp)
 
     def judge(self, learner: Learner) -> dict[str, float]:
         """Loss and accuracy (or mean average precision) of a learner's weights."""

@@ -128,6 +128,16 @@ def test_labels_of_frames(begin, tmp_path):
     assert constant["validation_coverage"] == 1.0
 
 
+def test_frames_without_any_label_are_refused_before_the_run(begin, tmp_path):
+    def without(annotations):
+        records = tuple(dataclasses.replace(each, labels=()) for each in annotations.records)
+        return dataclasses.replace(annotations, records=records)
+
+    recipe = dataclasses.replace(RECIPE, task="frames")
+    with pytest.raises(ValueError, match=r"none of the 3 validation records has spans with labels"):
+        _judged(begin, tmp_path, recipe, without)
+
+
 def test_nothing_to_judge_by(begin, tmp_path, caplog):
     def only_training(annotations):
         records = tuple(each for each in annotations.records if each.subset == "training")
@@ -149,4 +159,4 @@ def test_a_validation_clip_that_is_not_there_is_refused_before_the_run(begin, tm
 def test_classes_are_as_many_as_the_head_has(begin, tmp_path):
     found, _ = _judged(begin, tmp_path)
     assert len(found.job.classes) == len(CLASSES)
-    assert found.job.protocol.name == "clip"
+    assert (found.job.protocol.name, found.stamp) == ("clip", None)

@@ -1,0 +1,22 @@
+"""Where PyTorch computes; TensorFlow chooses that itself."""
+
+import os
+
+import torch
+
+
+def choose() -> torch.device:
+    """The GPU of this process, of those on a machine each its own; the CPU where there is none.
+
+    Raises:
+        ValueError: torchrun has started more processes than there are GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    index, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if index >= count:
+        raise ValueError(
+            "more processes than GPUs: each needs one of its own. Expected at most "
+            f"--nproc_per_node={count}. Received: LOCAL_RANK={index}, counted from 0."
+        )
+    return torch.device("cuda", index)

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from i3d_torch import devices
+
+
+def _gpus(monkeypatch, count, rank=None):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+
+
+@pytest.mark.parametrize(
+    ("count", "rank", "device"),
+    [(0, None, "cpu"), (0, 3, "cpu"), (1, None, "cuda:0"), (4, 0, "cuda:0"), (4, 3, "cuda:3")],
+)
+def test_each_process_has_a_gpu_where_there_is_one(monkeypatch, count, rank, device):
+    _gpus(monkeypatch, count, rank)
+    assert devices.choose() == torch.device(device)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    _gpus(monkeypatch, 2, rank=2)
+    with pytest.raises(ValueError, match=r"more processes than GPUs.*nproc_per_node=2.*RANK=2"):
+        devices.choose()
