@@ -29,7 +29,7 @@ import videos
 from absl import app, flags
 from numpy.typing import NDArray
 
-from common import assets, flow, frames, storing, video
+from common import assets, flow, frames, resizing, storing, video
 from common.processors import THREADS
 
 RUNS = flags.DEFINE_integer("runs", 3, "Counted runs of each.", lower_bound=1)
@@ -66,7 +66,7 @@ def capture(path: Path) -> int:
 
 
 def resize(path: Path) -> int:
-    return len([_resized(frame) for frame in _held(path)])
+    return len([resizing.resize_short_side(frame, SHORT_SIDE) for frame in _held(path)])
 
 
 def resize_by_opencv(path: Path) -> int:
@@ -175,11 +175,6 @@ def _number(rates: Sequence[float]) -> str:
     return f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
-def _resized(frame: Image) -> Image:
-    """As preparation does it."""
-    return np.asarray(np.rint(frames.resize_short_side(frame[None], SHORT_SIDE)[0]), np.uint8)
-
-
 @functools.lru_cache(maxsize=1)
 def _held(path: Path) -> list[Image]:
     return list(video.read_frames(path, max_frames=HELD, threads=1))
@@ -187,7 +182,7 @@ def _held(path: Path) -> list[Image]:
 
 @functools.lru_cache(maxsize=1)
 def _small(path: Path) -> list[Image]:
-    return [_resized(frame) for frame in _held(path)]
+    return [resizing.resize_short_side(frame, SHORT_SIDE) for frame in _held(path)]
 
 
 def _begin(barrier: Barrier) -> None:

@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,9 @@ def run(command: Sequence[str], sampled: bool = False) -> Usage:
     """
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peaks = dict.fromkeys(("RssAnon", "RssFile", "VmHWM"), 0.0)
+    peaks: dict[str, float] = defaultdict(float)
     while sampled and not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        for name, value in _memory(process.pid, peaks):
+        for name, value in memory(process.pid).items():
             peaks[name] = max(peaks[name], value)
         time.sleep(_SAMPLES)
     _, status, usage = os.wait4(process.pid, 0)
@@ -62,6 +63,14 @@ def run(command: Sequence[str], sampled: bool = False) -> Usage:
     # In KiB on Linux. It begins with what this process has, which VmHWM does not.
     resident = usage.ru_maxrss / (1024 if sys.platform == "linux" else MIB)
     return Usage(seconds, peaks["VmHWM"] or resident, peaks["RssAnon"], peaks["RssFile"])
+
+
+def memory(process: int) -> dict[str, float]:
+    """What the kernel says about a process's memory, in MiB; nothing once it has ended."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        return {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if "kB" in line}
+    return {}
 
 
 def convert(source: str | Path, target: Path, *options: str) -> list[str]:
@@ -80,12 +89,3 @@ def machine() -> str:
         f"{datetime.date.today()}, {model}, {os.cpu_count()} cores, {platform.system()},"
         f" Python {platform.python_version()}, NumPy {np.__version__}"
     )
-
-
-def _memory(process: int, names: Collection[str]) -> Iterator[tuple[str, float]]:
-    """Yields what the kernel says about a process's memory, in MiB; nothing once it has ended."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name in names:
-                yield name, int(value.split()[0]) / 1024

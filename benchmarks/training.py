@@ -8,7 +8,6 @@ and waiting are those of the run's own log; memory is the kernel's, of the train
 the workers, looked at whenever the log has a new line.
 """
 
-import contextlib
 import importlib.util
 import os
 import subprocess
@@ -176,7 +175,7 @@ def _watched(command: Sequence[str], output: Path) -> tuple[Mapping[int, float],
     log, seen, size, peak = output / journal.LOG, dict[int, float](), 0, 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            memory = _memory(process.pid)
+            memory = processes.memory(process.pid)
             peak = max(peak, memory.get("VmHWM", 0.0))
             now = log.stat().st_size if log.exists() else 0
             if now > size and "VmRSS" in memory:
@@ -186,14 +185,6 @@ def _watched(command: Sequence[str], output: Path) -> tuple[Mapping[int, float],
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
     return seen, peak
-
-
-def _memory(process: int) -> dict[str, float]:
-    """What the kernel says about a process's memory, in MiB; nothing once it has ended."""
-    with contextlib.suppress(OSError):
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        return {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if "kB" in line}
-    return {}
 
 
 if __name__ == "__main__":

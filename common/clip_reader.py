@@ -159,6 +159,7 @@ def flow_stamp(clip: Clip) -> FlowStamp | None:
         parameters=dataclasses.asdict(flow.TVL1Params()),
         fps=clip.rgb.fps if isinstance(clip.rgb, VideoClip | RgbArray) else None,
         short_side=clip.short_side,
+        square_pixels=True if isinstance(clip.rgb, VideoClip) else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Where clips are found, and what is read: prepared files, arrays and videos give the same."""
 
+import dataclasses
 import pickle
 from fractions import Fraction
 
@@ -18,8 +19,11 @@ from common.clip_reader import (
     frame_rate,
 )
 from common.contracts import RGB_CONTRACT
-from common.flow import encoding
+from common.flow import encoding, stamp
 from common.flow.stamp import FlowStamp
+from common.prepare.flow_task import FlowTask
+from common.work import runs
+from common.work.task import Item
 
 RECORD = Record("a/b", "videos/b.avi", "training", (0,))
 STAMP = FlowStamp("opencv", {}, fps=12.5)
@@ -169,9 +173,22 @@ def test_flow_is_computed_where_none_is(tmp_path, form):
     assert found.shape[1:] == (32, 43, 2)
     clip = reader.open(record, "flow")
     assert isinstance(clip, ComputedFlow)
-    stamp = flow_stamp(clip)
-    assert (stamp.engine, stamp.short_side, stamp.parameters["warps"]) == ("numba", 32, 5)
-    assert stamp.fps == (25 if form == "video" else None)
+    made = flow_stamp(clip)
+    assert (made.engine, made.short_side, made.parameters["warps"]) == ("numba", 32, 5)
+    assert (made.fps, made.square_pixels) == ((25, True) if form == "video" else (None, None))
+
+
+def test_computed_flow_of_a_video_has_the_stamp_of_extracted(tmp_path):
+    Film("b.avi", 3, (1, 0)).write(tmp_path)
+    settings = runs.Settings(tmp_path / "flow", workers=0)
+    assert runs.run(FlowTask(), [Item("b", tmp_path / "b.avi")], settings).status == 0
+    record = Record("b", "b.avi", "training")
+    extracted = flow_stamp(ClipReader(Source(flow=tmp_path / "flow")).open(record, "flow"))
+    clip = ClipReader(Source(flow=tmp_path), contracts.FLOW_CONTRACT).open(record, "flow")
+    assert isinstance(clip, ComputedFlow)
+    stored = {name: getattr(extracted, name) for name in ("form", "first_index", "quality")}
+    assert dataclasses.replace(flow_stamp(clip), **stored) == extracted
+    stamp.check_same({"computed": flow_stamp(clip), "extracted": extracted})
 
 
 def test_no_flow_of_one_frame(tmp_path):

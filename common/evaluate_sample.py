@@ -244,7 +244,10 @@ def names(options: Options) -> dict[str, str]:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities of [num_classes] logits, in float32."""
+    """Probabilities of [num_classes] logits in float32, whose digits are those of the release.
+
+    `fusion.softmax` is the same in float64.
+    """
     powers: Floats = np.exp(logits - logits.max())
     probabilities: Floats = powers / powers.sum()
     return probabilities

@@ -11,7 +11,10 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is already there
 LIMIT = flags.DEFINE_integer("limit", None, "Take so many items and no more.", lower_bound=1)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and do nothing.")
 WORKERS = flags.DEFINE_integer(
-    "workers", None, "Processes to work with; by default one a core.", lower_bound=0
+    "workers",
+    None,
+    "Processes to work with (of `evaluate`, threads that read); by default one a core.",
+    lower_bound=0,
 )
 ALLOW_FAILURES = flags.DEFINE_integer(
     "allow_failures", 0, "So many items may fail before the exit status is 1.", lower_bound=0
@@ -50,30 +53,66 @@ STREAMS = flags.DEFINE_list(
     "streams", None, "rgb, flow, or rgb,flow: two streams; by default what the recipe says, or rgb."
 )
 RGB_CHECKPOINT = flags.DEFINE_string(
-    "rgb_checkpoint", None, "Weights of the RGB stream; --checkpoint does where it is alone."
+    "rgb_checkpoint",
+    None,
+    "Weights of the RGB stream; --checkpoint does where it is alone. Training takes none, for "
+    "random ones.",
 )
 FLOW_CHECKPOINT = flags.DEFINE_string(
-    "flow_checkpoint", None, "Weights of the flow stream; --checkpoint does where it is alone."
+    "flow_checkpoint",
+    None,
+    "Weights of the flow stream; --checkpoint does where it is alone. Training takes none, for "
+    "random ones.",
 )
 WEIGHTS = flags.DEFINE_list(
     "weights", [], "A number for each stream, or file of scores, that is fused; by default 1 each."
 )
 
 
-def chosen_streams(usual: str) -> dict[str, str | None]:
+def chosen_streams(usual: str, random: bool = False) -> dict[str, str | None]:
     """The checkpoint of each stream that --streams names; of `usual` where it names none.
 
+    Args:
+        usual: rgb, flow, or rgb,flow.
+        random: Whether a stream may begin with random weights, its checkpoint then being None:
+            where no stream has one, or where it is said to be "none".
+
     Raises:
-        UsageError: There is no such stream, or --checkpoint is given for two.
+        UsageError: There is no such stream; one has no checkpoint, or two; or there is one of a
+            stream that was not chosen.
     """
     own = {"rgb": RGB_CHECKPOINT, "flow": FLOW_CHECKPOINT}
-    streams = tuple(STREAMS.value or [usual])
+    streams = tuple(STREAMS.value or usual.split(","))
     if len(set(streams)) != len(streams) or set(streams) - set(own):
         raise app.UsageError(f"--streams must be rgb, flow or rgb,flow, not {','.join(streams)}")
-    if len(streams) == 1:
-        return {streams[0]: own[streams[0]].value or CHECKPOINT.value}
+    for stream, flag in own.items():
+        if flag.value and stream not in streams:
+            raise app.UsageError(f"--{flag.name} is given, and {stream} is not among --streams")
+    given = {stream: own[stream].value for stream in streams}
     if CHECKPOINT.value:
-        raise app.UsageError(
-            "--checkpoint is for one stream: use --rgb_checkpoint and --flow_checkpoint"
-        )
-    return {stream: own[stream].value for stream in streams}
+        if len(streams) > 1:
+            raise app.UsageError(
+                "--checkpoint is for one stream: use --rgb_checkpoint and --flow_checkpoint"
+            )
+        if given[streams[0]]:
+            raise app.UsageError(f"--checkpoint and --{own[streams[0]].name} exclude each other")
+        given = {streams[0]: CHECKPOINT.value}
+    for stream, checkpoint in given.items():
+        if not checkpoint and not random:
+            raise app.UsageError(f"--{own[stream].name} is needed")
+        if not checkpoint and any(given.values()):
+            raise app.UsageError(
+                f"--{own[stream].name} is needed, as the other stream has one; "
+                f"--{own[stream].name}=none begins with random weights"
+            )
+    if random:
+        return {stream: None if name == "none" else name for stream, name in given.items()}
+    return given
+
+
+def weights() -> tuple[float, ...]:
+    """The numbers that --weights gives; raises `UsageError` where they are none."""
+    try:
+        return tuple(map(float, WEIGHTS.value))
+    except ValueError:
+        raise app.UsageError(f"--weights must be numbers, not {','.join(WEIGHTS.value)}") from None

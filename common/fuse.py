@@ -14,7 +14,7 @@ from absl import app, flags
 
 from common import command, fusion
 from common.evaluation import joining
-from common.flags import OUTPUT, OVERWRITE, WEIGHTS
+from common.flags import OUTPUT, OVERWRITE, WEIGHTS, weights
 
 SCORES = flags.DEFINE_list("scores", [], "Files of scores that `evaluate` wrote, one a stream.")
 HOW = flags.DEFINE_enum(
@@ -37,19 +37,12 @@ def main(argv: Sequence[str]) -> int:
             scores=tuple(map(Path, SCORES.value)),
             output=Path(OUTPUT.value),
             how=HOW.value,
-            weights=tuple(map(_number, WEIGHTS.value)),
+            weights=weights(),
             overwrite=OVERWRITE.value,
         )
     )
     print(text, end="")
     return status
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise app.UsageError(f"--weights must be numbers. Received: {text!r}.") from None
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_a_video_that_lacks_makes_the_status_1(tmp_path, files):
     [
         ([], "--scores is missing"),
         (["--scores=a.npz"], "--output is missing"),
-        (["--scores=a.npz", "--output=o", "--weights=x"], "--weights must be numbers. Received"),
+        (["--scores=a.npz", "--output=o", "--weights=x"], "--weights must be numbers, not x"),
         (["--scores=a.npz", "--output=o"], "a.npz: there are no such scores. `evaluate` makes"),
     ],
 )

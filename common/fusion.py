@@ -33,19 +33,25 @@ def fuse(
     if len({stream.shape for stream in scores}) != 1:
         shapes = ", ".join(str(list(stream.shape)) for stream in scores) or "none"
         raise ValueError(f"streams to fuse must all have one shape [N, K]. Received: {shapes}.")
-    shares = np.asarray([1.0] * len(scores) if weights is None else weights, np.float64)
-    right = shares.shape == (len(scores),) and np.isfinite(shares).all()
-    if not right or (shares < 0).any() or not shares.any():
-        raise ValueError(
-            f"weights must be {len(scores)} numbers from 0, one a stream and not all 0. "
-            f"Received: {weights}."
-        )
+    shares = checked_weights([1.0] * len(scores) if weights is None else weights, len(scores))
     if how == "softmax":
         scores, shares = [softmax(stream) for stream in scores], shares / shares.sum()
     fused: NDArray[np.float64] = np.zeros_like(scores[0])
     for share, stream in zip(shares, scores, strict=True):
         fused += share * stream
     return fused
+
+
+def checked_weights(weights: Sequence[float], count: int) -> NDArray[np.float64]:
+    """Weights of so many streams; raises `ValueError` unless they are as `fuse` needs them."""
+    shares = np.asarray(weights, np.float64)
+    right = shares.shape == (count,) and np.isfinite(shares).all()
+    if not right or (shares < 0).any() or not shares.any():
+        raise ValueError(
+            f"weights must be {count} numbers from 0, one a stream and not all 0. "
+            f"Received: {weights}."
+        )
+    return shares
 
 
 def softmax(logits: ArrayLike) -> NDArray[np.float64]:

@@ -163,20 +163,6 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
     return FlowClip(root, name, kind, numbers, first)
 
 
-def open_flows(
-    root: Path, names: Iterable[str], layout: str | None = None, allow_mixed: bool = False
-) -> dict[str, FlowClip]:
-    """The flow of many clips of a data set, all made in the same way (`stamp.check_same`).
-
-    Raises:
-        FileNotFoundError: There is nothing of a clip.
-        ValueError: As `open_flow`; or they differ in how they were made, and may not.
-    """
-    clips = {name: open_flow(root, name, layout) for name in names}
-    stamp.check_same({name: clip.stamp for name, clip in clips.items()}, allow_mixed)
-    return clips
-
-
 def read_rgb(
     root: Path, name: str, indices: Iterable[int], layout: str | None = None
 ) -> NDArray[np.uint8]:

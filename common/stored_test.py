@@ -1,6 +1,5 @@
 import re
 import zipfile
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -303,26 +302,6 @@ def test_damaged_arrays(tmp_path, flow):
         stored.open_flow(tmp_path, "a", "npz")
     with pytest.raises(FileNotFoundError):
         stored.open_flow(tmp_path, "nothing", "npy")
-
-
-def test_mixed_engines_are_refused(tmp_path):
-    for name, engine in (("a", "numba"), ("b", "numba"), ("c", "opencv"), ("d", None)):
-        put_flow(tmp_path, "image_xy", [1, 2], name)
-        if engine:
-            FlowStamp(engine, {"tau": 0.25}, first_index=1).write(tmp_path / name)
-    np.save(tmp_path / "e_flow.npy", np.zeros((1, 2, 4, 5, 2), np.float32))
-    FlowStamp("numba", {"tau": 0.25}, form="npy").write(tmp_path / "e_flow.npy")
-
-    clips = stored.open_flows(tmp_path, ["a", "b", "e"])  # layouts may be mixed
-    assert [len(clip) for clip in clips.values()] == [2, 2, 2]
-    with pytest.raises(ValueError, match=r"engine is 'numba' in a, b, 'opencv' in c\."):
-        stored.open_flows(tmp_path, "abc")
-    with pytest.raises(ValueError, match=r"'numba' in a, unknown \(no stamp\) in d.*allow_mixed"):
-        stored.open_flows(tmp_path, "ad")
-    with mock.patch("absl.logging.warning") as warning:
-        assert list(stored.open_flows(tmp_path, "abcd", allow_mixed=True)) == list("abcd")
-        assert list(stored.open_flows(tmp_path, ["d"])) == ["d"]
-    assert warning.call_count == 2
 
 
 def test_deepminds_own_flow(real_data):

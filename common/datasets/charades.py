@@ -8,18 +8,12 @@ The folder of annotations is that of Charades.zip: `Charades_v1_{train,test}.csv
 import dataclasses
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path, PurePosixPath
-
-import numpy as np
-from numpy.typing import NDArray
 
 from common.annotations import Action, Record
 from common.datasets import Dataset, Slip, _files
-from common.frame_labels import as_written, frame_labels
 
 CLASSES = 157
-POINTS = 25  # at which the official localisation metric looks at a video
 
 _SUBSETS = {"training": ("Charades_v1_train.csv",), "testing": ("Charades_v1_test.csv",)}
 _ID = re.compile(r"[A-Z0-9]{5}", re.ASCII)
@@ -79,28 +73,6 @@ def candidates(record: Record) -> Iterator[Record]:
         yield dataclasses.replace(record, path=str(PurePosixPath(folder, record.path)))
     yield dataclasses.replace(record, path=record.name)
     yield dataclasses.replace(record, path=f"Charades_v1_rgb/{record.name}", fps=24.0)
-
-
-def localization_labels(record: Record) -> NDArray[np.uint8]:
-    """What the official localisation metric compares with: classes at 25 times of a video.
-
-    The times are (j - 1) * length / 25 for j = 1 to 25, and both ends of a span belong to it
-    (`Charades_v1_localize.m`). All are before the end of the video, so spans cut there say the
-    same.
-
-    Returns:
-        [25, 157], 0 or 1.
-
-    Raises:
-        ValueError: The record has no duration.
-    """
-    if record.duration is None:
-        raise ValueError(
-            f"{record.name}: localisation needs the video's length, which its annotations do not "
-            "have. Use Charades_v1_train.csv and _test.csv with the column `length`."
-        )
-    rate = Fraction(POINTS) / as_written(record.duration)
-    return frame_labels(record, CLASSES, frames=POINTS, fps=rate, rule="inclusive")
 
 
 def _record(row: dict[str, str], subset: str, path: Path, line: int, cut_ends: bool) -> Record:

@@ -7,6 +7,7 @@ import pytest
 from common import annotation_files, datasets
 from common.annotations import Action, Annotations, Record
 from common.datasets import charades
+from common.evaluation import targets
 from common.frame_labels import frame_labels
 
 HEADER = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length"
@@ -67,8 +68,8 @@ def test_an_old_copy_without_length(folder, ending):
         "AKKWU", "AKKWU.mp4", "testing", (76,), actions=(Action(76, 0.0, 40.0),)
     )
     assert datasets.load("charades").slips[3].met(record)
-    with pytest.raises(ValueError, match="AKKWU: localisation needs the video's length"):
-        charades.localization_labels(record)
+    with pytest.raises(ValueError, match=r"25 moments of a video need its duration.* of AKKWU"):
+        targets.check_frames([record], charades.CLASSES, 25)
 
 
 def test_slashes_in_the_names_of_classes(folder):
@@ -87,11 +88,15 @@ def test_slashes_in_the_names_of_classes(folder):
         charades.classes(folder)
 
 
+def _moments(record):
+    return targets.of_points(record, charades.CLASSES, 25)
+
+
 def test_localization_looks_at_25_times_with_both_ends():
     # 25 s: one point a second, 0 to 24.
     spans = (Action(3, 2.0, 4.0), Action(5, 3.9, 4.1), Action(7, 24.0, 99.0), Action(9, 6.0, 5.0))
     record = dataclasses.replace(RECORDS[0], actions=(*spans, Action(156, 0, 0)), duration=25.0)
-    labels = charades.localization_labels(record)
+    labels = _moments(record)
     assert (labels.shape, labels.dtype) == ((25, 157), np.uint8)
     assert np.argwhere(labels).tolist() == [[0, 156], [2, 3], [3, 3], [4, 3], [4, 5], [24, 7]]
 
@@ -100,8 +105,8 @@ def test_localization_is_the_same_for_ends_that_are_cut(folder):
     for cut, whole in zip(
         charades.records(folder), charades.records(folder, cut_ends=False), strict=True
     ):
-        labels = charades.localization_labels(cut)
-        np.testing.assert_array_equal(labels, charades.localization_labels(whole))
+        labels = _moments(cut)
+        np.testing.assert_array_equal(labels, _moments(whole))
         for j in range(25):
             time = Fraction(str(cut.duration)) * j / 25
             expected = {a.label for a in whole.actions if a.start <= time <= a.end}
@@ -109,7 +114,7 @@ def test_localization_is_the_same_for_ends_that_are_cut(folder):
 
 
 def test_videos_without_action_are_all_negative_in_localization():
-    assert charades.localization_labels(RECORDS[1]).sum() == 0
+    assert _moments(RECORDS[1]).sum() == 0
     assert RECORDS[1].labels == ()
 
 

@@ -5,16 +5,20 @@ it; the table is made of what the evaluation wrote.
 """
 
 import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import fusion, metrics
+from common import metrics
 from common.demo import motions
-from common.evaluation import scores
+from common.evaluation import results, scores
 from common.files import write_text
+from common.provenance import to_json
+from common.work import markers
 
 SIZE = {"sample_duration": "16", "short_side": "64,64", "crop": "64", "global_pool": "true"}
 """Small enough for two cores; 16 frames in a random order say nothing of the motion (`motions`)."""
@@ -69,11 +73,11 @@ def run(options: Options) -> str:
         is in OUTPUT/FRAMEWORK/table.txt, too.
 
     Raises:
-        ValueError: A command failed; its own words have been on stderr.
+        FileExistsError: There are lists that this has not rendered.
+        ValueError: What is there was rendered with other options; or a command failed, whose own
+            words have been on stderr.
     """
-    rendering = motions.Options(options.output, options.train, options.test)
-    if not (options.output / "lists").exists():
-        print(motions.render(rendering), flush=True)
+    _render(options)
     for module, *flags in commands(options):
         command(module, flags)
     text = table(options)
@@ -106,18 +110,40 @@ def commands(options: Options) -> list[list[str]]:
 
 def table(options: Options) -> str:
     """Top-1 of what the evaluation wrote, in percent."""
+    joined = json.loads((options.runs / "both" / results.NAME).read_text(encoding="utf-8"))
     rgb, flow = (scores.read(options.runs / "both" / f"scores_{name}.npz") for name in RATES)
     shuffled = scores.read(options.runs / "shuffled" / "scores_rgb.npz")
     rows = {
         "RGB": metrics.top_k(rgb.logits, rgb.labels, 1),
         "flow": metrics.top_k(flow.logits, flow.labels, 1),
-        "both": metrics.top_k(fusion.fuse([rgb.logits, flow.logits]), rgb.labels, 1),
+        "both": joined["top_1"],
         "RGB, frames shuffled": metrics.top_k(shuffled.logits, shuffled.labels, 1),
         "chance": 1 / len(rgb.classes),
     }
     title = f"{options.framework}: {len(rgb.names)} videos of {len(rgb.classes)} motions, top-1"
     lines = (f"  {name:22} {100 * value:6.1f} %" for name, value in rows.items())
     return "\n".join([title, *lines]) + "\n"
+
+
+def _render(options: Options) -> None:
+    """Renders what is not there yet, and keeps the options of it."""
+    rendering = motions.Options(options.output, options.train, options.test)
+    values = {k: v for k, v in dataclasses.asdict(rendering).items() if k != "output"}
+    path, lists = options.output / "rendering.json", options.output / "lists"
+    if not path.exists():
+        if lists.exists():
+            raise FileExistsError(
+                f"{lists} is there, and not of this command. Name another folder."
+            )
+        write_text(path, to_json(values))
+    elif other := markers.differences(values, json.loads(path.read_text(encoding="utf-8"))):
+        raise ValueError(
+            f"{path}: the videos there are others: now {'; '.join(other)}. Ask for the same, or "
+            "name another --output."
+        )
+    if not (lists / "classInd.txt").exists():  # the last that is written
+        shutil.rmtree(lists, ignore_errors=True)
+        print(motions.render(rendering), flush=True)
 
 
 def _train(options: Options, stream: str) -> list[str]:

@@ -4,10 +4,10 @@ import importlib.util
 import numpy as np
 import pytest
 
-from common import annotation_files, recipes, stored
-from common.demo import chain
+from common import annotation_files, files, recipes, stored
+from common.demo import chain, motions
 from common.demo.chain import Options
-from common.evaluation import scores
+from common.evaluation import joining, results, scores
 from common.evaluation.scores import Scores
 
 
@@ -37,23 +37,30 @@ def test_both_frameworks_get_the_same_commands(options):
     assert len(modules) == 4 and all(map(importlib.util.find_spec, modules))
 
 
-def _scores(path, labels, predicted):
-    classes = tuple("abcdefgh")
-    names = tuple(map(str, range(len(labels))))
+def _scores(path, names, predicted):
+    """Of videos a, b, ... of class 0, 1, ..."""
     logits = 2 * np.eye(8, dtype=np.float32)[predicted]
     path.parent.mkdir(parents=True, exist_ok=True)
-    scores.write(path, Scores(classes, names, np.array(labels), logits))
+    labels = np.array(["abcdefgh".index(name) for name in names])
+    origin = {"stream": "x", "protocol": {"text": "clip"}}
+    made = Scores(tuple("abcdefgh"), tuple(names), labels, logits, (origin,))
+    scores.write(path, made)
+    return made
 
 
 def test_the_table(options):
-    _scores(options.runs / "both/scores_rgb.npz", [0, 1, 2, 3], [0, 1, 2, 4])
-    _scores(options.runs / "both/scores_flow.npz", [0, 1, 2, 3], [0, 1, 2, 3])
-    _scores(options.runs / "shuffled/scores_rgb.npz", [0, 1, 2, 3], [7, 1, 7, 7])
+    """The streams may lack videos, and have what there are in another order."""
+    pytest.importorskip("matplotlib")
+    both = options.runs / "both"
+    rgb = _scores(both / "scores_rgb.npz", "abcd", [0, 1, 2, 4])
+    flow = _scores(both / "scores_flow.npz", "dca", [3, 2, 1])
+    results.write(both, joining.join([rgb, flow], weights=(1, 2)))  # a is wrong
+    _scores(options.runs / "shuffled/scores_rgb.npz", "abcd", [7, 1, 7, 7])
     assert chain.table(options).splitlines() == [
         "i3d_torch: 4 videos of 8 motions, top-1",
         "  RGB                      75.0 %",
-        "  flow                    100.0 %",
-        "  both                    100.0 %",
+        "  flow                     66.7 %",
+        "  both                     66.7 %",
         "  RGB, frames shuffled     25.0 %",
         "  chance                   12.5 %",
     ]
@@ -75,8 +82,58 @@ def test_videos_become_frames_and_flow(options, monkeypatch):
     np.testing.assert_allclose(moved, [-3, -3], atol=0.3)
 
 
+@pytest.fixture
+def rendered(options, monkeypatch):
+    """Runs nothing after the rendering; what was rendered."""
+    found = []
+    render = motions.render
+    monkeypatch.setattr(motions, "render", lambda given: found.append(given) or render(given))
+    monkeypatch.setattr(motions, "write_video", lambda path, pictures: None)
+    monkeypatch.setattr(chain, "commands", lambda _: [])
+    monkeypatch.setattr(chain, "table", lambda _: "done")
+    return found
+
+
+def test_rendering_is_done_once_and_with_the_same_options(options, rendered):
+    for _ in range(2):
+        chain.run(options)
+    assert len(rendered) == 1
+    with pytest.raises(ValueError, match=r"rendering\.json: .* now train 2 and not 1\. Ask"):
+        chain.run(dataclasses.replace(options, train=2))
+    chain.run(dataclasses.replace(options, steps=3))  # no matter of the videos
+    assert len(rendered) == 1
+
+
+@pytest.mark.parametrize("written", range(3))
+def test_rendering_that_was_stopped_is_done_again(options, rendered, monkeypatch, written):
+    write, count = files.write_text, []
+
+    def stopping(path, text):
+        count.append(path)
+        if len(count) > written:
+            raise KeyboardInterrupt
+        write(path, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_text", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            chain.run(options)
+    chain.run(options)
+    assert len(rendered) == 2
+    names = {path.name for path in (options.output / "lists").iterdir()}
+    assert names == {"classInd.txt", "trainlist01.txt", "testlist01.txt"}
+
+
+def test_lists_of_others_are_left_alone(options, rendered):
+    (options.output / "lists").mkdir()
+    with pytest.raises(FileExistsError, match="lists is there, and not of this command"):
+        chain.run(options)
+    assert not rendered
+    assert [path.name for path in options.output.iterdir()] == ["lists"]
+
+
 def test_a_command_that_fails_ends_it(options, monkeypatch):
     monkeypatch.setattr(chain, "commands", lambda _: [["common.prepare.check", "--nonsense"]])
-    (options.output / "lists").mkdir()
+    monkeypatch.setattr(motions, "render", lambda _: "rendered")
     with pytest.raises(ValueError, match=r"common\.prepare\.check ended with status 1"):
         chain.run(options)

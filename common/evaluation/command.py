@@ -26,6 +26,7 @@ from common.flags import (
     WEIGHTS,
     WORKERS,
     chosen_streams,
+    weights,
 )
 from common.fusion import FUSIONS
 from common.recipes import TASKS
@@ -89,20 +90,17 @@ def _options() -> Options:
     folders = {"rgb": RGB, "flow": FLOW}
     given = {}
     for stream, checkpoint in chosen_streams("rgb").items():
-        if not checkpoint:
-            raise app.UsageError(f"--{stream}_checkpoint is needed")
         if not folders[stream].value:
             raise app.UsageError(f"--{stream} is needed")
-        given[stream] = checkpoint
+        given[stream] = str(checkpoint)
+    for fused in (FUSION, WEIGHTS):
+        if fused.present and len(given) == 1:
+            raise app.UsageError(f"--{fused.name} is for two streams: add --streams=rgb,flow")
     for flag in (ANNOTATIONS, OUTPUT):
         if not flag.value:
             raise app.UsageError(f"--{flag.name} is needed")
-    try:
-        weights = tuple(map(float, WEIGHTS.value))
-    except ValueError:
-        raise app.UsageError(f"--weights must be numbers, not {','.join(WEIGHTS.value)}") from None
     paths = {name: Path(folder.value) if folder.value else None for name, folder in folders.items()}
-    # Not torch where nobody asked for it: many processes that read cannot share a GPU.
+    # Not torch where nobody asked for it: the network has the GPU, and many threads read.
     engine = FLOW_ENGINE.value if FLOW_ENGINE.present else "numba"
     return Options(
         annotations=Path(ANNOTATIONS.value),
@@ -114,7 +112,7 @@ def _options() -> Options:
         task=TASK.value,
         moments=MOMENTS.value,
         fusion=FUSION.value,
-        weights=weights,
+        weights=weights(),
         views_at_a_time=VIEWS.value,
         workers=processors.count() if WORKERS.value is None else WORKERS.value,
         limit=LIMIT.value,

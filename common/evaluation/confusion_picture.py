@@ -44,15 +44,12 @@ def write(
         ImportError: matplotlib is not installed.
         ValueError: Other shapes.
     """
-    try:
-        from matplotlib import colormaps
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.colors import PowerNorm
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "the picture of confusions needs matplotlib: pip install '.[torch]' or '.[tf]'."
-        ) from error
+    check_installed()
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
     count = len(classes)
     if counts.shape != (count, count) or not count:
         raise ValueError(
@@ -82,6 +79,16 @@ def write(
         _number(axes, counts, shares)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def check_installed() -> None:
+    """Raises `ImportError` where matplotlib is not there."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "the picture of confusions needs matplotlib: pip install '.[torch]' or '.[tf]'."
+        ) from error
 
 
 def shortened(name: str) -> str:

@@ -15,7 +15,7 @@ from common.clip_reader import ClipReader, Source, flow_stamp
 from common.contracts import InputContract
 from common.crops import Frames
 from common.errors import listing
-from common.evaluation import joining, protocols, results, scores, scoring
+from common.evaluation import confusion_picture, joining, protocols, results, scores, scoring
 from common.evaluation.scores import Scores
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
@@ -71,12 +71,17 @@ def run(options: Options, make: Make, backend: str) -> tuple[Scores, str]:
         FileExistsError: There are results already, and `overwrite` is false.
         ValueError: Labels or classes that do not fit the weights, or no video could be evaluated.
     """
-    files.check_target(options.output / "results.json", options.overwrite)
+    written = (*results.FILES, *(f"scores_{stream}.npz" for stream in options.checkpoints))
+    for name in written:
+        files.check_target(options.output / name, options.overwrite)
     annotations = annotation_files.read(options.annotations)
+    # What is wrong with the last stream shows before the first is scored, which may take hours.
+    planned = [_planned(stream, annotations, options, backend) for stream in options.checkpoints]
+    _check(planned, options)
     parts = []
-    for stream in options.checkpoints:
-        found = _stream(stream, annotations, options, make, backend)
-        scores.write(options.output / f"scores_{stream}.npz", found)
+    for each in planned:
+        found = _scored(each, make, options.moments)
+        scores.write(options.output / f"scores_{each.job.stream}.npz", found)
         parts.append(found)
     joined = parts[0]
     if len(parts) > 1:
@@ -84,44 +89,76 @@ def run(options: Options, make: Make, backend: str) -> tuple[Scores, str]:
     return joined, results.write(options.output, joined)
 
 
-def _stream(
-    stream: str, annotations: Annotations, options: Options, make: Make, backend: str
-) -> Scores:
+@dataclasses.dataclass(frozen=True)
+class _Planned:
+    """What is to be scored of a stream, with which weights, and for which task."""
+
+    job: scoring.Job
+    loaded: Loaded
+    task: str
+
+
+def _planned(stream: str, annotations: Annotations, options: Options, backend: str) -> _Planned:
     loaded = networks.load(options.checkpoints[stream], stream, options.architecture)
     task = options.task or (str(loaded.card.recipe["task"]) if loaded.card else "classes")
     name = options.protocol or ("every_frame" if task == "frames" else "quo_vadis")
     least, _, _ = arch.smallest_size(loaded.net)
-    reader = (_Shuffled if options.shuffle_frames else ClipReader)(options.source, loaded.contract)
+    reader = ClipReader(options.source, loaded.contract)
     records = [each for each in annotations.records if each.subset == options.subset]
     records = records[: options.limit]
     if not records:
         raise ValueError(
             f"no records for {options.subset}. The annotations have {dict(annotations.counts)}."
         )
-    made = _flow(reader, records, loaded, options) if stream == "flow" else None
+    classes = _classes(annotations, loaded)
+    made = _flow(reader, records, loaded, options) if stream == "flow" else {"flow": None}
+    origin = results.origin(loaded.path, loaded.row, loaded.contract, backend)
     job = scoring.Job(
         records=records,
-        classes=_classes(annotations, loaded),
+        classes=classes,
         reader=reader,
         stream=stream,
         protocol=protocols.get(name).filled(loaded.contract, least),
         views_at_a_time=options.views_at_a_time,
         workers=options.workers,
-        origin={
-            **results.origin(loaded.path, loaded.row, loaded.contract, made, backend),
-            **({"control": "frames shuffled"} if options.shuffle_frames else {}),
-        },
+        shuffle=options.shuffle_frames,
+        origin={**origin, **made},
     )
+    scoring.check(job, task == "frames", options.moments)
+    return _Planned(job, loaded, task)
+
+
+def _check(planned: Sequence[_Planned], options: Options) -> None:
+    """Refuses what can neither be fused nor be shown."""
+    framed = [each.task == "frames" for each in planned]
+    if len(planned) > 1:
+        classes = [each.job.classes for each in planned]
+        joining.check(classes, framed, options.fusion, options.weights)
+    elif options.weights:
+        raise ValueError("one stream is not fused with any: leave the weights of streams out.")
+    if options.moments and not all(framed):
+        raise ValueError(
+            "moments of a video are for labels of frames, and the task is classes: leave them out."
+        )
+    if not any(framed):
+        confusion_picture.check_installed()
+
+
+def _scored(planned: _Planned, make: Make, moments: int | None) -> Scores:
+    loaded = planned.loaded
     scorer = make(loaded.net, loaded.arrays, loaded.contract)
-    if task == "frames":
-        return scoring.score_frames(job, scorer.frame_scores, options.moments)
-    return scoring.score_videos(job, scorer.scores)
+    if planned.task == "frames":
+        return scoring.score_frames(planned.job, scorer.frame_scores, moments)
+    return scoring.score_videos(planned.job, scorer.scores)
 
 
 def _flow(
     reader: ClipReader, records: Sequence[Record], loaded: Loaded, options: Options
-) -> Mapping[str, Any] | None:
+) -> Mapping[str, object]:
     """How the flow was made, as JSON has it: all in the way the weights were trained on.
+
+    Where others may be mixed, it is a list if there are several, and what the weights were trained
+    on is beside it.
 
     Raises:
         ValueError: In different ways, and they may not be mixed.
@@ -130,12 +167,14 @@ def _flow(
     for record in records:
         with contextlib.suppress(OSError, ValueError):  # fails when its turn comes
             stamps[record.name] = flow_stamp(reader.open(record, "flow"))
-    first = next(iter(stamps.values()), None)
+    kinds = [each and dataclasses.asdict(each) for each in stamp.kinds(stamps.values())]
+    made: dict[str, object] = {"flow": kinds if len(kinds) > 1 else next(iter(kinds), None)}
     if loaded.card:
         trained = loaded.card.flow
         stamps["what the weights were trained on"] = FlowStamp(**trained) if trained else None
-    stamp.check_same(stamps, options.allow_mixed_flow)
-    return dataclasses.asdict(first) if first else None
+        made |= {"flow_of_training": trained} if options.allow_mixed_flow else {}
+    stamp.check_same(stamps, options.allow_mixed_flow, "--allow_mixed_flow")
+    return made
 
 
 def _classes(annotations: Annotations, loaded: Loaded) -> tuple[str, ...]:
@@ -159,11 +198,3 @@ def _classes(annotations: Annotations, loaded: Loaded) -> tuple[str, ...]:
         )
     names = named or known
     return (*names, *(f"class {index}" for index in range(len(names), count)))
-
-
-class _Shuffled(ClipReader):
-    """Gives the frames it is asked for in a random order, the same each time."""
-
-    def read(self, record: Record, indices: Sequence[int], stream: str) -> Frames:
-        rng = np.random.default_rng([len(indices), *record.name.encode()])
-        return super().read(record, rng.permutation(indices).tolist(), stream)

@@ -3,16 +3,17 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
-from absl import flags
+from absl import app, flags
 from absl.testing import flagsaver
 
 from common import annotation_files, arch, networks
 from common.annotations import Action
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.evaluation import command, evaluating, scores
+from common.evaluation import command, confusion_picture, evaluating, scores
 from common.evaluation.evaluating import Options
 from common.model_card import ModelCard
 from common.training import exporting
@@ -184,12 +185,99 @@ def test_flow_that_was_made_in_two_ways_is_refused_unless_allowed(data, tmp_path
     stamp.write_text(stamp.read_text().replace('"warps": 5', '"warps": 3'))
     options = _options(data, tmp_path, checkpoints)
     with pytest.raises(
-        ValueError, match=r"was not all made in the same way: parameters.warps is 3"
+        ValueError,
+        match=r"same way: parameters.warps is 3.*, or allow it \(--allow_mixed_flow\)",
     ):
         evaluating.run(options, Maker(), "i3d_tf")
     allowed = dataclasses.replace(options, allow_mixed_flow=True)
     found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
     assert found.names == NAMES
+    (stream,) = _results(tmp_path)["streams"]
+    assert [kind["parameters"]["warps"] for kind in stream["flow"]] == [3, 5]
+    assert stream["flow_of_training"]["parameters"]["warps"] == 5
+
+
+def _damaged(data, tmp_path):
+    (tmp_path / "flow/model.safetensors").write_bytes(b"nothing")
+
+
+def _of_other_flow(data, tmp_path):
+    _weights(tmp_path, "flow", flow=dataclasses.replace(STAMP, engine="torch"))
+
+
+def _of_other_classes(data, tmp_path):
+    _weights(tmp_path, "flow", classes=("dark", "striped", "light"))
+
+
+def _of_more_classes(data, tmp_path):
+    _weights(tmp_path, "flow", classes=(*CLASSES, "dotted"))
+
+
+def _of_another_task(data, tmp_path):
+    _weights(tmp_path, "flow", task="frames")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "changes", "text"),
+    [
+        (_damaged, {}, "model.safetensors"),
+        (_of_other_flow, {}, "was not all made in the same way.*--allow_mixed_flow"),
+        (_of_other_classes, {}, "its classes are not those of the annotations"),
+        (_of_more_classes, {}, "the streams have other classes"),
+        (_of_another_task, {}, "one stream has scores of frames, another has none"),
+        (None, {"weights": (1.0,)}, "weights must be 2 numbers"),
+        (None, {"fusion": "max"}, "how must be one of"),
+        (None, {"task": "frames", "fusion": "softmax"}, "add logits"),
+        (None, {"moments": 25}, "the task is classes"),
+    ],
+)
+def test_what_is_wrong_shows_before_the_first_stream_is_scored(
+    data, tmp_path, mistake, changes, text
+):
+    checkpoints = {name: _weights(tmp_path, name) for name in ("rgb", "flow")}
+    if mistake:
+        mistake(data, tmp_path)
+    make = Maker()
+    with pytest.raises(ValueError, match=text):
+        evaluating.run(_options(data, tmp_path, checkpoints, **changes), make, "i3d_tf")
+    assert make.made == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_one_stream_has_no_weight(data, tmp_path):
+    with pytest.raises(ValueError, match="one stream is not fused"):
+        evaluating.run(_options(data, tmp_path, weights=(1.0,)), Maker(), "i3d_tf")
+
+
+def test_without_matplotlib_nothing_is_scored(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    make = Maker()
+    with pytest.raises(ImportError, match="the picture of confusions needs matplotlib"):
+        evaluating.run(_options(data, tmp_path), make, "i3d_tf")
+    assert make.made == []
+
+
+@pytest.mark.parametrize("name", ["scores_rgb.npz", "results.txt", "confusion.png"])
+def test_no_file_is_overwritten_unasked(data, tmp_path, name):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / name).write_text("kept")
+    make = Maker()
+    with pytest.raises(FileExistsError, match=name):
+        evaluating.run(_options(data, tmp_path), make, "i3d_tf")
+    assert make.made == []
+    assert (tmp_path / "results" / name).read_text() == "kept"
+
+
+def test_results_json_is_written_last(data, tmp_path, monkeypatch):
+    def stop(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(confusion_picture, "write", stop)
+    with pytest.raises(OSError, match="the disk is full"):
+        evaluating.run(_options(data, tmp_path), Maker(), "i3d_tf")
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "results.txt", "scores_rgb.npz"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("trained", [dataclasses.replace(STAMP, engine="torch"), None])
@@ -201,7 +289,9 @@ def test_flow_of_another_make_than_the_training_is_refused_unless_allowed(data, 
     allowed = dataclasses.replace(options, allow_mixed_flow=True)
     found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
     assert found.names == NAMES
-    assert _results(tmp_path)["streams"][0]["flow"]["engine"] == "numba"
+    (stream,) = _results(tmp_path)["streams"]
+    assert stream["flow"]["engine"] == "numba"
+    assert stream["flow_of_training"] == (trained and dataclasses.asdict(trained))
 
 
 def test_shuffled_frames_are_the_same_frames(data, tmp_path):
@@ -243,7 +333,9 @@ def test_labels_of_frames(data, tmp_path):
     assert _results(tmp_path)["localisation"]["mean_average_precision"] == 1.0
     # What the weights were trained for is no more than a default.
     options = _options((path, source), tmp_path, weights, task="classes", overwrite=True)
-    with pytest.raises(ValueError, match=r"class"):
+    with pytest.raises(
+        ValueError, match=r"expected one class a video. Received none or several for"
+    ):
         evaluating.run(options, make, "i3d_tf")
 
 
@@ -274,4 +366,28 @@ def test_the_status_is_1_where_a_video_failed(data, tmp_path, missing, capsys):
     results = _results(tmp_path)
     assert results["coverage"]["failed"] == int(missing)
     assert list(results["failures"]) == ([NAMES[1]] if missing else [])
-    assert capsys.readouterr().out.startswith((tmp_path / "results/results.txt").read_text()[:20])
+    # results.txt lists all classes, and there are few.
+    assert capsys.readouterr().out == (tmp_path / "results/results.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"weights": ["1"]}, "--weights is for two streams"),
+        ({"fusion": "softmax"}, "--fusion is for two streams"),
+        ({"moments": 25}, "the task is classes: leave them out"),
+        ({"flow_checkpoint": "a"}, "--flow_checkpoint is given, and flow is not among"),
+    ],
+)
+def test_flags_that_nobody_would_read_are_refused(data, tmp_path, asked, text):
+    path, source = data
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver():
+        flags.FLAGS.annotations, flags.FLAGS.rgb = str(path), str(source.rgb)
+        flags.FLAGS.checkpoint, flags.FLAGS.output = _weights(tmp_path), str(tmp_path / "results")
+        for name, value in asked.items():
+            flags.FLAGS[name].value = value
+            flags.FLAGS[name].present += 1
+        with pytest.raises((app.UsageError, ValueError), match=text):
+            command.main(Maker(), "i3d_torch")
+    assert not (tmp_path / "results").exists()

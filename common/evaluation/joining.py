@@ -54,8 +54,8 @@ def run(options: Options) -> tuple[str, int]:
         check_target(path, options.overwrite)
     parts = [scores.read(path) for path in options.scores]
     fused = join(parts, options.how, options.weights)
-    text = results.write(options.output, fused)
     scores.write(target, fused)
+    text = results.write(options.output, fused)
     return text, 1 if fused.failures else 0
 
 
@@ -78,7 +78,7 @@ def join(parts: Sequence[Scores], how: str = "logits", weights: Sequence[float] 
         ValueError: Streams that differ in classes or labels or have no video in common, an unknown
             `how`, wrong weights, or probabilities of classes that do not exclude each other.
     """
-    _check(parts, how)
+    check([part.classes for part in parts], [part.frames is not None for part in parts], how)
     weights = tuple(weights) or (1.0,) * len(parts)
     first = parts[0]
     places = [{name: place for place, name in enumerate(part.names)} for part in parts]
@@ -104,24 +104,41 @@ def join(parts: Sequence[Scores], how: str = "logits", weights: Sequence[float] 
     )
 
 
-def _check(parts: Sequence[Scores], how: str) -> None:
-    if not parts:
+def check(
+    classes: Sequence[tuple[str, ...]],
+    framed: Sequence[bool],
+    how: str = "logits",
+    weights: Sequence[float] = (),
+) -> None:
+    """Refuses, before anything is scored, streams that `join` could not fuse.
+
+    Args:
+        classes: Of each stream.
+        framed: Of each stream, whether it has scores of frames.
+        how: As of `join`.
+        weights: As of `join`.
+
+    Raises:
+        ValueError: As `join`.
+    """
+    if not classes:
         raise ValueError("expected scores of one stream or more. Received: none.")
     if how not in fusion.FUSIONS:
         raise ValueError(f"how must be one of {listing(fusion.FUSIONS)}. Received: {how!r}.")
-    first = parts[0]
-    for part in parts:
-        if part.classes != first.classes:
+    for other in classes:
+        if other != classes[0]:
             raise ValueError(
-                f"the streams have other classes, or in another order: {len(first.classes)} of one,"
-                f" {len(part.classes)} of the other. Evaluate them with the same annotations."
+                f"the streams have other classes, or in another order: {len(classes[0])} of one, "
+                f"{len(other)} of the other. Evaluate them with the same annotations."
             )
-        if (part.frames is None) != (first.frames is None):
-            raise ValueError("one stream has scores of frames, another has none.")
-    if first.frames and how != "logits":
+    if any(framed) != all(framed):
+        raise ValueError("one stream has scores of frames, another has none.")
+    if any(framed) and how != "logits":
         raise ValueError(
             f"classes of frames do not exclude each other: add logits. Received: {how!r}."
         )
+    if weights:
+        fusion.checked_weights(weights, len(classes))
 
 
 def _same(labels: Sequence[NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:

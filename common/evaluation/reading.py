@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -74,6 +75,7 @@ def parts(
     stream: str,
     at_once: int,
     workers: int,
+    shuffle: bool = False,
 ) -> Generator[Part]:
     """Reads the views of records in their order, however many threads read.
 
@@ -84,6 +86,7 @@ def parts(
         stream: "rgb" or "flow".
         at_once: About so many views are read together; those of one window in time always are.
         workers: Threads that read ahead; 0 reads when a part is asked for.
+        shuffle: Gives the frames of each window in a random order, the same each time.
 
     Yields:
         At least one part a video. A video that cannot be read (`ValueError`, `OSError`) has a part
@@ -103,7 +106,7 @@ def parts(
         if part.error:
             return part
         try:
-            views = _views(reader, records[part.item], windows, protocol, stream)
+            views = _views(reader, records[part.item], windows, protocol, stream, shuffle)
             return dataclasses.replace(part, views=tuple(views))
         except (ValueError, OSError) as error:
             return Part(part.item, error=_reason(error))
@@ -119,7 +122,12 @@ def parts(
 
 
 def _views(
-    reader: Reader, record: Record, windows: list[list[int]], protocol: Protocol, stream: str
+    reader: Reader,
+    record: Record,
+    windows: list[list[int]],
+    protocol: Protocol,
+    stream: str,
+    shuffle: bool,
 ) -> Iterator[View]:
     """All crops of each window. Each frame is read once, even if windows share it."""
     wanted = sorted({index for window in windows for index in window})
@@ -128,6 +136,9 @@ def _views(
     frames = resizing.resize_clip(reader.read(record, wanted, stream), protocol.short_side or 0)
     places = protocols.corners(protocol, *crops.size_of(frames))
     for window in windows:
+        if shuffle:
+            rng = np.random.default_rng([*window, *os.fsencode(record.name)])
+            window = rng.permutation(window).tolist()
         rows = np.searchsorted(wanted, window)
         for corner in places:
             yield View(tuple(window), crops.crop(frames, corner, protocol.crop or 0)[rows])

@@ -50,6 +50,25 @@ def test_frames_that_windows_share_are_read_once():
     assert reader.asked == [("a", (0, 1, 2, 3, 4, 5)), ("a", (4, 5, 6, 7, 8, 9)), ("a", (8, 9))]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shuffled_views_are_those_of_their_window(workers):
+    def views(at_once, shuffle=True):
+        parts = reading.parts(RECORDS, MadeUp(TOTALS), SLIDING, "rgb", at_once, workers, shuffle)
+        return [(part.item, view) for part in parts for view in part.views]
+
+    few, many, straight = views(3), views(100), views(3, shuffle=False)
+    orders = set()
+    for (_, one), (_, other), (_, usual) in zip(few, many, straight, strict=True):
+        assert one.indices == other.indices
+        assert sorted(one.indices) == sorted(usual.indices)
+        np.testing.assert_array_equal(one.clip, other.clip)
+        np.testing.assert_array_equal(one.clip[:, 0, 0, 0], one.indices)
+        orders.add(tuple(np.argsort(one.indices, kind="stable")))
+    assert [item for item, _ in few] == [item for item, _ in straight]
+    assert len(orders) > 4  # each window of each video in another order
+    assert all(few[k][1].indices == few[k + 1][1].indices for k in range(0, len(few), 3))  # crops
+
+
 def test_crops_are_cut_from_the_resized_picture():
     class Ramp(MadeUp):
         def read(self, record, indices, stream):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +39,20 @@ def origin(
     path: Path,
     row: Checkpoint | None,
     contract: InputContract,
-    flow: Mapping[str, object] | None,
     backend: str,
 ) -> dict[str, object]:
-    """Where the scores of a stream come from: weights, input contract, flow and versions.
+    """Where the scores of a stream come from: weights, input contract and versions.
 
     Args:
         path: Of the checkpoint.
         row: Its row, if it is a published one.
         contract: How clips were made.
-        flow: The stamp of the flow as JSON has it; None for RGB, or without a stamp.
         backend: The package that computed.
     """
     return {
         "checkpoint": row.name if row else str(path),
         "weights": provenance.weights(path, row),
         "contract": dataclasses.asdict(contract),
-        "flow": flow,
         "backend": backend,
         "versions": provenance.versions(backend),
     }
@@ -65,18 +61,18 @@ def origin(
 def write(folder: Path, scores: Scores) -> str:
     """Writes all files, each a temporary one and a rename, and returns the text for the terminal.
 
-    With labels of frames there is no picture: classes that do not exclude each other are not taken
-    for one another.
+    results.json comes last: where it is, the others are. With labels of frames there is no picture:
+    classes that do not exclude each other are not taken for one another.
 
     Raises:
         ImportError: The picture needs matplotlib.
     """
     found = results(scores)
-    write_text(folder / NAME, provenance.to_json(found))
     write_text(folder / TEXT, table.text(found, rows=len(scores.classes)))
     if scores.frames is None:
         counts = metrics.confusion(scores.logits, scores.labels)
         confusion_picture.write(folder / PICTURE, counts, scores.classes, table.title(found))
+    write_text(folder / NAME, provenance.to_json(found))
     return table.text(found)
 
 

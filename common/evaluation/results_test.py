@@ -165,7 +165,7 @@ def test_frames_have_no_picture(tmp_path):
 
 def test_origin():
     row = CHECKPOINTS["rgb_scratch"]
-    found = results.origin(Path("x"), row, row.contract, None, "i3d_torch")
+    found = results.origin(Path("x"), row, row.contract, "i3d_torch")
     assert found["checkpoint"] == "rgb_scratch"
     assert found["contract"]["crop"] == 224
     assert set(found["weights"]) == {file.file_name for file in row.files}

@@ -39,6 +39,7 @@ class Job:
         protocol: `Protocol.filled` from the input contract.
         views_at_a_time: The network gets so many clips at once at most; whole videos one by one.
         workers: Threads that read ahead of it; 0 is none.
+        shuffle: A control: the frames of each view in a random order.
         origin: Where the scores come from, as JSON has it: kept with them.
     """
 
@@ -49,6 +50,7 @@ class Job:
     protocol: Protocol
     views_at_a_time: int = 8
     workers: int = 2
+    shuffle: bool = False
     origin: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,28 @@ class Job:
                 "expected one view at a time or more, and no less than 0 workers. Received: "
                 f"{self.views_at_a_time} and {self.workers}."
             )
+
+
+def check(job: Job, framed: bool, points: int | None = None) -> None:
+    """Refuses, before anything is scored, what `score_videos` or `score_frames` would.
+
+    Args:
+        job: What is to be scored.
+        framed: Whether by `score_frames`.
+        points: As of `score_frames`.
+
+    Raises:
+        ValueError: As they.
+    """
+    if not framed:
+        targets.classes(job.records, len(job.classes))
+        return
+    if job.protocol.average != "logits":
+        raise ValueError(
+            f"the protocol {job.protocol.name} averages probabilities of classes that exclude each "
+            "other, and those of frames do not. Use every_frame."
+        )
+    targets.check_frames(job.records, len(job.classes), points)
 
 
 def score_videos(job: Job, predict: Predict) -> Scores:
@@ -101,13 +125,8 @@ def score_frames(job: Job, predict: Predict, points: int | None = None) -> Score
         ValueError: As `score_videos`; a record that lacks what its frames' labels need; or a
             protocol that averages probabilities of classes that exclude each other.
     """
-    if job.protocol.average != "logits":
-        raise ValueError(
-            f"the protocol {job.protocol.name} averages probabilities of classes that exclude each "
-            "other, and those of frames do not. Use every_frame."
-        )
+    check(job, True, points)
     classes, rate = len(job.classes), job.protocol.rate or 1
-    targets.check_frames(job.records, classes, points)
     labels: dict[int, NDArray[np.uint8]] = {}
 
     def logits_of(clips: Frames) -> Floats:
@@ -175,7 +194,13 @@ class _Run(Generic[Result]):
         """
         job = self._job
         parts = reading.parts(
-            job.records, job.reader, job.protocol, job.stream, job.views_at_a_time, job.workers
+            job.records,
+            job.reader,
+            job.protocol,
+            job.stream,
+            job.views_at_a_time,
+            job.workers,
+            job.shuffle,
         )
         with closing(parts), closing(Progress("evaluate", len(job.records))) as self._bar:
             for part in parts:
@@ -240,4 +265,5 @@ def _checked(logits: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def _origin(job: Job) -> dict[str, object]:
-    return {"stream": job.stream, "protocol": job.protocol.record(), **job.origin}
+    control = {"control": "frames shuffled"} if job.shuffle else {}
+    return {"stream": job.stream, "protocol": job.protocol.record(), **job.origin, **control}

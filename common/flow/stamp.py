@@ -8,7 +8,7 @@ the same bytes.
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from absl import logging
@@ -124,7 +124,11 @@ def read(place: Path) -> FlowStamp | None:
     )
 
 
-def check_same(stamps: Mapping[str, FlowStamp | None], allow_mixed: bool = False) -> None:
+def check_same(
+    stamps: Mapping[str, FlowStamp | None],
+    allow_mixed: bool = False,
+    allowing: str = "",
+) -> None:
     """Refuses flow that was made in different ways; how it is stored may differ.
 
     Flow without a stamp, which other tools made, may not be mixed with ours either. On its own it
@@ -133,26 +137,36 @@ def check_same(stamps: Mapping[str, FlowStamp | None], allow_mixed: bool = False
     Args:
         stamps: By folder or name of the clip; None is no stamp.
         allow_mixed: Makes a warning of the error.
+        allowing: The flag for that, for the text; empty where there is none.
 
     Raises:
         ValueError: They differ; the text says in what, and where each value is.
     """
-    kinds: dict[_Kind, list[str]] = {}
+    names: dict[_Kind, list[str]] = {}
     for name, stamp in stamps.items():
-        kinds.setdefault(_kind(stamp), []).append(name)
-    if len(kinds) > 1:
-        text = f"the flow was not all made in the same way: {_differences(kinds)}."
+        names.setdefault(_kind(stamp), []).append(name)
+    if len(names) > 1:
+        text = f"the flow was not all made in the same way: {_differences(names)}."
         if not allow_mixed:
+            way_out = f", or allow it ({allowing})" if allowing else ""
             raise ValueError(
-                f"{text} Networks notice the difference. Make the flow again with one setting, "
-                "or allow it (allow_mixed=True)."
+                f"{text} Networks notice the difference. Make the flow again with one "
+                f"setting{way_out}."
             )
         logging.warning("%s It was allowed.", text)
-    elif kinds and _UNSTAMPED in kinds:
+    elif _UNSTAMPED in names:
         logging.warning(
             "flow without stamps, so nobody can say how it was made: %s. Expected TV-L1, "
             "clipped at +-%g px.", listing(stamps, 3), BOUND,
         )  # fmt: skip
+
+
+def kinds(stamps: Iterable[FlowStamp | None]) -> list[FlowStamp | None]:
+    """The first stamp of each way in which flow was made, whichever way it is stored."""
+    found: dict[_Kind, FlowStamp | None] = {}
+    for stamp in stamps:
+        found.setdefault(_kind(stamp), stamp)
+    return list(found.values())
 
 
 def _kind(stamp: FlowStamp | None) -> _Kind:

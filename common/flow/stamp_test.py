@@ -102,6 +102,7 @@ def test_alike_is_alike_however_it_is_stored(warnings):
     stored = dataclasses.replace(OURS, form="npy", first_index=1, quality=95)
     check_same({"a": OURS, "b": stored, "c": OURS})
     check_same({})
+    assert stamp.kinds([OURS, stored, None, OURS, None]) == [OURS, None]
     assert warnings() == []
 
 
@@ -119,14 +120,17 @@ def test_alike_is_alike_however_it_is_stored(warnings):
 )  # fmt: skip
 def test_what_differs_is_named(warnings, change, text):
     stamps = {**dict.fromkeys("abcd", OURS), "e": dataclasses.replace(OURS, **change)}
-    with pytest.raises(ValueError, match="allow_mixed=True") as error:
+    with pytest.raises(ValueError, match=r"Make the flow again with one setting\.$") as error:
         check_same(stamps)
     assert f"not all made in the same way: {text}" in str(error.value)
     assert str(error.value).count(" in e") == 1  # and nothing else is said to differ
     assert warnings() == []
+    with pytest.raises(ValueError, match=r"with one setting, or allow it \(--mixed\)\.$"):
+        check_same(stamps, allowing="--mixed")
     check_same(stamps, allow_mixed=True)
     [warning] = warnings()
     assert text in warning
+    assert stamp.kinds(stamps.values()) == [OURS, stamps["e"]]
 
 
 def test_every_difference_is_named():

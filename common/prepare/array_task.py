@@ -46,9 +46,9 @@ class ArrayTask:
     def parameters(self) -> Mapping[str, object]:
         contracts = [dataclasses.asdict(contract) for contract in (RGB_CONTRACT, FLOW_CONTRACT)]
         # Not the streams: an array is the same, whether the other is made or not.
+        left_out = {"streams"} if "flow" in self.streams else {"streams", "engine", "params"}
         own = {**dataclasses.asdict(self), "contracts": contracts}
-        del own["streams"]
-        return own
+        return {name: value for name, value in own.items() if name not in left_out}
 
     def targets(self, item: Item) -> Sequence[str]:
         targets = {

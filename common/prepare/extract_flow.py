@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         params=params,
         bound=BOUND.value,
     )
-    return work.run(task, items)
+    return work.run(task, items, engine)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         engine=engine,
         params=params,
     )
-    return work.run(task, items)
+    return work.run(task, items, engine)
 
 
 if __name__ == "__main__":

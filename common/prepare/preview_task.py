@@ -37,7 +37,8 @@ class PreviewTask:
     command = "preview"
 
     def parameters(self) -> Mapping[str, object]:
-        return dataclasses.asdict(self)
+        contracts = [dataclasses.asdict(contract) for contract in (RGB_CONTRACT, FLOW_CONTRACT)]
+        return {**dataclasses.asdict(self), "contracts": contracts}
 
     def targets(self, item: Item) -> Sequence[str]:
         return [f"{item.name}_{ending}" for ending in ("rgb.gif", "flow.gif", "sheet.png")]

@@ -240,8 +240,9 @@ def test_flow_of_a_video_and_of_its_frames_have_one_stamp(fast, tmp_path):
     _run(FrameTask(wanted), fast[0], tmp_path / "frames")
     _run(FlowTask(wanted), Item("frames", tmp_path / "frames/class/fast"), tmp_path / "flow")
     _run(FlowTask(wanted), Item("video", fast[0].source), tmp_path / "flow")
-    clips = stored.open_flows(tmp_path / "flow", ["frames", "video"])
-    first, second = (clip.read(range(10)) * encoding.BOUND for clip in clips.values())
+    clips = [stored.open_flow(tmp_path / "flow", name) for name in ("frames", "video")]
+    assert clips[0].stamp == clips[1].stamp
+    first, second = (clip.read(range(10)) * encoding.BOUND for clip in clips)
     assert np.abs(first - second).mean() < 0.1  # as much as the jpgs cost
 
 
@@ -289,6 +290,20 @@ def test_one_stream_of_a_span(fast, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "class/fast_rgb.npy")[0], shown)
     few = ArrayTask(streams=("rgb",), max_frames=3)
     assert _run(few, item, tmp_path / "few") == {"frames": 3}
+
+
+def test_the_engine_of_flow_is_no_matter_of_rgb():
+    rgb, flow = ArrayTask(streams=("rgb",)), ArrayTask(streams=("flow",))
+    assert dataclasses.replace(rgb, engine="torch").parameters() == rgb.parameters()
+    assert dataclasses.replace(flow, engine="torch").parameters() != flow.parameters()
+    assert ArrayTask().parameters() == flow.parameters()
+    assert {"engine", "params", "streams"} & rgb.parameters().keys() == set()
+
+
+def test_the_contracts_are_parameters():
+    contracts = [dataclasses.asdict(contract) for contract in (RGB_CONTRACT, FLOW_CONTRACT)]
+    for task in (ArrayTask(), PreviewTask()):
+        assert task.parameters()["contracts"] == contracts
 
 
 def test_arrays_of_a_folder_of_frames(extracted, tmp_path):

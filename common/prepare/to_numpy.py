@@ -7,6 +7,7 @@ NAME_rgb.npy is [1, T, 224, 224, 3], NAME_flow.npy is [1, T, 224, 224, 2], both 
 25 frames a second, short side 256, centre crop; the flow is TV-L1, clipped at 20 pixels.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from absl import flags
@@ -29,15 +30,15 @@ work.declare(*work.RUN, *work.SOURCES, *work.FLOW)
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     items = work.found()
-    engine, params = work.flow_engine()
     task = ArrayTask(
         streams=tuple(stream for stream in STREAMS if stream in STREAM.value),
         pictures=work.pictures(items, RECIPE),
         max_frames=MAX_FRAMES.value,
-        engine=engine,
-        params=params,
     )
-    return work.run(task, items)
+    if "flow" not in task.streams:
+        return work.run(task, items)
+    engine, params = work.flow_engine()
+    return work.run(dataclasses.replace(task, engine=engine, params=params), items, engine)
 
 
 if __name__ == "__main__":
