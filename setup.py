@@ -8,8 +8,10 @@ from setuptools import find_packages, setup
 LOOK = ["matplotlib", "tensorboardX"]
 TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2", *LOOK]
 TORCH = ["torch>=2.4", *LOOK]
+# Features as HDF5.
+HDF5 = ["h5py>=3.10"]
 # safetensors is the judge of what we write; to read and write it we need no package.
-TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK, *HDF5]
 RAY = ["ray"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
@@ -42,7 +44,8 @@ setup(
     extras_require={
         "tf": TF,
         "torch": TORCH,
-        "all": TF + TORCH,
+        "all": TF + TORCH + HDF5,
+        "hdf5": HDF5,
         "ray": RAY,
         "test": TEST,
         "dev": DEV,

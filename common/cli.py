@@ -4,6 +4,7 @@ i3d evaluate-sample --backend=torch --eval_type=rgb --imagenet_pretrained=false
 i3d convert --input=rgb_scratch --output=rgb_scratch.pt
 i3d inspect rgb_scratch
 i3d prepare extract-flow --input=videos --output=flow
+i3d features compare mine.npy theirs.npz
 """
 
 import importlib
@@ -22,6 +23,11 @@ COMMANDS = {
     "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
     "inspect": ("print what a checkpoint holds", "convert.inspect"),
     "compare": ("say in which arrays two checkpoints differ", "convert.compare"),
+    "extract": (
+        "features of videos, folders of frames or tracklets",
+        "{backend}.extract_features",
+    ),
+    "features compare": ("say how far two files of features agree", "common.features.compare"),
     "prepare check": ("look for videos that cannot be used", "common.prepare.check"),
     "prepare make-annotations": (
         "data sets' lists to one format",
@@ -36,7 +42,7 @@ COMMANDS = {
 
 BACKENDS = {"tf": ("i3d_tf", "tensorflow"), "torch": ("i3d_torch", "torch")}
 
-_GROUPS = ("prepare",)
+_GROUPS = ("features", "prepare")
 _HELP = ("-h", "--help", "help")
 
 

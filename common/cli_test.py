@@ -32,7 +32,7 @@ def test_help_lists_every_command(capsys):
     assert all(f"  {name} " in text for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [[], ["prepare"]])
+@pytest.mark.parametrize("arguments", [[], ["prepare"], ["features"]])
 def test_without_a_command_the_status_is_an_error(capsys, arguments):
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
@@ -41,15 +41,16 @@ def test_without_a_command_the_status_is_an_error(capsys, arguments):
 
 
 @pytest.mark.parametrize("asked", ["--help", "-h", "help"])
-def test_help_of_a_group_lists_its_commands_alone(capsys, asked):
+@pytest.mark.parametrize(("group", "count"), [("prepare", 7), ("features", 1)])
+def test_help_of_a_group_lists_its_commands_alone(capsys, asked, group, count):
     with pytest.raises(SystemExit) as end:
-        cli.main(["prepare", asked])
+        cli.main([group, asked])
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "usage: i3d prepare COMMAND [flags]"
+    assert lines[0] == f"usage: i3d {group} COMMAND [flags]"
     listed = [" ".join(line.split()[:2]) for line in lines if line.startswith("  ")]
-    assert listed == [name for name in cli.COMMANDS if name.startswith("prepare ")]
-    assert len(listed) == 7
+    assert listed == [name for name in cli.COMMANDS if name.startswith(f"{group} ")]
+    assert len(listed) == count
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def test_help_of_a_group_lists_its_commands_alone(capsys, asked):
         (["prepare", "train"], "Expected one of prepare check, .*Received: 'prepare train'"),
         (["prepare", "prepare"], "Received: 'prepare prepare'"),
         (["prepare", "convert"], "Received: 'prepare convert'"),
+        (["features", "check"], "Expected one of features compare. Received: 'features check'"),
     ],
 )
 def test_an_unknown_command_is_named(arguments, text):
@@ -84,6 +86,8 @@ def test_every_command_has_a_module():
         (["multi_evaluate", "--x=a", "--backend", "torch"], "i3d_torch.multi_evaluate", ["--x=a"]),
         (["prepare", "to_numpy", "--help"], "common.prepare.to_numpy", ["--help"]),
         (["prepare", "count-frames"], "common.prepare.count_frames", []),
+        (["features", "compare", "a", "b"], "common.features.compare", ["a", "b"]),
+        (["compare", "a", "b"], "convert.compare", ["a", "b"]),
     ],
 )  # fmt: skip
 def test_a_command_runs_its_module(dispatched, arguments, module, rest):

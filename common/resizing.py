@@ -21,11 +21,25 @@ def resize_short_side(picture: Picture, size: int) -> Picture:
         [H', W', C] uint8; the picture itself where it has the size.
     """
     height, width = picture.shape[:2]
-    rows, columns = crops.resized_size(height, width, size)
-    if (rows, columns) == (height, width):
+    return resize(picture, *crops.resized_size(height, width, size))
+
+
+def resize(picture: Picture, height: int, width: int) -> Picture:
+    """`frames.resize`, rounded half to even.
+
+    Args:
+        picture: [H, W, C] uint8.
+        height: Afterwards, pixels.
+        width: Afterwards, pixels.
+
+    Returns:
+        [height, width, C] uint8; the picture itself where it has the size.
+    """
+    if picture.shape[:2] == (height, width):
         return picture
-    result = np.empty((rows, columns, picture.shape[2]), np.uint8)
-    _resize(np.ascontiguousarray(picture), *_places(height, rows), *_places(width, columns), result)
+    result = np.empty((height, width, picture.shape[2]), np.uint8)
+    rows, columns = picture.shape[:2]
+    _resize(np.ascontiguousarray(picture), *_places(rows, height), *_places(columns, width), result)
     return result
 
 

@@ -5,10 +5,10 @@ Read from
   outside the box;
 - JSON of VidOR, whose boxes include their last pixels (`common.datasets.vidor`);
 - text of MOTChallenge: frame, id, left, top, width, height, confidence, then x, y, z or, in ground
-  truth since 2016, class and visibility. Frames and pixels count from 1.
-
-Pickles are not read: unpickling can run code. Whoever trusts a pickled dictionary of the first form
-writes it as JSON once, with plain numbers in place of NumPy's.
+  truth since 2016, class and visibility. Frames and pixels count from 1;
+- pickles of a dictionary of the first form, whose individuals are names or whole numbers and whose
+  frames are whole numbers. Boxes are sequences or arrays of four; NumPy's numbers will do. Only the
+  restricted unpickler of `convert` opens them, which runs nothing that a file names.
 """
 
 import dataclasses
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from common import json_files
 from common.datasets import vidor
+from common.errors import CheckpointError
 from common.printable import printable
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 _MOST_FRAMES = 10_000_000  # four days of video; a mistyped number must not size an array
+_PICKLES = (".pkl", ".pickle", ".p")
 _MOT_COLUMNS = {9: "ground truth since 2016", 10: "MOT15 and submissions"}
 
 
@@ -79,7 +81,7 @@ def read(
     """Reads the tracklets of a video, in the order of their first appearance in the file.
 
     Args:
-        path: A `.json` or `.txt` file as above.
+        path: A `.json`, `.txt`, `.pkl`, `.pickle` or `.p` file as above.
         interpolate: Fills gaps with boxes on a straight line between their neighbours; otherwise a
             gap is an error.
         one_based: Whether the pixels of a text file count from 1, as MOTChallenge has it; some
@@ -91,14 +93,17 @@ def read(
             individual or line, and the first frame that is missing.
     """
     path = Path(path)
-    if path.suffix.lower() == ".json":
+    suffix = path.suffix.lower()
+    if suffix == ".json":
         found = _from_json(path)
-    elif path.suffix.lower() == ".txt":
+    elif suffix == ".txt":
         found = _from_mot(path, one_based)
+    elif suffix in _PICKLES:
+        found = _from_pickle(path)
     else:
         raise ValueError(
-            f"{path}: expected tracklets as .json, or as .txt of MOTChallenge. Pickles can run "
-            "code and are not read: write the dictionary as JSON."
+            f"{path}: expected tracklets as .json, as .txt of MOTChallenge, or pickled as "
+            f"{', '.join(_PICKLES)}."
         )
     if not found:
         raise ValueError(f"{path}: no individual in it.")
@@ -151,6 +156,83 @@ def _boxes(content: Any, where: str) -> dict[int, Box]:
         left, upper, right, lower = (float(json_files.check(x, float, here)) for x in box)
         found[int(key)] = (left, upper, right, lower)
     return found
+
+
+def _from_pickle(path: Path) -> dict[str, dict[int, Box]]:
+    from convert.formats import _pickled_tree  # `convert` itself imports `common`
+    from convert.formats._mapped_file import one_error
+
+    try:
+        with one_error(path):  # printable and short, whatever the file holds
+            return _of_tree(*_pickled_tree.load(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file.") from error
+    except CheckpointError as error:
+        raise ValueError(
+            f"{error}. Expected {{individual: {{frame: [left, upper, right, lower]}}}} of plain "
+            "containers and numbers, which can be written as JSON, too."
+        ) from error
+
+
+def _of_tree(tree: Mapping[Any, Any], size: int) -> dict[str, dict[int, Box]]:
+    """The dictionary of a pickle of `size` bytes."""
+    # A box takes bytes: more of them than that are one dictionary, shared by many individuals.
+    if sum(len(boxes) for boxes in tree.values() if isinstance(boxes, dict)) > size:
+        raise ValueError("has more boxes than bytes")
+    found: dict[str, dict[int, Box]] = {}
+    for key, boxes in tree.items():
+        who = _plain(key)
+        if type(who) not in (str, int):
+            raise ValueError(f"expected the name or number of an individual, got {_shown(who)}")
+        where = f"individual {json_files.shown(str(who))}"
+        if str(who) in found:
+            raise ValueError(f"{where} stands twice")
+        if not isinstance(boxes, dict):
+            raise ValueError(f"{where}: expected a dictionary of frames, got {_shown(boxes)}")
+        found[str(who)] = _of_frames(boxes, where)
+    return found
+
+
+def _of_frames(boxes: Mapping[Any, Any], where: str) -> dict[int, Box]:
+    found: dict[int, Box] = {}
+    for key, box in boxes.items():
+        frame, values = _plain(key), _plain(box)
+        if type(frame) is not int or frame < 0:
+            raise ValueError(f"{where}: expected a 0-based frame, got {_shown(frame)}")
+        if frame in found:
+            raise ValueError(f"{where}: frame {frame} stands twice")
+        if not isinstance(values, list | tuple) or len(values) != 4:
+            raise ValueError(
+                f"{where}, frame {frame}: expected [left, upper, right, lower], got "
+                f"{_shown(values)}"
+            )
+        numbers = [_plain(value) for value in values]
+        for number in numbers:
+            if type(number) not in (int, float):
+                raise ValueError(f"{where}, frame {frame}: expected numbers, got {_shown(number)}")
+        left, upper, right, lower = map(float, numbers)
+        found[frame] = left, upper, right, lower
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number, or array of one axis, of a pickle as Python's; anything else as it is."""
+    from convert.formats._numpy_pickle import PickledArray, PickledScalar
+
+    if not isinstance(value, PickledArray | PickledScalar):
+        return value
+    array = value.resolve()
+    # more axes, one of them empty, would be any number of lists
+    return array.tolist() if array.ndim < 2 else array
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"{len(value)} values"
+    if isinstance(value, np.ndarray):
+        return f"an array {list(value.shape)}"
+    known = isinstance(value, str | int | float)
+    return json_files.shown(value) if known else f"a {type(value).__name__}"
 
 
 def _from_mot(path: Path, one_based: bool) -> dict[str, dict[int, Box]]:

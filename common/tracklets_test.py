@@ -1,5 +1,8 @@
+import collections
 import json
+import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -92,6 +95,157 @@ def test_vidor(tmp_path):
     }
 
 
+def _pickled(path, content, protocol=4):
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_of_plain_and_of_numpys_numbers(tmp_path, protocol):
+    box = np.array([-3, 1, 9, 9.5])
+    content = collections.OrderedDict()
+    content["Ape 2"] = {np.int64(12): (0, 1, np.float32(10.5), 20), 10: box[:4], 11: [1, 1, 9, 9]}
+    content[7] = {0: np.array([0, 0, 1, 1], np.uint8)}
+    content[np.int32(3)] = {np.uint16(1): box[::-1][::-1].astype(">f4")}
+    found = read(_pickled(tmp_path / "a.pickle", content, protocol))
+    assert [t.individual for t in found] == ["Ape 2", "7", "3"]
+    assert _plain(found) == {
+        "Ape 2": {10: [-3, 1, 9, 9.5], 11: [1, 1, 9, 9], 12: [0, 1, 10.5, 20]},
+        "7": {0: [0, 0, 1, 1]},
+        "3": {1: [-3, 1, 9, 9.5]},
+    }
+
+
+def test_the_same_tracklets_in_all_formats(tmp_path):
+    """Whole pixels, for VidOR has no others: right and lower belong to its boxes."""
+    content = {
+        5: {f: [3 * f, 7, 3 * f + 20, 47 + f] for f in range(2, 9)},
+        2: {f: [100 - f, 0, 101, 240] for f in range(4)},
+    }
+    text = {str(who): {str(f): box for f, box in boxes.items()} for who, boxes in content.items()}
+    rows = [
+        f"{f + 1},{who},{le + 1},{up + 1},{ri - le},{lo - up},1,-1,-1,-1"
+        for who, boxes in content.items()
+        for f, (le, up, ri, lo) in boxes.items()
+    ]
+    trajectories = [
+        [
+            {"tid": who, "bbox": dict(zip(("xmin", "ymin"), boxes[f], strict=False))
+             | {"xmax": boxes[f][2] - 1, "ymax": boxes[f][3] - 1}}
+            for who, boxes in content.items()
+            if f in boxes
+        ]
+        for f in range(9)
+    ]  # fmt: skip
+    vidor = {
+        "version": "VERSION 1.0",
+        "subject/objects": [{"tid": who, "category": "adult"} for who in content],
+        "trajectories": trajectories,
+    }
+    paths = (
+        *(_pickled(tmp_path / f"a{suffix}", content) for suffix in (".pkl", ".PICKLE", ".p")),
+        _write(tmp_path / "a.json", text),
+        _write(tmp_path / "a.txt", "\n".join(rows)),
+        _write(tmp_path / "vidor.json", vidor),
+    )
+    for path in paths:
+        found = read(path)
+        assert [t.individual for t in found] == ["5", "2"], path
+        assert _plain(found) == {str(who): boxes for who, boxes in content.items()}, path
+
+
+class _Harm:
+    """Unpickles into a file that is made by a shell."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_no_function_that_a_pickle_names_is_run(tmp_path, protocol):
+    executed = tmp_path / "executed"
+    harm = _Harm(executed)
+    places = (harm, {harm: {}}, {"x": harm}, {"x": {harm: []}}, {"x": {0: harm}})
+    for content in (*places, {"x": {0: [0, 0, harm, 9]}}, {"x": {0: [0, 0, 9, 9], "y": [harm]}}):
+        path = _pickled(tmp_path / "a.pkl", content, protocol)
+        with pytest.raises(ValueError, match=r"a\.pkl: refused to load \w+\.system"):
+            read(path)
+    assert not executed.exists()
+    pickle.loads(path.read_bytes())  # noqa: S301
+    assert executed.exists()  # or all of this would prove nothing
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (collections.Counter(), r"refused to load collections\.Counter"),
+        ([1], "holds a list; expected a dictionary"),
+        ({}, "no individual in it"),
+        ({"x": {}}, "the individual 'x' has no box"),
+        ({None: {}}, "expected the name or number of an individual, got a NoneType"),
+        ({True: {}}, "expected the name or number of an individual, got true"),
+        ({b"x": {}}, "expected the name or number of an individual, got a bytes"),
+        ({1.5: {}}, "expected the name or number of an individual, got 1.5"),
+        ({"1": {0: [0, 0, 1, 1]}, 1: {}}, 'individual "1" stands twice'),
+        ({"x": [[0, 0, 1, 1]]}, 'individual "x": expected a dictionary of frames, got 1 values'),
+        ({"x": {-1: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got -1'),
+        ({"x": {"1": [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got "1"'),
+        ({"x": {1.0: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got 1.0'),
+        ({"x": {np.bool_(1): [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got true'),
+        ({"x": {10**30: [0, 0, 1, 1]}}, "the individual 'x' has a frame 1000"),
+        ({"x": {4: [0, 0, 1]}}, 'individual "x", frame 4: expected .left, .* got 3 values'),
+        ({"x": {4: "0019"}}, 'individual "x", frame 4: expected .left, .* got "0019"'),
+        ({"x": {4: np.ones((1, 4))}}, r'individual "x", frame 4: .*lower., got an array \[1, 4\]'),
+        ({"x": {4: np.ones((2**40, 0))}}, r'individual "x", frame 4: .* got an array \[1099'),
+        ({"x": {4: [*np.ones((4, 1))]}}, 'individual "x", frame 4: expected numbers, got 1 values'),
+        ({"x": {4: [0, 0, 1, "1"]}}, 'individual "x", frame 4: expected numbers, got "1"'),
+        ({"x": {4: [0, 0, 1, True]}}, 'individual "x", frame 4: expected numbers, got true'),
+        ({"x": {4: [0, 0, 1, np.complex64(1)]}}, 'individual "x", frame 4: expected numbers'),
+        ({"x": {4: [0, 0, 1, float("nan")]}}, "tracklet 'x': expected left < right"),
+        ({"x": {4: [0, 0, 1, np.float32("inf")]}}, "tracklet 'x': expected left < right"),
+        ({"x": {4: [5, 0, 5, 9]}}, r"tracklet 'x': expected left < right .* on frame 4, got \[5"),
+        ({"x": {4: [0, 0, 9, 9], 6: [0, 0, 9, 9]}}, "tracklet 'x': frame 5 is missing"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_malformed_pickle_is_named(tmp_path, content, error):
+    with pytest.raises(ValueError, match=rf"a\.pkl: {error}"):
+        read(_pickled(tmp_path / "a.pkl", content))
+
+
+def test_damaged_pickles(tmp_path):
+    box = [0, 0, 1, 1]
+    whole = pickle.dumps({"x": {0: box}})
+    path = tmp_path / "a.p"
+    for content in (b"", b"{}", whole[:-1], whole[:20], whole + b"."):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.p: .* can be written as JSON"):
+            read(path)
+    twice = pickle.dumps({"x": {np.int8(1): box, np.int8(2): box}}).replace(b"C\1\2", b"C\1\1")
+    path.write_bytes(twice)
+    with pytest.raises(ValueError, match=r'a\.p: individual "x": frame 1 stands twice'):
+        read(path)
+
+
+def test_a_small_pickle_does_not_become_large(tmp_path):
+    boxes = {frame: [0, 0, 9, 9] for frame in range(5000)}
+    shared = {str(who): boxes for who in range(300)}  # 1.5 million boxes
+    huge = np.broadcast_to(np.uint8(0), 4)
+    array = pickle.dumps({"x": {0: huge}}, 2).replace(b"K\x04\x85", b"\x8a\x05\0\0\0\0\x10\x85")
+    contents = (pickle.dumps(shared), array, b"\x80\x04}X\xff\xff\xff\x7fx.")
+    for content, error in zip(contents, ("more", "an array of", "not a well-formed"), strict=True):
+        path = tmp_path / "a.pkl"
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=rf"a\.pkl: .*{error}"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -146,13 +300,11 @@ def test_boxes_without_area_and_files_without_rows(tmp_path):
 
 
 def test_other_files(tmp_path):
-    for name in ("a.json", "a.txt"):
+    for name in ("a.json", "a.txt", "a.pkl"):
         with pytest.raises(FileNotFoundError, match="there is no such file"):
             read(tmp_path / name)
-    path = tmp_path / "a.pkl"
-    path.write_bytes(pickle.dumps({"x": {0: [0, 0, 1, 1]}}))
-    with pytest.raises(ValueError, match=r"a\.pkl: expected tracklets as \.json.*Pickles can run"):
-        read(path)
+    with pytest.raises(ValueError, match=r"a\.npy: expected tracklets as \.json, .*\.pkl"):
+        read(tmp_path / "a.npy")
 
 
 def test_a_tracklet_checks_itself():

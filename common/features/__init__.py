@@ -1,0 +1,1 @@
+"""Features of videos: rows of numbers, each with its place in time."""

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common import frames
+from common.features.boxes import check, cut, squares
+
+
+def _squares(*boxes, height=240, width=320, **options):
+    return squares(np.array(boxes, np.float32), height, width, **options).tolist()
+
+
+def test_a_square_by_hand():
+    """40x60 becomes 60x60: 10 more on its left and right."""
+    assert _squares([100, 50, 140, 110]) == [[90, 50, 150, 110]]
+    assert _squares([100, 50, 160, 90]) == [[100, 40, 160, 100]]
+    assert _squares([100, 50, 150, 100]) == [[100, 50, 150, 100]]
+    assert _squares([100, 50, 107, 60]) == [[99, 50, 109, 60]]  # the odd pixel is on the right
+    assert _squares([0, 0, 320, 240]) == [[40, 0, 280, 240]]
+
+
+def test_squares_are_shifted_into_the_picture():
+    assert _squares([0, 50, 20, 110]) == [[0, 50, 60, 110]]
+    assert _squares([310, 50, 320, 110]) == [[260, 50, 320, 110]]
+    assert _squares([100, 0, 160, 10]) == [[100, 0, 160, 60]]
+    assert _squares([100, 230, 160, 240]) == [[100, 180, 160, 240]]
+    corners = _squares([-30, -20, 10, 20], [310, 230, 350, 260])
+    assert corners == [[0, 0, 40, 40], [280, 200, 320, 240]]
+
+
+def test_squares_are_shrunk_to_the_shorter_side():
+    assert _squares([50, 0, 310, 240]) == [[60, 0, 300, 240]]  # 260 wide, centred at 180
+    assert _squares([-500, -500, 900, 900]) == [[80, 0, 320, 240]]  # centred at 200
+    assert _squares([0, 0, 100, 3000], height=320, width=240) == [[0, 80, 240, 320]]
+    assert _squares([-1e30, -1, 1e30, 1]) == [[0, 0, 240, 240]]  # at 0
+
+
+def test_sides_and_places_are_rounded_and_a_moving_box_keeps_its_size():
+    assert _squares([10.4, 10.4, 20.6, 20.4]) == [[11, 10, 21, 20]]
+    assert _squares([5, 5, 5.1, 5.2]) == [[5, 5, 6, 6]]
+    moved = np.float32([10, 20, 40.25, 30])[None] + np.arange(0, 8, 0.125, np.float32)[:, None]
+    found = squares(moved, 240, 320)
+    assert (found[:, 2:] - found[:, :2] == 30).all()
+    center = (found[:, :2] + found[:, 2:]) / 2
+    assert np.abs(center - (moved[:, :2] + moved[:, 2:]) / 2).max() <= 0.5
+    assert (np.diff(found[:, 0]) >= 0).all() and found[-1, 0] - found[0, 0] == 8
+
+
+def test_margin():
+    """A quarter of 40 on the left and right, and of 60 above and below: 60x90."""
+    assert _squares([100, 50, 140, 110], margin=0.25) == [[75, 35, 165, 125]]
+    assert _squares([100, 5, 140, 65], margin=0.25) == [[75, 0, 165, 90]]
+    assert _squares([100, 50, 140, 110], margin=9) == [[0, 0, 240, 240]]
+
+
+def test_union():
+    """All boxes together are 90x50."""
+    boxes = [[100, 50, 140, 90], [150, 60, 190, 100], [120, 55, 130, 60]]
+    assert _squares(*boxes, policy="union") == [[100, 30, 190, 120]] * 3
+    assert _squares(*boxes, policy="union", margin=0.1) == [[91, 21, 199, 129]] * 3
+    assert _squares(*boxes, policy="union")[:1] != _squares(*boxes)[:1]
+
+
+_sides = st.integers(1, 300)
+_places = st.floats(-400, 400, width=32)
+_lengths = st.floats(0.125, 500, width=32)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_sides, _sides, _places, _places, _lengths, _lengths, st.floats(0, 1))
+def test_any_square_lies_in_the_picture_and_is_centred_where_it_can(
+    height, width, left, upper, across, down, margin
+):
+    box = np.float32([[left, upper, left + across, upper + down]])
+    try:
+        check(box, height, width)
+    except ValueError:
+        return
+    ((x0, y0, x1, y1),) = squares(box, height, width, margin=margin)
+    side = max(box[0, 2] - box[0, 0], box[0, 3] - box[0, 1]) * (1 + 2 * margin)
+    assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+    assert x1 - x0 == y1 - y0 <= min(height, width)
+    assert abs(x1 - x0 - min(side, height, width)) <= 0.5001 or x1 - x0 == 1
+    for begin, end, center, length in (
+        (x0, x1, box[0, [0, 2]].mean(dtype=np.float64), width),
+        (y0, y1, box[0, [1, 3]].mean(dtype=np.float64), height),
+    ):
+        edge = begin == 0 and center <= end / 2 + 0.5
+        edge |= end == length and center >= (begin + end) / 2 - 0.5
+        assert edge or abs((begin + end) / 2 - center) <= 0.5
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [[-20, 0, 0, 9], [320, 0, 330, 9], [0, -9, 9, 0], [0, 240, 9, 250], [5, 0, 5, 9], [9, 0, 5, 9],
+     [0, 5, 9, 5], [0, 0, np.nan, 9], [0, 0, np.inf, 9]],
+)  # fmt: skip
+@pytest.mark.parametrize("policy", ["frame", "union"])
+def test_boxes_outside_the_picture_are_named(outside, policy):
+    with pytest.raises(ValueError, match=r"frame 2: expected a box .* 240x320 .*, got \["):
+        _squares([0, 0, 9, 9], [319, 239, 400, 400], outside, policy=policy)
+    with pytest.raises(ValueError, match=r"frame 41: "):
+        check(np.array([[0, 0, 9, 9], outside], np.float32), 240, 320, first=40)
+
+
+def test_other_values():
+    box = np.ones((1, 4), np.float32)
+    for boxes in (box[0], box[:, :3], box[:0]):
+        with pytest.raises(ValueError, match=r"expected boxes \[N, 4\] with N from 1 on, got \["):
+            squares(boxes, 9, 9)
+    with pytest.raises(ValueError, match=r"policy must be one of frame, union\. .*'all'"):
+        _squares([0, 0, 9, 9], policy="all")
+    for margin in (-0.1, np.inf, np.nan):
+        with pytest.raises(ValueError, match="margin must be at least 0 and finite"):
+            _squares([0, 0, 9, 9], margin=margin)
+
+
+def _picture():
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def test_a_box_of_the_size_is_the_pixels_themselves():
+    picture = _picture()
+    found = cut(picture, (7, 11, 23, 27), 16)
+    np.testing.assert_array_equal(found, picture[11:27, 7:23], strict=True)
+    assert not np.shares_memory(found, picture)
+    flow = np.random.default_rng(1).uniform(-1, 1, (40, 60, 2)).astype(np.float32)
+    np.testing.assert_array_equal(cut(flow, [0, 0, 40, 40], 40), flow[:, :40], strict=True)
+
+
+@pytest.mark.parametrize("size", [5, 16, 33])
+def test_rgb_is_interpolated(size):
+    picture = _picture()
+    expected = np.rint(frames.resize(picture[None, 3:23, 30:50], size, size)[0]).astype(np.uint8)
+    found = cut(picture, np.array([30, 3, 50, 23]), size)
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def test_rgb_by_hand():
+    """Half the size: the means of 2x2 pixels, rounded half to even."""
+    picture = np.uint8([[9, 9, 9, 9], [9, 0, 2, 9], [9, 4, 8, 9], [9, 9, 9, 9]])[..., None]
+    assert cut(picture, (1, 1, 3, 3), 1).tolist() == [[[4]]]  # 3.5
+    assert cut(picture, (2, 0, 4, 2), 1).tolist() == [[[7]]]  # 7.25
+
+
+def test_vectors_of_flow_scale_with_the_sides():
+    flow = np.broadcast_to(np.float32([0.25, -0.75]), (30, 40, 2))
+    twice = cut(flow, (10, 10, 20, 20), 20)
+    np.testing.assert_array_equal(twice, np.broadcast_to(np.float32([0.5, -1]), (20, 20, 2)))
+    half = cut(flow, (10, 10, 30, 30), 10)
+    np.testing.assert_array_equal(half, np.broadcast_to(np.float32([0.125, -0.375]), (10, 10, 2)))
+    assert half.dtype == twice.dtype == np.float32
+
+
+def test_boxes_that_cannot_be_cut():
+    with pytest.raises(ValueError, match=r"expected a square box, got \[0, 0, 5, 6\]"):
+        cut(_picture(), (0, 0, 5, 6), 5)
+    for box in ((-1, 0, 4, 5), (56, 0, 61, 5), (0, 36, 5, 41)):
+        with pytest.raises(ValueError, match=r"a crop of 5x5 at .* leaves frames of 40x60"):
+            cut(_picture(), box, 5)
+    for box in ((5, 5, 5, 5), (9, 9, 5, 5), (0, 0, 41, 41)):
+        with pytest.raises(ValueError, match="cannot cut"):
+            cut(_picture(), box, 5)
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        cut(_picture(), (0, 0, 5, 5), 0)

@@ -1,0 +1,205 @@
+"""Two files of features, held against each other."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from common.features import compare as command
+from common.features.compare import MOST_SHIFT, agreement, compare
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def saved(folder, name, array):
+    path = folder / name
+    (np.savez(path, **array) if isinstance(array, dict) else np.save(path, array))
+    return str(path)
+
+
+def test_the_same_features_agree():
+    a = random(20, 8)
+    got = agreement(a, a)
+    assert got.rows == 20 and not got.shorter
+    assert got.mean == pytest.approx(1, abs=1e-12) == got.least
+    assert (got.absolute, got.relative, got.shift) == (0, 0, 0)
+
+
+def test_differences_are_measured():
+    a = np.array([[3, 4], [1, 0], [0, -5]], np.float32)
+    b = np.array([[6, 8], [0, 1], [0, -5.5]], np.float32)
+    got = agreement(a, b)
+    assert got.mean == pytest.approx(2 / 3) and got.least == 0
+    assert got.absolute == 4 and got.relative == pytest.approx(4 / 5)
+
+
+def test_cosines_are_of_each_crop():
+    a = random(5, 10, 8)
+    b = a.copy()
+    b[3, 7] *= -1
+    got = agreement(a, b)
+    assert got.least == pytest.approx(-1) and got.mean == pytest.approx(1 - 2 / 50)
+
+
+def test_rows_of_zeros_are_like_one_another_only():
+    a, b = np.zeros((3, 2)), np.zeros((3, 2))
+    b[2] = 1
+    got = agreement(a, b)
+    assert got.mean == pytest.approx(2 / 3) and got.least == 0
+    assert got.absolute == 1 and got.relative == np.inf
+    assert agreement(a, a).relative == 0
+
+
+@pytest.mark.parametrize("shift", [-3, -1, 0, 2, MOST_SHIFT])
+def test_the_shift_is_found(shift):
+    whole = random(300, 8)
+    a, b = whole[64:264], whole[64 - shift : 264 - shift]
+    got = agreement(a, b)
+    assert got.shift == shift and got.shifted == pytest.approx(1, abs=1e-6)
+    assert (got.mean < 0.5) == (shift != 0)
+
+
+def test_the_shift_of_a_shorter_one_is_found():
+    whole = random(60, 8)
+    got = agreement(whole[7:17], whole)
+    assert (got.shift, got.rows, got.shorter) == (7, 10, True)
+    got = agreement(whole, whole[7:17])
+    assert (got.shift, got.rows, got.shorter) == (-7, 10, True)
+
+
+def test_a_shift_leaves_half_of_the_rows():
+    a = random(9, 8)
+    assert agreement(a, np.concatenate([a[4:], random(4, 8, seed=1)])).shift == -4
+    # One row alone fits by chance, or as here.
+    b = random(9, 8, seed=1)
+    b[0] = a[8]
+    assert abs(agreement(a, b).shift) <= 4
+
+
+def test_a_shift_that_is_as_good_is_none():
+    assert agreement(np.ones((30, 4)), np.ones((30, 4))).shift == 0
+    turning = np.tile(np.eye(4), (10, 1))  # every fourth row is the same
+    assert agreement(turning, turning).shift == 0
+    assert agreement(turning, np.roll(turning, 1, axis=0)).shift == 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (random(5, 8), random(5, 9), r"rows of one size.*\[5, 8\] in A, \[5, 9\] in B"),
+        (random(5, 10, 8), random(5, 8), r"\[5, 10, 8\] in A"),
+        (random(0, 8), random(5, 8), "at least one"),
+        (np.array(["x"]), random(1), "expected numbers. Received: <U1 in A"),
+        (random(2), np.array([1, np.nan]), "finite numbers. Received: 1 others in B"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(a, b, text):
+    with pytest.raises(ValueError, match=text):
+        agreement(a, b)
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 1, 1, 8), (20, 1, 8), (20, 8, 1, 1), (1, 20, 8)])
+def test_axes_of_size_1_are_dropped_and_said(tmp_path, shape):
+    a = random(20, 8)
+    one, two = saved(tmp_path, "a.npy", a), saved(tmp_path, "b.npz", {"x": a.reshape(shape)})
+    text, comparable = compare(one, two)
+    assert comparable
+    lines = text.splitlines()
+    assert lines[0] == f"A: {one}: one array [20, 8] float32"
+    assert lines[1] == f"B: {two}: x {list(shape)} float32"
+    assert lines[3].split() == ["features", "20", "1.000000", "1.000000", "0", "0"]
+    assert lines[4:] == [f"features: [20, 8] in A, {list(shape)} in B: axes of size 1 are dropped"]
+
+
+def test_one_row_may_stand_alone():
+    a = random(8)
+    assert agreement(a, a.reshape(1, 8)).rows == agreement(a, a.reshape(1, 1, 8)).rows == 1
+
+
+def test_rows_that_one_has_more_and_shifts_are_said(tmp_path):
+    whole = random(40, 8)
+    one, two = saved(tmp_path, "a.npy", whole[3:]), saved(tmp_path, "b.npy", whole)
+    text, comparable = compare(one, two)
+    assert comparable
+    assert text.splitlines()[4:] == [
+        "features: [37, 8] in A, [40, 8] in B: the first 37 rows are compared",
+        "features: shifted they agree better: row i of A and row i+3 of B have a mean cosine of "
+        "1.000000",
+    ]
+
+
+def test_individuals_are_compared_by_name(tmp_path):
+    a = {"7": random(5, 8), "8": random(6, 8, seed=1), "9": random(2, 8)}
+    one = saved(tmp_path, "a.npz", a)
+    np.save(tmp_path / "b.npy", np.array({8: a["8"] * 2, 7: a["7"], 11: a["9"]}, object))
+    text, comparable = compare(one, str(tmp_path / "b.npy"))
+    assert comparable
+    lines = text.splitlines()
+    assert lines[0].endswith("a.npz: 3 arrays") and lines[2:4] == ["only in A: 9", "only in B: 11"]
+    table = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[5:]}
+    assert table["7"] == [5, 1, 1, 0, 0]
+    largest = np.abs(a["8"]).max()
+    assert table["8"] == pytest.approx([6, 1, 1, largest, 1], rel=1e-2)
+
+
+def test_those_that_agree_least_come_first(tmp_path):
+    a = {str(k): random(5, 8, seed=k) for k in range(25)}
+    b = {name: array + int(name) * random(5, 8, seed=99) for name, array in a.items()}
+    text, _ = compare(saved(tmp_path, "a.npz", a), saved(tmp_path, "b.npz", b))
+    table = [line.split() for line in text.splitlines() if line.startswith("  ")]
+    assert len(table) == 22 and table[-1] == ["and", "5", "more", "that", "agree", "better"]
+    means = [float(row[2]) for row in table[1:-1]]
+    assert means == sorted(means)
+
+
+def test_one_that_cannot_be_compared_is_listed_beside_the_others(tmp_path):
+    a, b = {"x": random(5, 8), "y": random(5, 8)}, {"x": random(5, 8), "y": random(5, 9)}
+    text, comparable = compare(saved(tmp_path, "a.npz", a), saved(tmp_path, "b.npz", b))
+    assert not comparable
+    assert text.splitlines()[-2].split()[0] == "x"
+    assert text.splitlines()[-1].startswith("y: expected rows of one size")
+
+
+def test_nothing_in_common_is_said(tmp_path):
+    a, b = {"x": random(5, 8), "y": random(5, 8)}, {"z": random(5, 8)}
+    text, comparable = compare(saved(tmp_path, "a.npz", a), saved(tmp_path, "b.npz", b))
+    assert not comparable
+    assert text.splitlines()[2:] == [
+        "only in A: x, y", "only in B: z", "no array of A has the name of one of B"
+    ]  # fmt: skip
+
+
+def test_names_in_a_file_cannot_speak_to_a_terminal(tmp_path):
+    a = {"x\x1b[2J": random(5, 8), "y": random(5, 8)}
+    text, _ = compare(*[saved(tmp_path, "a.npz", a)] * 2)
+    assert "\x1b" not in text and r"x\x1b[2J" in text
+
+
+def test_the_status_is_1_only_where_nothing_can_be_compared(tmp_path, capsys):
+    a = saved(tmp_path, "a.npy", random(5, 8))
+    b = saved(tmp_path, "b.npy", -random(5, 8))
+    c = saved(tmp_path, "c.npy", random(5, 9))
+    assert command.main(["", a, a]) == command.main(["", a, b]) == 0
+    assert "-1.000000" in capsys.readouterr().out
+    assert command.main(["", a, c]) == 1
+    assert "[5, 9] in B" in capsys.readouterr().out
+
+
+def test_the_command(tmp_path):
+    def run(*paths):
+        return subprocess.run(
+            [sys.executable, "-m", "common.features.compare", *paths],
+            capture_output=True,
+            text=True,
+        )
+
+    path = saved(tmp_path, "a.npy", random(5, 8))
+    done = run(path, path)
+    assert done.returncode == 0 and "1.000000" in done.stdout
+    done = run(path, str(tmp_path / "no.npy"))
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "no.npy" in done.stderr
+    done = run(path)
+    assert done.returncode == 1 and "two files of features" in done.stderr

@@ -1,0 +1,160 @@
+"""The network of a stream that rows are made with; loaded once in a process."""
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import arch, networks
+from common.contracts import InputContract
+from common.crops import Frames
+from common.features.batching import Batcher
+from common.features.extraction import Extraction
+from common.networks import Loaded
+
+Floats = NDArray[np.float32]
+
+_MEMORY = 2**30  # bytes that a batch may take
+_PERIOD = 64
+_MOST = 32  # windows of a batch; more gain nothing
+
+_loading = threading.Lock()
+
+
+class Extractor(Protocol):
+    """A framework's network, up to an endpoint."""
+
+    def rows(self, clips: Frames) -> Floats:
+        """Clips [B, T, H, W, C], uint8 RGB or float32 flow in [-1, 1], to rows [B, T', D]."""
+        ...
+
+
+Make = Callable[[arch.Network, Mapping[str, NDArray[Any]], InputContract, str, str, str], Extractor]
+"""Makes a framework's extractor of a network, its weights by canonical name, its contract, the
+endpoint, the precision and the device. A function of a module: other processes import it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the network of a stream comes from, and how it is used.
+
+    Attributes:
+        make: The framework's.
+        stream: "rgb" or "flow".
+        checkpoint: A published name, or a file.
+        architecture: Where the names of the weights do not say it.
+        endpoint: What is taken.
+        precision: That the network computes in.
+        device: "auto", "cpu" or "gpu".
+        batch_size: Windows that it sees at once.
+        side: Of its clips, pixels.
+        average: Rows of a clip are averaged over its time.
+        values: What RGB 0 to 255 is mapped onto, in place of what the weights expect.
+    """
+
+    make: Make
+    stream: str
+    checkpoint: str
+    architecture: str | None
+    endpoint: str
+    precision: str
+    device: str
+    batch_size: int
+    side: int
+    average: bool = True
+    values: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that is loaded, and what computes with it.
+
+    Attributes:
+        net: Its description.
+        endpoint: What is taken of it.
+        batcher: Clips [T, side, side, C] to rows [T', width].
+        side: Of its clips, pixels.
+        short_side: That frames are resized to before they are cropped, pixels.
+        width: Numbers of a row.
+    """
+
+    net: arch.Network
+    endpoint: str
+    batcher: Batcher
+    side: int
+    short_side: int
+    width: int
+
+
+def contract_of(loaded: Loaded, values: tuple[float, ...]) -> InputContract:
+    """The contract of weights, with other values where they are given."""
+    if not values or loaded.stream == "flow":
+        return loaded.contract
+    low, high = values
+    return dataclasses.replace(loaded.contract, value_range=(low, high), mean=(), std=())
+
+
+def load(source: Source) -> Network:
+    """The network; whoever asks first loads it.
+
+    Raises:
+        CheckpointError, ValueError, FileNotFoundError: As `networks.load`.
+    """
+    with _loading:
+        return _load(source)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(source: Source) -> Network:
+    loaded = networks.load(source.checkpoint, source.stream, source.architecture)
+    contract = contract_of(loaded, source.values)
+    extractor = source.make(
+        loaded.net, loaded.arrays, contract, source.endpoint, source.precision, source.device
+    )
+
+    def compute(clips: Frames) -> Floats:
+        rows = extractor.rows(clips)
+        if not source.average:
+            return rows
+        # Of few numbers, and in their order: the same in every backend.
+        return np.asarray(rows.mean(axis=1, keepdims=True, dtype=np.float64), np.float32)
+
+    return Network(
+        net=loaded.net,
+        endpoint=source.endpoint,
+        batcher=Batcher(compute, source.batch_size),
+        side=source.side,
+        short_side=contract.short_side,
+        width=width(loaded.net, source.endpoint, source.side),
+    )
+
+
+def batch_size(net: arch.Network, endpoint: str, extraction: Extraction) -> int:
+    """How many windows fit into memory: into a GiB, by the two largest endpoints.
+
+    It depends on nothing of the machine, for with it the last digits of rows may change.
+
+    Raises:
+        ValueError: The network takes no such windows.
+    """
+    if extraction.mode == "dense":
+        return 1  # chunks are large, and of several lengths
+    frames, side = extraction.window or 1, extraction.crop or 1
+    sizes = [frames * side * side * net.in_channels]
+    for name, shape in arch.endpoint_shapes(net, (frames, side, side)).items():
+        sizes.append(prod(shape))
+        if name == endpoint:
+            break
+    return max(1, min(_MOST, _MEMORY // (4 * sum(sorted(sizes)[-2:]))))
+
+
+def width(net: arch.Network, endpoint: str, side: int) -> int:
+    """Numbers of a row."""
+    frames, _, _ = arch.smallest_size(net)
+    frames = -(-frames // _PERIOD) * _PERIOD  # which any grouping of time steps divides
+    return arch.endpoint_shapes(net, (frames, side, side))[endpoint][-1]
