@@ -5,6 +5,8 @@ from types import ModuleType
 
 import pytest
 
+from convert.conftest import thin as thin
+
 NEEDS = {"tf": "sonnet", "torch": "torch"}
 
 

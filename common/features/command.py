@@ -211,13 +211,17 @@ def _options(preset: Preset | None) -> Options:
 def _extraction(preset: Preset | None, tracked: bool) -> Extraction:
     """The preset's settings, changed by flags."""
     given = {field: flag.value for field, flag in _FIELDS.items() if flag.value is not None}
-    if tracked and given.get("fps"):
-        raise app.UsageError("--fps: tracklets are of every frame there is; leave it out")
+    for field in ("fps", "resize"):
+        if tracked and given.get(field):
+            raise app.UsageError(
+                f"--{_FIELDS[field].name} and --tracking_folder exclude each other: boxes are of "
+                "every frame as it is, and what is cut is resized"
+            )
     settings: dict[str, Any] = {**(preset.settings if preset else {}), **given}
     if "resize" in given:  # in place of how the preset resizes
         settings |= {"size": (), "least_side": 0}
-    if tracked:
-        settings["fps"] = 0.0
+    if tracked and "crops" not in given:
+        settings["crops"] = "center"  # the square around the individual
     for field, mode in _OF_MODE.items():
         if field in given and settings.get("mode", "segment") != mode:
             raise app.UsageError(f"--{_FIELDS[field].name} is for --mode={mode}")

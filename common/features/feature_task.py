@@ -142,7 +142,10 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
     }
     first = next(iter(loaded.values()))
     usual = contracts.usual(first.net.name).frames
-    settings = extraction.filled(options.extraction, first.contract, usual)
+    settings = options.extraction
+    if options.tracking:  # boxes are of every frame as it is
+        settings = dataclasses.replace(settings, fps=0.0, resize=0, size=(), least_side=0)
+    settings = extraction.filled(settings, first.contract, usual)
     origin, sources = {}, []
     for stream, each in loaded.items():
         endpoint = extraction.rows_endpoint(each.net, settings)
