@@ -26,17 +26,25 @@ class Progress:
         self._count = 0
         self._skipped = 0
         self._failed = 0
+        self._frames = 0
         self._waiting = 0
         self._start = self._said = time.monotonic()
 
-    def add(self, failed: bool, skipped: bool = False) -> None:
-        """Counts an item that has been dealt with; `skipped` is one that was done before."""
+    def add(self, failed: bool, skipped: bool = False, frames: int = 0) -> None:
+        """Counts an item that has been dealt with, and its frames where the task counts them.
+
+        Args:
+            failed: It could not be done.
+            skipped: It was done before.
+            frames: That were worked on.
+        """
         if skipped and self._count == self._skipped:
             self._start = time.monotonic()
             self._bar.start_t = time.time()
         self._count += 1
         self._skipped += skipped
         self._failed += failed
+        self._frames += frames
         self._bar.initial = self._skipped
         self._note()
         self._bar.update()
@@ -54,6 +62,7 @@ class Progress:
 
     def _note(self) -> None:
         notes = [f"{self._failed} failed"] if self._failed else []
+        notes += self._frame_rate(time.monotonic() - self._start)
         if self._waiting:
             notes.append(f"waiting for {self._waiting} in the hands of another process")
         self._bar.set_postfix_str(", ".join(notes), refresh=False)
@@ -73,4 +82,8 @@ class Progress:
         if not (worked and seconds):
             return line
         left = tqdm.format_interval(seconds / worked * (self._total - self._count))
-        return f"{line}, {worked / seconds:.2g} a second, {left} left"
+        rates = [f"{worked / seconds:.2g} a second", *self._frame_rate(seconds)]
+        return f"{line}, {', '.join(rates)}, {left} left"
+
+    def _frame_rate(self, seconds: float) -> list[str]:
+        return [f"{self._frames / seconds:.3g} frames a second"] if self._frames and seconds else []

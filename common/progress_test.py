@@ -32,6 +32,16 @@ def test_a_log_gets_a_line_a_minute(clock, capsys):
     assert err == "extract_frames: 80 of 1000 items, 1 failed, 1.3 a second, 11:30 left\n"
 
 
+def test_frames_are_shown_where_they_are_counted(clock, capsys):
+    shown = progress.Progress("extract_features", 10)
+    shown.add(failed=False, skipped=True)
+    for _ in range(2):
+        clock[0] += 40
+        shown.add(failed=False, frames=500)
+    err = capsys.readouterr().err
+    assert "3 of 10 items, 0 failed, 0.025 a second, 12.5 frames a second, 04:40 left" in err
+
+
 def test_a_short_run_says_nothing_to_a_log(clock, capsys):
     shown = progress.Progress("extract_frames", 2)
     shown.add(failed=False)

@@ -154,7 +154,9 @@ def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, 
         if outcome.state != "elsewhere":
             outcomes[item.name] = outcome
             failed.note(item, outcome)
-            progress.add(outcome.state == "failed", outcome.state == "skipped")
+            skipped = outcome.state == "skipped"
+            frames = 0 if skipped else outcome.counts.get("frames", 0)
+            progress.add(outcome.state == "failed", skipped, frames)
 
     try:
         todo = list(items)

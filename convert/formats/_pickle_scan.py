@@ -28,10 +28,12 @@ _OPCODES = frozenset(
 _BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 _FILLING = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"])
 _KEYED = frozenset(["DICT", "SETITEM", "SETITEMS"])
-_TEXT = frozenset(
+# What may be a key as often as it likes: see `_MOST_IN_KEYS`.
+_KEYS = frozenset(
     [
         *("STRING", "BINSTRING", "SHORT_BINSTRING"),
         *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("BININT", "BININT1", "BININT2"),
     ]
 )
 _STORING = frozenset(["PUT", "BINPUT", "LONG_BINPUT"])
@@ -43,7 +45,8 @@ _DEEPEST = 100  # hashing a deeply nested tuple overflows the C stack
 _MOST_EXPANDED = 50_000_000  # objects, counting a shared one every time it is reached
 _MOST_INTEGER_BITS = 512
 # Hashes of numbers and tuples are known, so keys can be made to collide: n of them take n**2 steps.
-# Those of strings are secret. An optimiser's state has a few hundred integer keys.
+# Those of strings are secret; integers of 32 bits part after a few steps (2.6 us a key at worst).
+# An optimiser's state has a few hundred integer keys.
 _MOST_IN_KEYS = 10_000
 
 
@@ -136,11 +139,11 @@ def admit(module: str, name: str, allowed: Allowed) -> None:
 
 
 class _Object(NamedTuple):
-    """What a scan knows of an object: its nesting, its expanded size, whether it is a string."""
+    """What a scan knows of an object: its nesting, its expanded size, whether it is a good key."""
 
     depth: int
     size: int
-    is_text: bool = False
+    is_key: bool = False
 
 
 class _Stack:
@@ -149,7 +152,7 @@ class _Stack:
     def __init__(self) -> None:
         self._items: list[_Object | None] = []  # None is a mark
         self._memo: dict[int, _Object] = {}
-        self._in_keys = 0  # objects in keys that are no strings, over the whole pickle
+        self._in_keys = 0  # objects in keys that may collide, over the whole pickle
 
     def apply(self, opcode: pickletools.OpcodeInfo, argument: Any, count: int) -> None:
         name = opcode.name
@@ -196,13 +199,13 @@ class _Stack:
         if opcode.name in _KEYED:
             # From the top: value, key, value, key, ..., and last the dictionary, if it was there.
             pairs = operands if opcode.name == "DICT" else operands[:-1]
-            self._in_keys += sum(key.size for key in pairs[1::2] if not key.is_text)
+            self._in_keys += sum(key.size for key in pairs[1::2] if not key.is_key)
             if self._in_keys > _MOST_IN_KEYS:
                 raise Refused(
-                    f"has more than {_MOST_IN_KEYS} objects in dictionary keys that are no strings;"
-                    " a checkpoint has a few hundred"
+                    f"has more than {_MOST_IN_KEYS} objects in dictionary keys that are neither"
+                    " strings nor integers of 32 bits; a checkpoint has a few hundred"
                 )
-        self._items.append(_Object(depth, size, opcode.name in _TEXT))
+        self._items.append(_Object(depth, size, opcode.name in _KEYS))
 
     def _top(self) -> _Object:
         item = self._items[-1] if self._items else None

@@ -144,6 +144,13 @@ def test_keys_of_checkpoints(protocol):
     assert load(pickle.dumps(tree, protocol)) == tree
 
 
+@pytest.mark.parametrize("protocol", range(1, 5))
+def test_short_integers_are_keys(protocol):
+    """Tracklets have one a frame; protocol 0 writes all integers as text."""
+    tree = {who: {i: None for i in range(30_000)} for who in ("a", "b")}
+    assert load(pickle.dumps(tree, protocol)) == tree
+
+
 @pytest.mark.parametrize("value", [{1, 2}, frozenset([1]), set()])
 def test_sets_are_refused(value):
     with pytest.raises(CheckpointError, match=r"refused the pickle opcode (EMPTY_SET|FROZENSET)"):
