@@ -23,7 +23,7 @@ from parity_tests.compare import TOLERANCE, assert_all_close, assert_close, rela
 
 CLASSES = 5
 CLIPS = 4
-LOSS_TOLERANCE = 1e-4  # Measured: 5e-6.
+LOSS_TOLERANCE = 1e-4  # Measured over fifty steps of all: 3e-5, and 5e-6 without the global head.
 
 # Of each gradient by its own largest value; by the largest of all gradients it is always 1e-5.
 # Some are small sums of large terms: those of scales, offsets and attention scores; measured 2e-5
@@ -38,17 +38,11 @@ NETS = ("inception_i3d_global", "i3d_resnet50_nl_8x8", "r2plus1d_18")
 STRUCTURES = (
     "inception_i3d",
     "inception_i3d_symmetric",
-    "i3d_resnet50_32x2",
     "i3d_resnet50_8x8_padded",
-    "i3d_resnet50_32x2_affine",
     "i3d_resnet50_nl_8x8_affine",
     "i3d_resnet50_nl_32x2_padded",
-    "i3d_resnet101_8x8",
-    "c2d_resnet50_8x8",
     "c2d_resnet50_nl_32x2",
     "r2plus1d_18_vmz",
-    "r2plus1d_34",
-    "r2plus1d_50",
     "r2plus1d_50_vmz",
 )
 STEPS = int(os.environ.get("I3D_STEPS", "10"))

@@ -23,7 +23,11 @@ from common.prepare import checking
 from common.work import command as work
 
 MIN_FRAMES = flags.DEFINE_integer(
-    "min_frames", 9, "Fewer frames are too short; InceptionI3D needs 9.", lower_bound=1
+    "min_frames",
+    9,
+    "Fewer frames are too short; InceptionI3D needs 9.",
+    lower_bound=1,
+    allow_override=True,  # `extract_features` has a flag of this name, too
 )
 work.declare(*work.RUN)
 

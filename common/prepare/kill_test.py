@@ -158,8 +158,8 @@ def test_ctrl_c_ends_all_and_leaves_nothing(tmp_path):
 def test_three_runs_share_a_folder(tmp_path):
     """Each item is made once, whoever makes it, and all of them end well."""
     videos, out, log = _videos(tmp_path / "videos", 40), tmp_path / "out", tmp_path / "log"
-    runs = [_start(PROGRAM, videos, out, log, 2, 0.004) for _ in range(3)]
-    for process in runs:
+    several = [_start(PROGRAM, videos, out, log, 2, 0.004) for _ in range(3)]
+    for process in several:
         assert process.communicate()[1] == ""
         assert process.returncode == 0
     lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
