@@ -11,15 +11,17 @@ The same features give the same bytes. Times and provenance are in a JSON beside
 import dataclasses
 import importlib
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import listing
+from common.features import npy_dictionary
 from common.provenance import to_json
 
 FORMATS = {"npy": ".npy", "npz": ".npz", "safetensors": ".safetensors", "h5": ".h5"}
@@ -27,6 +29,9 @@ FORMATS = {"npy": ".npy", "npz": ".npz", "safetensors": ".safetensors", "h5": ".
 
 NAME = "features"
 """Of the array in a file whose arrays have names, where nobody is tracked."""
+
+# A list of numbers in a JSON with a line for each; in a string there is no end of a line.
+_NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]")
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -154,7 +159,7 @@ def write(
     if path.suffix == ".npy":
         with path.open("wb") as file:
             if tracked:
-                _write_dictionary(file, arrays)
+                npy_dictionary.write(file, arrays)
             else:
                 np.lib.format.write_array(file, arrays[NAME], allow_pickle=False)
     elif path.suffix == ".safetensors":
@@ -192,7 +197,8 @@ def write_sidecar(
         }
         for stream, features in streams.items()
     }
-    Path(path).write_text(to_json({**record, "arrays": arrays}), encoding="utf-8")
+    text = to_json({**record, "arrays": arrays})
+    Path(path).write_text(_NUMBERS.sub(_on_a_line, text), encoding="utf-8")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -247,28 +253,8 @@ def _columns(rows: Rows) -> dict[str, object]:
     }
 
 
-def _write_dictionary(file: BinaryIO, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """What `np.save` makes of a dictionary; but any version of NumPy opens it."""
-    from convert.formats import _pickle_writer as pickled
-
-    header = {"descr": "|O", "fortran_order": False, "shape": ()}
-    np.lib.format.write_array_header_1_0(file, header)
-    # ndarray.__reduce__: an empty array, then its state: version, shape, dtype, order, objects.
-    array = pickled.name("numpy.core.multiarray", "_reconstruct")
-    array += pickled.group([pickled.name("numpy", "ndarray"), pickled.integers([0]), b"C\x01b"])
-    dtype = pickled.name("numpy", "dtype")
-    dtype += pickled.group([pickled.text("O8"), pickled.FALSE, pickled.TRUE]) + pickled.REDUCE
-    # 63 are the flags of a dtype of objects.
-    numbers = [pickled.integer(number) for number in (-1, -1, 63)]
-    state = [pickled.integer(3), pickled.text("|"), *[pickled.NONE] * 3, *numbers]
-    dtype += pickled.group(state) + pickled.BUILD
-    file.write(pickled.protocol(4) + array + pickled.REDUCE + b"(" + pickled.integer(1))
-    file.write(pickled.EMPTY_TUPLE + dtype + pickled.FALSE + b"]" + pickled.EMPTY_DICT)
-    for name, values in arrays.items():
-        file.write(pickled.text(name))
-        pickled.write_array(file, values)
-        file.write(b"s")
-    file.write(b"at" + pickled.BUILD + pickled.STOP)
+def _on_a_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[1].split())}]"
 
 
 def _write_npz(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
@@ -306,60 +292,8 @@ def _read_npy(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         header = headers.get(np.lib.format.read_magic(file))
         if header is not None and header(file)[2].hasobject:
-            return _read_dictionary(path, file.tell())
+            return npy_dictionary.read(path, file.tell())
     return {"": np.load(path, allow_pickle=False)}
-
-
-class _Stored:
-    """What a pickle says about an array, of numbers or of Python objects."""
-
-    def __init__(self, *_: object) -> None:
-        self.state: object = None
-
-    def __setstate__(self, state: object) -> None:
-        if self.state is not None:
-            raise ValueError("the state of an array is set twice")
-        self.state = state
-
-
-def _read_dictionary(path: Path, offset: int) -> dict[str, NDArray[Any]]:
-    """The arrays of the pickle that begins at byte `offset`."""
-    from convert.formats import _pickled_tree, _unpickler
-    from convert.formats._mapped_file import mapped
-    from convert.formats._numpy_pickle import NUMPY_GLOBALS, PickledArray, PickledScalar
-
-    # The outermost array holds a Python object, which those of a checkpoint may not.
-    own = {key: _Stored for key in NUMPY_GLOBALS if key[1] == "_reconstruct"}
-    data = mapped(path)[offset:]
-    stream = _unpickler.Cursor(data)
-    outer = _unpickler.load(stream, allowed={**NUMPY_GLOBALS, **own}, source=path)
-    if stream.tell() != len(data):
-        raise ValueError(f"{len(data) - stream.tell()} bytes follow the end of the pickle")
-    match outer:
-        case _Stored(state=(_, (), _, _, [dict() as tree])):
-            pass
-        case _:
-            raise ValueError("holds Python objects; expected a dictionary of arrays")
-    arrays: dict[str, NDArray[Any]] = {}
-    size = 0
-    for keys, value in _pickled_tree.leaves(tree, (dict,)):
-        plain = tuple(k.resolve().item() if isinstance(k, PickledScalar) else k for k in keys)
-        name = _pickled_tree.shown(plain, ":")
-        if name in arrays:
-            raise ValueError(f"{name} stands twice, as a number and as a text")
-        if isinstance(value, _Stored):
-            array = PickledArray()
-            array.__setstate__(value.state)
-            value = array
-        if isinstance(value, (PickledArray, PickledScalar)):
-            arrays[name] = _pickled_tree.resolved(name, value)
-        elif isinstance(value, (int, float)):
-            arrays[name] = _pickled_tree.number(name, value)
-        else:
-            raise ValueError(f"{name} is a {type(value).__name__}; expected an array")
-        size += arrays[name].nbytes
-        _pickled_tree.check_sharing(size, len(data))
-    return arrays
 
 
 def _read_h5(path: Path) -> dict[str, NDArray[Any]]:
