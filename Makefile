@@ -74,6 +74,7 @@ bench: install
 	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
 	$(BIN)/python benchmarks/memory.py --results=benchmarks/results/memory.md
 	$(BIN)/python benchmarks/training.py --results=benchmarks/results/training.md
+	$(BIN)/python benchmarks/features.py --results=benchmarks/results/features.md
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install

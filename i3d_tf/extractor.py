@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from common import arch
+from common import arch, memory
 from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_tf import preprocessing, weights
@@ -38,7 +38,8 @@ class Extractor:
 
     def rows(self, clips: np.ndarray) -> np.ndarray:
         """The endpoint [B, T', D], float32, averaged over its height and width."""
-        with tf.device(self.device):
+        failed = tf.errors.ResourceExhaustedError
+        with memory.explained(failed, clips, memory.FEATURES), tf.device(self.device):
             return self._infer(tf.constant(clips)).numpy()
 
     @tf.function(autograph=False, reduce_retracing=True)

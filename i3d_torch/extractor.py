@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from common import arch
+from common import arch, memory
 from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_torch import devices, preprocessing, weights
@@ -41,7 +41,10 @@ class Extractor:
         if self.contract.channels == "rgb":
             x = preprocessing.to_contract(x, self.contract)
         dtype = PRECISIONS[self.precision]
-        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+        with (
+            memory.explained(torch.OutOfMemoryError, clips, memory.FEATURES),
+            torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32),
+        ):
             _, endpoints = self.model(x, final_endpoint=self.endpoint)
         found = endpoints[self.endpoint].float()
         if found.ndim == 2:  # logits and predictions have no time

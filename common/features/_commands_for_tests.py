@@ -33,7 +33,7 @@ TWO = (
 WRONG = {
     "a window that is too short": (
         ["--checkpoint=pooled.safetensors", "--window=4", "--crop_size=224"],
-        "the network takes",
+        "inception_i3d: the clip is too small. Expected at least 9x193x193",
     ),
     "no video": (["--input=empty"], "0 videos found under empty, looked for .3gp, .asf, .avi"),
     "no such video": (["--input=gone.mp4"], "gone.mp4: there is no such file or folder"),
@@ -41,12 +41,17 @@ WRONG = {
         ["--checkpoint=flow.safetensors"],
         "flow.safetensors: the weights are for another stream. Expected rgb, 3 channels",
     ),
-    "no such endpoint": (["--endpoint=Mixed_9z"], "no such endpoint. Expected one of Conv3d_1a_7x7"),
+    "no such endpoint": (["--endpoint=Mixed_9z"], "no such endpoint. Expected one of Conv"),
     "a width alone": (["--video_w=40"], "--video_w and --video_h go together"),
     "a stride of dense": (["--mode=dense", "--stride=3"], "--stride is for --mode=segment"),
     "an empty batch": (["--batch_size=0"], "--batch_size must be auto or a number, not 0"),
     "spans without annotations": (["--spans"], "labelled spans are those of annotations"),
     "an end before the start": (["--start=2", "--end=1"], "the end must be after the start, 2"),
+    "flow for nobody": (["--flow=flow"], "--flow is given, and flow is not among --streams"),
+    "a span of whole flow": (
+        ["--streams=flow", "--checkpoint=flow.safetensors", "--flow=flow", "--start=1"],
+        "--start and --end: the flow of --flow is whole",
+    ),
     "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
     "a flag of no command": (["--fsp=25"], "Unknown command line flag 'fsp'"),
 }  # fmt: skip
@@ -67,7 +72,9 @@ OTHERS = {
         [[0, 5], [6, 15]], [3, WIDTH], ["a.npy"],
     ),
     "a span": (["--start=0.2", "--end=0.61"], [[0, 9]], [WIDTH], ["a.npy"]),
-    "two streams": ([*TWO, "--tvl1=warps=1"], [[0, 9], [9, 18]], [WIDTH], ["a_rgb.npy", "a_flow.npy"]),
+    "two streams": (
+        [*TWO, "--tvl1=warps=1"], [[0, 9], [9, 18]], [WIDTH], ["a_rgb.npy", "a_flow.npy"]
+    ),
     "two streams, joined": (
         [*TWO, "--tvl1=warps=1", "--join"], [[0, 9], [9, 18]], [2 * WIDTH], ["a.npy"]
     ),
@@ -228,6 +235,17 @@ def check_failures(backend: str, data: Path, output: Path) -> None:
     assert (done.returncode, len(failed(output))) == (0, 3)
     assert "cannot cut 64x64 out of frames of 40x53" in done.stdout
     assert _record(output, "whole")["extraction"]["crop"] == 32  # of before
+
+
+def check_damage(backend: str, data: Path, output: Path) -> None:
+    """A video that fails in the middle: what it has left to compute does not abort the end."""
+    path = torture.video(data / "damaged.mp4", range(0, 8000, 40), noise=True, movflags="faststart")
+    torture.cut(path)
+    done = extract(backend, data, output, "--stride=1", source="damaged.mp4")
+    assert (done.returncode, _errors(done)) == (1, [])
+    assert "damaged at about 5" in done.stdout
+    assert "after 130 good frames" in done.stdout
+    assert _files(output) == {"failed.jsonl"}
 
 
 def check_torture(backend: str, data: Path, videos: Path, output: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import app, flags
 
-from common import processors
+from common import memory, processors
 from common.features import boxes, extraction, feature_task, items, outputs, presets
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
@@ -106,7 +106,11 @@ TRACKING_SUFFIX = flags.DEFINE_string(
     "The tracklets of a/b.mp4 are in TRACKING_FOLDER/a/b and this: .json, .pkl or .txt.",
 )
 MIN_FRAMES = flags.DEFINE_integer(
-    "min_frames", None, "Leave out tracklets of fewer frames; by default none.", lower_bound=1
+    "min_frames",
+    None,
+    "Leave out tracklets of fewer frames; by default none.",
+    lower_bound=1,
+    allow_override=True,  # `prepare check` has a flag of this name, too
 )
 VIDEO_W = flags.DEFINE_integer(
     "video_w", None, "Resize frames to this width before boxes are cut.", lower_bound=2
@@ -135,7 +139,7 @@ PRECISION = flags.DEFINE_enum(
     "precision", "float32", list(PRECISIONS), "What the network computes in; rows are float32."
 )
 BATCH_SIZE = flags.DEFINE_string(
-    "batch_size", "auto", "Windows that the network sees at once; auto is what fits into a GiB."
+    "batch_size", "auto", "Windows that the network sees at once; auto is what keeps it busy."
 )
 DEVICE = flags.DEFINE_enum(
     "device", "auto", ["auto", "cpu", "gpu"], "Where the network is; auto is a GPU if there is one."
@@ -169,6 +173,7 @@ def main(make: Make, backend: str) -> int:
     for flag in (INPUT, OUTPUT):
         if not flag.value:
             raise app.UsageError(f"--{flag.name} is needed")
+    memory.give_back()
     preset = presets.get(PRESET.value) if PRESET.value else None
     task = feature_task.create(_options(preset), make, backend)
     found = items.found(
@@ -192,7 +197,12 @@ def _options(preset: Preset | None) -> Options:
     if "flow" in streams:
         engine, params = work.flow_engine()
         folder = Path(FLOW.value) if FLOW.value else None
+        if folder and (START.present or END.present):
+            raise app.UsageError("--start and --end: the flow of --flow is whole; leave one out")
         reader = dataclasses.replace(reader, flow=folder, engine=engine, params=params)
+    for flag in (FLOW, *work.FLOW):
+        if flag.present and "flow" not in streams:
+            raise app.UsageError(f"--{flag.name} is given, and flow is not among --streams")
     return Options(
         checkpoints={stream: str(checkpoint) for stream, checkpoint in streams.items()},
         extraction=_extraction(preset, tracking is not None),

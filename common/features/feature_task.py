@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import contracts, networks, provenance
+from common import contracts, flow, networks, provenance
 from common.features import extracting, extraction, network, outputs
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
@@ -26,7 +26,7 @@ class Options:
         architecture: Where the names of the weights do not say it.
         precision: One of `recipes.PRECISIONS`.
         device: "auto", "cpu" or "gpu".
-        batch_size: Windows that the network sees at once; None is what fits into memory.
+        batch_size: Windows that the network sees at once; None is what keeps it busy.
         reader: Of frames.
         tracking: Tracklets; None takes whole frames.
         join: Two streams side by side in one file.
@@ -149,6 +149,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
     origin, sources = {}, []
     for stream, each in loaded.items():
         endpoint = extraction.rows_endpoint(each.net, settings)
+        usual_batch = network.batch_size(each.net, settings, _on_gpu(options.device))
         source = Source(
             make=make,
             stream=stream,
@@ -157,7 +158,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
             endpoint=endpoint,
             precision=options.precision,
             device=options.device,
-            batch_size=options.batch_size or network.batch_size(each.net, endpoint, settings),
+            batch_size=options.batch_size or usual_batch,
             side=settings.crop or each.contract.crop,
             average=settings.mode != "dense",
             values=settings.values,
@@ -181,6 +182,10 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
         format=options.format,
         preset=options.preset,
     )
+
+
+def _on_gpu(device: str) -> bool:
+    return device == "gpu" or (device == "auto" and flow.on_gpu("auto"))
 
 
 def _joined(streams: Sequence[Features]) -> Features:

@@ -1,10 +1,10 @@
 """The network of a stream that rows are made with; loaded once in a process."""
 
+import atexit
 import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +19,12 @@ from common.networks import Loaded
 
 Floats = NDArray[np.float32]
 
-_MEMORY = 2**30  # bytes that a batch may take
+# Multiply-adds of a batch, above which a larger one is no faster: 64 frames of 224 pixels of
+# InceptionI3D on a CPU (1.1e11), and sixteen of them on a GPU.
+_BUSY = 10**11
+_BUSY_GPU = 16 * _BUSY
 _PERIOD = 64
-_MOST = 32  # windows of a batch; more gain nothing
+_MOST = 32  # windows of a batch
 
 _loading = threading.Lock()
 
@@ -124,33 +127,40 @@ def _load(source: Source) -> Network:
         # Of few numbers, and in their order: the same in every backend.
         return np.asarray(rows.mean(axis=1, keepdims=True, dtype=np.float64), np.float32)
 
+    batcher = Batcher(compute, source.batch_size)
+    # What a video that failed has left may be at work when all is done, and a process that ends
+    # under a thread that is inside a framework is aborted.
+    atexit.register(batcher.close)
     return Network(
         net=loaded.net,
         endpoint=source.endpoint,
-        batcher=Batcher(compute, source.batch_size),
+        batcher=batcher,
         side=source.side,
         short_side=contract.short_side,
         width=width(loaded.net, source.endpoint, source.side),
     )
 
 
-def batch_size(net: arch.Network, endpoint: str, extraction: Extraction) -> int:
-    """How many windows fit into memory: into a GiB, by the two largest endpoints.
+def batch_size(net: arch.Network, extraction: Extraction, gpu: bool) -> int:
+    """How many windows the network sees at once: as many as keep the processors busy.
 
-    It depends on nothing of the machine, for with it the last digits of rows may change.
+    A batch that is not full costs as much as one that is, so no more than that. It is the same for
+    all videos of a run, for with it the last digits of rows may change.
+
+    Args:
+        net: The network.
+        extraction: `filled`.
+        gpu: Whether the network is on a GPU.
 
     Raises:
         ValueError: The network takes no such windows.
     """
     if extraction.mode == "dense":
         return 1  # chunks are large, and of several lengths
-    frames, side = extraction.window or 1, extraction.crop or 1
-    sizes = [frames * side * side * net.in_channels]
-    for name, shape in arch.endpoint_shapes(net, (frames, side, side)).items():
-        sizes.append(prod(shape))
-        if name == endpoint:
-            break
-    return max(1, min(_MOST, _MEMORY // (4 * sum(sorted(sizes)[-2:]))))
+    size = (extraction.window or 1, extraction.crop or 1, extraction.crop or 1)
+    arch.check_clips(net, (1, *size, net.in_channels), "BTHWC")
+    busy = _BUSY_GPU if gpu else _BUSY
+    return max(1, min(_MOST, -(-busy // arch.multiply_adds(net, size))))
 
 
 def width(net: arch.Network, endpoint: str, side: int) -> int:

@@ -40,6 +40,11 @@ class Reader:
             FileNotFoundError, ValueError: The item cannot be read; see `Pictures.of`.
         """
         if is_array(item.source):
+            if item.start is not None or item.end is not None:
+                raise ValueError(
+                    f"{item.source}: an array is taken as a whole, and a span was asked for. Leave "
+                    "it out, or take the video."
+                )
             yield from _array(item.source)
             return
         before: Picture | None = None

@@ -9,78 +9,23 @@ import json
 import os
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 
+from common.prepare import _torture_for_tests as torture
+from common.prepare._torture_for_tests import BAD, GOOD
+
 ROOT = Path(__file__).parents[2]
-ODD = "a b/été 日本 %05d [1] {name} (x) & 'y';!"
-BYTES = os.fsdecode(b"caf\xe9")  # no UTF-8
-
-# What each good video is at 25 frames a second: frames, width, height.
-GOOD = {
-    "plain": (20, 64, 48),
-    "odd": (10, 33, 17),
-    "tiny": (5, 3, 3),
-    "one": (1, 64, 48),
-    "rotated": (6, 32, 64),
-    "variable": (9, 32, 24),
-    "huge": (10, 64, 48),
-    ODD: (5, 64, 48),
-    BYTES: (5, 64, 48),
-    "folder.mp4/inside": (5, 64, 48),
-}
-
-# By name, the suffix of each bad one, and what is said of it.
-BAD = {
-    "cut": ("mp4", "not a video"),  # its index is at the end
-    "cut with index": ("mp4", "damaged at about"),
-    "cut mkv": ("mkv", "cut short"),
-    "cut avi": ("avi", "damaged at about"),
-    "empty": ("mp4", "expected a video, got an empty file"),
-    "text": ("mp4", "not a video"),
-    "text\nof two lines": ("mp4", "not a video"),
-    "sound": ("mp4", "no video stream, only audio"),
-    "gap": ("mkv", "the frame at 0.04 s would be shown for 1.07374e+06 s"),
-    "gone": ("mp4", "there is no such file"),
-    "itself": ("mp4", "Too many levels of symbolic links"),
-    "pipe": ("mp4", "empty file"),
-}
 TOO_SHORT = {**BAD, "one": ("mp4", "flow needs at least two frames. Received: 1")}
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("torture")
-    _video(folder / "plain.mp4", range(0, 800, 40))
-    _video(folder / "odd.mkv", range(0, 400, 40), "ffv1", (33, 17))
-    _video(folder / "tiny.webm", codec="libvpx-vp9", size=(3, 3))
-    _video(folder / "one.mp4", [0])
-    _video(folder / "rotated.mp4", range(0, 240, 40), size=(64, 32), turn=90)
-    _video(folder / "variable.mkv", [0, 40, 200, 300], "ffv1", (32, 24))
-    _video(folder / "huge.mkv", range(2**40, 2**40 + 400, 40))
-    _video(folder / f"{ODD}.mp4")
-    _video(folder / f"{BYTES}.mp4")
-    _video(folder / "folder.mp4/inside.mp4")
-    (folder / "notes.txt").write_text("no video, and no name of one")
-    (folder / "a b/loop").symlink_to(folder)
-    second = range(0, 1000, 40)
-    _cut(_video(folder / "cut.mp4", second, noise=True))
-    _cut(_video(folder / "cut with index.mp4", second, noise=True, movflags="faststart"))
-    _cut(_video(folder / "cut mkv.mkv", second, noise=True))
-    _cut(_video(folder / "cut avi.avi", second, "mpeg4", noise=True))
-    (folder / "empty.mp4").touch()
-    for name in ("text", "text\nof two lines"):
-        (folder / f"{name}.mp4").write_text("no video " * 100)
-    _sound(folder / "sound.mp4")
-    _video(folder / "gap.mkv", [0, 40, 2**30, 2**30 + 40], "ffv1", (32, 24))
-    (folder / "gone.mp4").symlink_to(folder / "not there")
-    (folder / "itself.mp4").symlink_to(folder / "itself.mp4")
-    os.mkfifo(folder / "pipe.mp4")
+    torture.put(folder)
     return folder
 
 
@@ -210,7 +155,7 @@ def test_a_list_with_a_missing_file_that_turns_up(videos, tmp_path):
     _assert_failed(run, tmp_path / "out", tmp_path, {"nowhere": ("mp4", "there is no such file")})
     assert run.stdout.startswith("extract_frames: 1 done, 0 skipped, 1 failed, 20 frames\n")
     assert {name.split("/")[0] for name in _files(tmp_path / "out")} == {"failed.jsonl", "plain"}
-    _video(tmp_path / "nowhere.mp4")
+    torture.video(tmp_path / "nowhere.mp4")
     run = _run("extract_frames", tmp_path / "list.txt", tmp_path / "out")
     assert run.stdout == "extract_frames: 1 done, 1 skipped, 0 failed, 25 frames\n"
     assert {name.split("/")[0] for name in _files(tmp_path / "out")} == {"nowhere", "plain"}
@@ -229,7 +174,7 @@ def test_names_that_collide(tmp_path, command):
 
 def test_check_tells_videos_of_one_name_apart(tmp_path):
     (tmp_path / "in").mkdir()
-    _video(tmp_path / "in/a.mp4", range(0, 400, 40))
+    torture.video(tmp_path / "in/a.mp4", range(0, 400, 40))
     (tmp_path / "in/a.avi").touch()
     assert _run("check", tmp_path / "in", tmp_path / "out").returncode == 1
     findings = json.loads((tmp_path / "out/report.json").read_text())["findings"]
@@ -263,7 +208,7 @@ def test_an_output_that_nobody_may_make(videos):
 
 @pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "check"])
 def test_a_read_only_output(tmp_path, command):
-    _video(tmp_path / "in/a.mp4", range(0, 400, 40))
+    torture.video(tmp_path / "in/a.mp4", range(0, 400, 40))
     output = tmp_path / "out"
     output.mkdir(mode=0o500)
     if subprocess.run(["test", "-w", output], preexec_fn=_obey_modes).returncode == 0:
@@ -279,47 +224,6 @@ def _obey_modes():
     """In a process that is to be: root is held up by modes as others are (CAP_DAC_OVERRIDE)."""
     drop_from_bounding_set, override = 24, 1
     ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0)
-
-
-def _video(
-    path, times=range(0, 200, 40), codec="libx264", size=(64, 48), turn=0, noise=False, **muxing
-):
-    """A video whose frames have these times in milliseconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    tick = Fraction(1, 25) if path.suffix == ".avi" else Fraction(1, 1000)
-    with av.open(f"file:{path}", "w", options=muxing) as out:
-        stream = out.add_stream(codec, rate=25)
-        stream.width, stream.height = size
-        stream.pix_fmt = "gray" if codec == "ffv1" else "yuv420p"
-        stream.codec_context.time_base = tick
-        if turn:
-            stream.set_display_rotation(turn)
-        for k, time in enumerate(times):
-            picture = np.full((size[1], size[0], 3), 10 * k % 250, np.uint8)
-            if noise:  # large enough for half of the file to have some frames
-                picture = rng.integers(0, 256, picture.shape, np.uint8)
-            if turn:
-                picture[: size[1] // 2, : size[0] // 2] = 255  # top left
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = int(time / 1000 / tick), tick
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
-
-
-def _cut(path):
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 2 // 3])
-
-
-def _sound(path):
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("aac", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        sound.rate = 8000
-        out.mux(stream.encode(sound))
-        out.mux(stream.encode(None))
 
 
 def _run(command, source, output, *arguments, before=None):

@@ -57,7 +57,8 @@ def items(
         found = (Item(_name(Path(path.name)), path),)
     if not found:
         frames = "or folders of frames such as image_00001.jpg, but flow and what is in the output"
-        raise _nothing("videos", path, (*video_files.SUFFIXES, frames))
+        suffixes = (*video_files.SUFFIXES, *([".npy"] if arrays else ()))
+        raise _nothing("videos", path, (*suffixes, frames))
     return found[:limit]
 
 
