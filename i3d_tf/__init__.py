@@ -21,6 +21,7 @@ except ImportError as error:
     ) from error
 
 from i3d_tf.model import VideoModel, create, inception_i3d
+from i3d_tf.optimize import optimize
 from i3d_tf.weights import arrays, assign, load, save
 
-__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "save"]
+__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "optimize", "save"]

@@ -8,6 +8,7 @@ from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_tf import preprocessing, weights
 from i3d_tf.model import VideoModel
+from i3d_tf.optimize import optimize
 from i3d_tf.scorer import PRECISIONS
 
 
@@ -84,4 +85,5 @@ def create(
     with tf.device(place):
         model = VideoModel(net)
         weights.assign(model, arrays)
+        model = optimize(model)
     return Extractor(model, contract, endpoint, precision, place)

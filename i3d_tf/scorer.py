@@ -8,6 +8,7 @@ from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_tf import losses, preprocessing, weights
 from i3d_tf.model import VideoModel
+from i3d_tf.optimize import optimize
 
 PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
 
@@ -70,4 +71,4 @@ def create(net: arch.Network, arrays: Arrays, contract: InputContract) -> Scorer
     """
     model = VideoModel(net)
     weights.assign(model, arrays)
-    return Scorer(model, contract)
+    return Scorer(optimize(model), contract)

@@ -13,6 +13,7 @@ except ImportError as error:
     raise ImportError("i3d_torch needs PyTorch. In a checkout: pip install '.[torch]'") from error
 
 from i3d_torch.model import VideoModel, create, inception_i3d
+from i3d_torch.optimize import optimize
 from i3d_torch.weights import arrays, assign, load, save
 
-__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "save"]
+__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "optimize", "save"]

@@ -8,6 +8,7 @@ from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_torch import devices, preprocessing, weights
 from i3d_torch.model import VideoModel
+from i3d_torch.optimize import optimize
 from i3d_torch.scorer import PRECISIONS
 
 
@@ -79,4 +80,4 @@ def create(
         raise ValueError("there is no GPU that PyTorch can use. Leave out --device=gpu.")
     model = VideoModel(net).eval()
     weights.assign(model, arrays)
-    return Extractor(model.to(place), contract, endpoint, precision)
+    return Extractor(optimize(model.to(place)), contract, endpoint, precision)

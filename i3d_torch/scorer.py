@@ -9,6 +9,7 @@ from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_torch import devices, losses, preprocessing, weights
 from i3d_torch.model import VideoModel
+from i3d_torch.optimize import optimize
 
 PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
 
@@ -75,4 +76,4 @@ def create(net: arch.Network, arrays: Arrays, contract: InputContract) -> Scorer
     with devices.choose():
         model = VideoModel(net).eval()
     weights.assign(model, arrays)
-    return Scorer(model, contract)
+    return Scorer(optimize(model), contract)

@@ -66,10 +66,13 @@ def inference(
     arrays: Mapping[str, np.ndarray],
     clips: np.ndarray,
     final_endpoint: str | None = None,
+    optimized: bool = False,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the model returns for a batch of clips."""
     model = i3d_tf.VideoModel(net)
     i3d_tf.assign(model, arrays)
+    if optimized:
+        model = i3d_tf.optimize(model)
     output, endpoints = model(tf.constant(clips), final_endpoint=final_endpoint)
     return output.numpy(), {name: x.numpy() for name, x in endpoints.items()}
 

@@ -49,10 +49,13 @@ def inference(
     arrays: Mapping[str, np.ndarray],
     clips: np.ndarray,
     final_endpoint: str | None = None,
+    optimized: bool = False,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the model returns for a batch of clips."""
     model = i3d_torch.VideoModel(net).eval()
     i3d_torch.assign(model, arrays)
+    if optimized:
+        model = i3d_torch.optimize(model)
     with torch.inference_mode():
         output, endpoints = model(_channels_first(clips), final_endpoint=final_endpoint)
     return _channels_last(output), {name: _channels_last(x) for name, x in endpoints.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from common.arch.folding import folded
 from common.arch.i3d_resnet import I3D_RESNETS, i3d_resnet
 from common.arch.inception_i3d import inception_i3d
 from common.arch.initial import initial_array, initial_arrays
@@ -100,6 +101,7 @@ __all__ = [
     "convolutions",
     "count",
     "endpoint_shapes",
+    "folded",
     "i3d_resnet",
     "inception_i3d",
     "initial_array",
