@@ -38,7 +38,9 @@ test-slow: install
 test-alone: test-alone-base test-alone-torch test-alone-tf
 
 LONG := every_pair_test.py formats/corruption_test.py formats/fuzz_test.py formats/malicious_*
-test-alone-base: TESTS = common convert
+# What no framework could change, and takes long, is left out there, too.
+test-alone-base: TESTS = common convert $(addprefix --ignore=, common/work common/demo \
+  $(addprefix common/prepare/, torture_test.py kill_test.py checking_test.py))
 NEEDS_NONE := $(addprefix --ignore=, convert/formats common/prepare common/work common/datasets common/training \
   common/evaluation common/demo)
 test-alone-torch: TESTS = common convert i3d_torch parity_tests $(NEEDS_NONE)

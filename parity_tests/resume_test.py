@@ -15,7 +15,7 @@ import pytest
 from common.training._data_for_tests import put
 from parity_tests import conftest
 
-STEPS = 60
+STEPS = 40
 KILLS = 10
 FIELDS = {
     "steps": STEPS,
@@ -62,7 +62,12 @@ def command(module, data, output, *before, **changes):
 
 def start(arguments):
     return subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # tests share the cores
     )
 
 
