@@ -7,7 +7,7 @@ from typing import Any
 from absl import app, flags
 
 from common import memory, processors
-from common.features import boxes, extraction, feature_task, items, outputs, presets
+from common.features import boxes, extraction, feature_task, items, outputs, presets, tracks
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
 from common.features.feature_task import Options
@@ -33,6 +33,7 @@ from common.flags import (
 from common.recipes import PRECISIONS
 from common.work import command as work
 from common.work import runs
+from common.work.task import Item
 
 PRESET = flags.DEFINE_enum(
     "preset",
@@ -185,6 +186,8 @@ def main(make: Make, backend: str) -> int:
         LIMIT.value,
         OUTPUT.value,
     )
+    if task.tracking:
+        found = tuple(_with_tracks(item, task.tracking) for item in found)
     report = runs.run(task, found, _settings(len(found)))
     print(report.text())
     return report.status
@@ -248,6 +251,12 @@ def _tracking() -> Tracking | None:
         return None
     size = (VIDEO_W.value, VIDEO_H.value) if VIDEO_W.value else ()
     return Tracking(Path(TRACKING_FOLDER.value), TRACKING_SUFFIX.value, size)
+
+
+def _with_tracks(item: Item, tracking: Tracking) -> Item:
+    """The item, to be made again where its tracklets have changed; without any it fails."""
+    path = tracks.place(tracking.folder, tracking.suffix, item.name)
+    return dataclasses.replace(item, also=(path.absolute(),) if path.is_file() else ())
 
 
 def _batch_size() -> int | None:

@@ -15,6 +15,12 @@ from common.printable import printable
 from common.tracklets import Tracklet
 
 
+def place(folder: str | os.PathLike[str], suffix: str, name: str) -> Path:
+    """Where the file with the tracklets of a video is, if there is one; see `find`."""
+    video = Path(name)
+    return Path(folder) / video.parent / (video.name.partition(".")[0] + suffix)
+
+
 def find(folder: str | os.PathLike[str], suffix: str, name: str) -> Path:
     """The file with the tracklets of a video: the folder's `a/b.json` of "a/b.cut.mp4".
 
@@ -27,8 +33,7 @@ def find(folder: str | os.PathLike[str], suffix: str, name: str) -> Path:
     Raises:
         FileNotFoundError: There is no such file; the text names it.
     """
-    video = Path(name)
-    path = Path(folder) / video.parent / (video.name.partition(".")[0] + suffix)
+    path = place(folder, suffix, name)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: there is no such file with the tracklets of {printable(name)!r}. Its "

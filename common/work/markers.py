@@ -68,6 +68,8 @@ def wanted(task: Task, item: Item) -> Marker:
     }
     if item.fps is not None:
         content["fps"] = item.fps
+    if item.also:
+        content["also"] = [_source(path) for path in item.also]
     return Marker(task.command, content, hashlib.sha256(_json(content).encode()).hexdigest())
 
 

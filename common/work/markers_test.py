@@ -39,7 +39,7 @@ def test_a_tree_stays_done_wherever_it_is(videos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["parameters", "source", "span", "rate", "a file gone", "a target gone"]
+    "change", ["parameters", "source", "also", "span", "rate", "a file gone", "a target gone"]
 )
 def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
     out, task, item = tmp_path / "out", Folders(), Item("a", videos / "a.mp4")
@@ -48,6 +48,8 @@ def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
         task = Folders(files=2, seed=1)
     elif change == "source":
         (videos / "a.mp4").write_text("Video 1")  # as large as before
+    elif change == "also":
+        item = Item("a", videos / "a.mp4", also=(videos / "b/x y%d[1]{name}(;&!).mp4",))
     elif change == "span":
         item = Item("a", videos / "a.mp4", 1.0, 2.0)
     elif change == "rate":

@@ -17,6 +17,7 @@ class Item:
         start: Where the clip begins in the source, seconds; None is its beginning.
         end: Where it ends, seconds; None is the end of the source.
         fps: Images a second of a source that is a folder, where its annotation says so.
+        also: Other files that its results are made of.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Item:
     start: float | None = None
     end: float | None = None
     fps: float | None = None
+    also: tuple[Path, ...] = ()
 
 
 class Task(Protocol):
