@@ -27,6 +27,12 @@ def data(tmp_path_factory):
     return options.output
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Torch waits for its own threads where others take the cores, as tests in parallel do."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 @pytest.mark.parametrize("name", conftest.NEEDS)
 def test_flow_is_learned_from_random_weights(data, name):
     pytest.importorskip(conftest.NEEDS[name], reason=f"needs the extra {name!r}")
