@@ -3,7 +3,7 @@
 `common/prepare/kill_test.py` proves it of the runner; this is all of it, with a network, whose
 batches are shared by what is extracted at the same time. Killed more often, as before a release:
 
-    I3D_KILLS=20 python -m pytest parity_tests/features_kill_test.py parity_tests/resume_test.py -k kills
+    I3D_KILLS=20 python -m pytest parity_tests/features_kill_test.py -k kills
 """
 
 import contextlib
