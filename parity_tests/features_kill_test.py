@@ -175,6 +175,8 @@ def _start(backend, data, output, *flags):
         commands.command(backend, "clips", output, *ROWS, *flags),
         cwd=data, env=commands.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell's background processes, such as tests may be, are deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
