@@ -52,6 +52,10 @@ WRONG = {
         ["--streams=flow", "--checkpoint=flow.safetensors", "--flow=flow", "--start=1"],
         "--start and --end: the flow of --flow is whole",
     ),
+    "boxes of a part": (
+        ["--input=videos/a.mp4", "--tracking_folder=tracks", "--end=1"],
+        "a.mp4: expected whole videos with --tracking_folder",
+    ),
     "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
     "a flag of no command": (["--fsp=25"], "Unknown command line flag 'fsp'"),
 }  # fmt: skip

@@ -254,7 +254,16 @@ def _tracking() -> Tracking | None:
 
 
 def _with_tracks(item: Item, tracking: Tracking) -> Item:
-    """The item, to be made again where its tracklets have changed; without any it fails."""
+    """The item, to be made again where its tracklets have changed; without any it fails.
+
+    Raises:
+        ValueError: It is a part of a video.
+    """
+    if item.start is not None or item.end is not None:
+        raise ValueError(
+            f"{item.name}: expected whole videos with --tracking_folder, whose boxes are of every "
+            "frame. Received: a span of one. Leave out --start, --end and --spans, or the tracking."
+        )
     path = tracks.place(tracking.folder, tracking.suffix, item.name)
     return dataclasses.replace(item, also=(path.absolute(),) if path.is_file() else ())
 

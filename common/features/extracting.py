@@ -20,6 +20,7 @@ from common.features.network import Floats, Network
 from common.features.outputs import Features, Rows
 from common.features.reading import Reader
 from common.features.windows import Span, Window
+from common.tracklets import Tracklet
 from common.work.pictures import Picture
 from common.work.task import Item
 
@@ -93,7 +94,9 @@ def extract(
         raise ValueError(f"{item.source}: has no frames.")
     subjects = [_Subject("", 0, total, None)]
     if tracking:
-        subjects = _individuals(item, extraction, tracking, first)
+        path = tracks.find(tracking.folder, tracking.suffix, item.name)
+        found = _tracklets(path, extraction, first)
+        subjects = _individuals(found, extraction, tracking, first)
     sinks = [
         _Sink(subject, extraction, net, stream)
         for stream, net in nets.items()
@@ -107,8 +110,8 @@ def extract(
         for net in nets.values():
             stack.enter_context(net.batcher.producing())
         frames = _feed(sinks, reader.streams(pictures, item, nets))
-    for subject in subjects if tracking else ():
-        _check_end(subject, frames)
+    if tracking:
+        tracks.check_frames(found, frames, path)
     rate = reader.rate(item, extraction)
     return {
         stream: _features([s for s in sinks if s.stream == stream], rate, item.start or 0.0)
@@ -203,16 +206,20 @@ class _Sink:
         return list(crops.ten_crop(clip, self._net.side, self.stream == "flow"))
 
 
-def _individuals(
-    item: Item, extraction: Extraction, tracking: Tracking, frame: Picture
-) -> list[_Subject]:
-    """The individuals of an item, and where they are in frames of the size that they will have."""
+def _tracklets(path: Path, extraction: Extraction, frame: Picture) -> tuple[Tracklet, ...]:
+    """Those of a video that has pictures like `frame`; how many, nobody has counted yet."""
     height, width = frame.shape[:2]
-    path = tracks.find(tracking.folder, tracking.suffix, item.name)
-    found = tracks.of(path, None, height, width, extraction.min_frames, extraction.interpolate)
+    return tracks.of(path, None, height, width, extraction.min_frames, extraction.interpolate)
+
+
+def _individuals(
+    found: Sequence[Tracklet], extraction: Extraction, tracking: Tracking, frame: Picture
+) -> list[_Subject]:
+    """Those of a video, and where they are in frames of the size that they will have."""
+    height, width = frame.shape[:2]
     if tracking.size:
         before, (width, height) = (width, height), tracking.size
-        found = tuple(tracks.resized(each, before, (width, height)) for each in found)
+        found = [tracks.resized(each, before, (width, height)) for each in found]
     return [
         _Subject(
             each.individual,
@@ -222,15 +229,6 @@ def _individuals(
         )
         for each in found
     ]
-
-
-def _check_end(subject: _Subject, frames: int) -> None:
-    last = subject.first + (subject.length or 0) - 1
-    if last >= frames:
-        raise ValueError(
-            f"the individual {subject.name!r} is on frame {last}, and the video has frames 0 to "
-            f"{frames - 1}. Is the tracking file of another video?"
-        )
 
 
 def _features(sinks: Sequence[_Sink], rate: float | None, start: float) -> Features:
