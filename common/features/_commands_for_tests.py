@@ -53,7 +53,7 @@ WRONG = {
         "--start and --end: the flow of --flow is whole",
     ),
     "boxes of a part": (
-        ["--input=videos/a.mp4", "--tracking_folder=tracks", "--end=1"],
+        ["--input=videos/a.mp4", "--short_side=0", "--tracking_folder=tracks", "--end=1"],
         "a.mp4: expected whole videos with --tracking_folder",
     ),
     "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
