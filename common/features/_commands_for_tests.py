@@ -54,7 +54,7 @@ WRONG = {
     ),
     "boxes of a part": (
         ["--input=videos/a.mp4", "--short_side=0", "--tracking_folder=tracks", "--end=1"],
-        "a.mp4: expected whole videos with --tracking_folder",
+        "a: expected whole videos with --tracking_folder",
     ),
     "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
     "a flag of no command": (["--fsp=25"], "Unknown command line flag 'fsp'"),
