@@ -340,6 +340,11 @@ def check_batch_norm(mode: str) -> None:
     need(mode in BATCH_NORMS, "batch_norm", f"one of {', '.join(BATCH_NORMS)}", mode)
 
 
+def check_precision(name: str) -> None:
+    """Refuses a precision that there is not."""
+    need(name in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", name)
+
+
 def changed(recipe: Recipe, texts: Iterable[str]) -> Recipe:
     """The recipe, but for what texts of the form NAME=VALUE say.
 

@@ -36,6 +36,7 @@ def test_the_commands_show_their_flags():
         *(
             "architecture",
             "checkpoint",
+            "engine",
             "eval_type",
             "flow_engine",
             "gif",
@@ -45,4 +46,4 @@ def test_the_commands_show_their_flags():
         ),
         *("overwrite", "sample", "video"),
     }
-    assert names(multi_evaluate) == {"output_dir", "sample"}
+    assert names(multi_evaluate) == {"engine", "output_dir", "sample"}

@@ -9,7 +9,6 @@ from common.contracts import InputContract
 from i3d_tf import preprocessing, weights
 from i3d_tf.model import VideoModel
 from i3d_tf.optimize import optimize
-from i3d_tf.scorer import PRECISIONS
 
 
 class Extractor:
@@ -18,8 +17,7 @@ class Extractor:
     Attributes:
         model: Where its variables are.
         contract: What the network expects of clips.
-        endpoint: What is taken.
-        precision: One of `PRECISIONS`; rows are float32.
+        endpoint: What is taken; rows are float32.
         device: TensorFlow's name of it.
     """
 
@@ -28,13 +26,11 @@ class Extractor:
         model: VideoModel,
         contract: InputContract,
         endpoint: str,
-        precision: str = "float32",
         device: str = "/CPU:0",
     ):
         self.model = model
         self.contract = contract
         self.endpoint = endpoint
-        self.precision = precision
         self.device = device
 
     def rows(self, clips: np.ndarray) -> np.ndarray:
@@ -48,7 +44,6 @@ class Extractor:
         x = clips
         if self.contract.channels == "rgb":
             x = preprocessing.to_contract(x, self.contract)
-        x = tf.cast(x, PRECISIONS[self.precision])
         _, endpoints = self.model(x, final_endpoint=self.endpoint)
         found = tf.cast(endpoints[self.endpoint], tf.float32)
         if found.shape.rank == 2:  # logits and predictions have no time
@@ -71,7 +66,7 @@ def create(
         arrays: Its weights.
         contract: What it expects of clips.
         endpoint: What is taken.
-        precision: One of `PRECISIONS`.
+        precision: One of `optimize.PRECISIONS`.
         device: "cpu", "gpu", or "auto": a GPU where there is one.
 
     Raises:
@@ -85,5 +80,5 @@ def create(
     with tf.device(place):
         model = VideoModel(net)
         weights.assign(model, arrays)
-        model = optimize(model)
-    return Extractor(model, contract, endpoint, precision, place)
+        model = optimize(model, precision)
+    return Extractor(model, contract, endpoint, place)

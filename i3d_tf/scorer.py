@@ -3,14 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from common import arch, memory, recipes
+from common import arch, memory
 from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_tf import losses, preprocessing, weights
 from i3d_tf.model import VideoModel
-from i3d_tf.optimize import optimize
-
-PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
+from i3d_tf.optimize import PRECISIONS, optimize
 
 
 class Scorer:
@@ -19,7 +17,7 @@ class Scorer:
     Attributes:
         model: Where its variables are.
         contract: What the network expects of clips.
-        precision: One of `PRECISIONS`; logits are float32.
+        precision: One of `PRECISIONS`, for a model that has none of its own; logits are float32.
     """
 
     def __init__(self, model: VideoModel, contract: InputContract, precision: str = "float32"):
@@ -63,12 +61,20 @@ class Scorer:
         return self.time_steps(clips)
 
 
-def create(net: arch.Network, arrays: Arrays, contract: InputContract) -> Scorer:
+def create(
+    net: arch.Network, arrays: Arrays, contract: InputContract, precision: str = "float32"
+) -> Scorer:
     """Makes a scorer of a network, its weights by canonical name, and its contract.
+
+    Args:
+        net: The network.
+        arrays: Its weights.
+        contract: What it expects of clips.
+        precision: One of `PRECISIONS`.
 
     Raises:
         CheckpointError: The arrays are not the network's.
     """
     model = VideoModel(net)
     weights.assign(model, arrays)
-    return Scorer(optimize(model), contract)
+    return Scorer(optimize(model, precision), contract)

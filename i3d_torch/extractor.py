@@ -9,7 +9,6 @@ from common.contracts import InputContract
 from i3d_torch import devices, preprocessing, weights
 from i3d_torch.model import VideoModel
 from i3d_torch.optimize import optimize
-from i3d_torch.scorer import PRECISIONS
 
 
 class Extractor:
@@ -18,21 +17,13 @@ class Extractor:
     Attributes:
         model: On any device.
         contract: What the network expects of clips.
-        endpoint: What is taken.
-        precision: One of `PRECISIONS`; rows are float32.
+        endpoint: What is taken; rows are float32.
     """
 
-    def __init__(
-        self,
-        model: VideoModel,
-        contract: InputContract,
-        endpoint: str,
-        precision: str = "float32",
-    ):
+    def __init__(self, model: VideoModel, contract: InputContract, endpoint: str):
         self.model = model
         self.contract = contract
         self.endpoint = endpoint
-        self.precision = precision
 
     @torch.no_grad()
     def rows(self, clips: np.ndarray) -> np.ndarray:
@@ -41,11 +32,7 @@ class Extractor:
         x = torch.tensor(clips, device=device).movedim(-1, 1).contiguous()
         if self.contract.channels == "rgb":
             x = preprocessing.to_contract(x, self.contract)
-        dtype = PRECISIONS[self.precision]
-        with (
-            memory.explained(torch.OutOfMemoryError, clips, memory.FEATURES),
-            torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32),
-        ):
+        with memory.explained(torch.OutOfMemoryError, clips, memory.FEATURES):
             _, endpoints = self.model(x, final_endpoint=self.endpoint)
         found = endpoints[self.endpoint].float()
         if found.ndim == 2:  # logits and predictions have no time
@@ -68,7 +55,7 @@ def create(
         arrays: Its weights.
         contract: What it expects of clips.
         endpoint: What is taken.
-        precision: One of `PRECISIONS`.
+        precision: One of `optimize.PRECISIONS`.
         device: "cpu", "gpu", or "auto": a GPU where there is one.
 
     Raises:
@@ -80,4 +67,4 @@ def create(
         raise ValueError("there is no GPU that PyTorch can use. Leave out --device=gpu.")
     model = VideoModel(net).eval()
     weights.assign(model, arrays)
-    return Extractor(optimize(model.to(place)), contract, endpoint, precision)
+    return Extractor(optimize(model.to(place), precision), contract, endpoint)

@@ -4,9 +4,11 @@ Tensors are [B, C, T, H, W]. Names of submodules are those of the description, s
 dict's keys are the canonical parameter names.
 """
 
+import contextlib
+import contextvars
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -14,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import arch, recipes
+
+_statistics_are_kept = contextvars.ContextVar("_statistics_are_kept", default=False)
 
 
 class BatchNorm(nn.Module):
@@ -61,6 +65,8 @@ class BatchNorm(nn.Module):
 
     @torch.no_grad()
     def _average(self, mean: Tensor, var: Tensor) -> None:
+        if _statistics_are_kept.get():
+            return
         self.running_mean.lerp_(mean, self.norm.momentum)
         self.running_var.lerp_(var, self.norm.momentum)
 
@@ -269,6 +275,16 @@ def set_batch_norm(module: nn.Module, mode: str) -> None:
     for part in module.modules():
         if isinstance(part, BatchNorm):
             part.mode = mode
+
+
+@contextlib.contextmanager
+def kept_statistics() -> Iterator[None]:
+    """In here, batch norms in training leave their running statistics as they are."""
+    token = _statistics_are_kept.set(True)
+    try:
+        yield
+    finally:
+        _statistics_are_kept.reset(token)
 
 
 class _MeanOverReplicas(torch.autograd.Function):

@@ -4,14 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import arch, memory, recipes
+from common import arch, memory
 from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_torch import devices, losses, preprocessing, weights
 from i3d_torch.model import VideoModel
-from i3d_torch.optimize import optimize
-
-PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
+from i3d_torch.optimize import PRECISIONS, optimize
 
 
 class Scorer:
@@ -20,7 +18,7 @@ class Scorer:
     Attributes:
         model: On any device.
         contract: What the network expects of clips.
-        precision: One of `PRECISIONS`; logits are float32.
+        precision: One of `PRECISIONS`, for a model that has none of its own; logits are float32.
     """
 
     def __init__(self, model: VideoModel, contract: InputContract, precision: str = "float32"):
@@ -66,8 +64,16 @@ class Scorer:
         return logits
 
 
-def create(net: arch.Network, arrays: Arrays, contract: InputContract) -> Scorer:
+def create(
+    net: arch.Network, arrays: Arrays, contract: InputContract, precision: str = "float32"
+) -> Scorer:
     """Makes a scorer of a network, its weights by canonical name, and its contract.
+
+    Args:
+        net: The network.
+        arrays: Its weights.
+        contract: What it expects of clips.
+        precision: One of `PRECISIONS`.
 
     Raises:
         CheckpointError: The arrays are not the network's.
@@ -76,4 +82,4 @@ def create(net: arch.Network, arrays: Arrays, contract: InputContract) -> Scorer
     with devices.choose():
         model = VideoModel(net).eval()
     weights.assign(model, arrays)
-    return Scorer(optimize(model), contract)
+    return Scorer(optimize(model, precision), contract)

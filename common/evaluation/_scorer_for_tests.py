@@ -33,8 +33,7 @@ def make_scorer(
     scorer: ModuleType, contract: InputContract = USUAL, precision: str = "float32"
 ) -> Any:
     """A scorer of `NET` from `ARRAYS`, of a framework's module `scorer`."""
-    own = scorer.create(NET, ARRAYS, contract)
-    return scorer.Scorer(own.model, contract, precision)
+    return scorer.create(NET, ARRAYS, contract, precision)
 
 
 def make_clips(frames: int = 4) -> NDArray[np.uint8]:
