@@ -87,6 +87,8 @@ class Recipe:
         batch_norm_momentum: Share of the batch in the running statistics; None is the
             architecture's.
         precision: Of activations and gradients; weights are float32.
+        recompute: Whether only the outputs of endpoints are kept for the backward pass, and what
+            lies between is computed once more: less memory, more time.
         average_decay: Of the moving average of the weights, which is what is evaluated and
             published then; 0 is no average.
         label_smoothing: Share of a target that is spread over all classes.
@@ -130,6 +132,7 @@ class Recipe:
     batch_norm: str = "train"
     batch_norm_momentum: float | None = None
     precision: str = "float32"
+    recompute: bool = False
     average_decay: float = 0.0
     label_smoothing: float = 0.0
     dropout: float | None = None

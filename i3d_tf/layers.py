@@ -4,12 +4,17 @@ Tensors are [B, T, H, W, C]. Layers make their variables when they are built, no
 call as Sonnet's do, so that weights can be loaded before anything runs.
 """
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import sonnet as snt
 import tensorflow as tf
 
 from common import arch, recipes
+
+_statistics_are_kept = contextvars.ContextVar("_statistics_are_kept", default=False)
 
 
 class BatchNorm(snt.Module):
@@ -51,6 +56,8 @@ class BatchNorm(snt.Module):
         return tf.distribute.get_replica_context().all_reduce("mean", statistic)
 
     def _average(self, running: tf.Variable, batch: tf.Tensor) -> None:
+        if _statistics_are_kept.get():
+            return
         running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
 
 
@@ -276,6 +283,16 @@ def set_batch_norm(module: snt.Module, mode: str) -> None:
     for part in module.submodules:
         if isinstance(part, BatchNorm):
             part.mode = mode
+
+
+@contextlib.contextmanager
+def kept_statistics() -> Iterator[None]:
+    """In here, batch norms in training leave their running statistics as they are."""
+    token = _statistics_are_kept.set(True)
+    try:
+        yield
+    finally:
+        _statistics_are_kept.reset(token)
 
 
 def _norm(node: arch.Conv) -> BatchNorm | Affine | None:

@@ -19,6 +19,7 @@ from common.training.learner import Measured
 from convert import layouts
 from i3d_tf import layers, losses, weights
 from i3d_tf.model import VideoModel
+from i3d_tf.optimize import training_model
 from i3d_tf.scorer import Scorer
 
 
@@ -45,7 +46,7 @@ class Learner:
         self.scaler = optimisation.Scaler()
         self.decayed = optimisation.decayed(net, recipe)
         with strategy.scope(), tf.variable_creator_scope(_one_a_replica):
-            self.model = VideoModel(net)
+            self.model = training_model(net, recipe.recompute)
             layers.set_batch_norm(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
             for name in optimisation.frozen_nodes(net, recipe):
                 layers.set_batch_norm(self.model.layers[name], "freeze")
@@ -182,8 +183,10 @@ class Learner:
                 gradient = self.gradients[name] * factor
                 if name in self.decayed:
                     gradient = gradient + recipe.weight_decay * parameter
-                velocity = recipe.momentum * self.momentum[name] + gradient
-                self.momentum[name].assign(velocity)
+                velocity = gradient
+                if recipe.momentum:
+                    velocity = recipe.momentum * self.momentum[name] + gradient
+                    self.momentum[name].assign(velocity)
                 if recipe.nesterov:
                     velocity = gradient + recipe.momentum * velocity
                 parameter.assign_sub(rate * velocity)

@@ -9,6 +9,9 @@ import tensorflow as tf
 from common import arch
 from i3d_tf import layers
 
+Step = Callable[[tf.Tensor, bool], tf.Tensor]
+"""From an endpoint, and whether this is training, to the next one."""
+
 
 class VideoModel(snt.Module):
     """A video network in TensorFlow, with the nodes of `net` as submodules of the same names."""
@@ -64,9 +67,7 @@ class VideoModel(snt.Module):
                 break
         return endpoints.get(net.head.name, x), endpoints
 
-    def _steps(
-        self, dropout: tf.Tensor | None
-    ) -> list[tuple[str, Callable[[tf.Tensor, bool], tf.Tensor]]]:
+    def _steps(self, dropout: tf.Tensor | None) -> list[tuple[str, Step]]:
         """Endpoints in order, each with what computes it from the one before."""
         head = self.layers[self.net.head.name]
         return [

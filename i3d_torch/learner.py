@@ -20,6 +20,7 @@ from common.training.batches import Batch
 from common.training.learner import Measured
 from i3d_torch import layers, losses, weights
 from i3d_torch.model import VideoModel
+from i3d_torch.optimize import training_model
 from i3d_torch.scorer import Scorer
 
 
@@ -45,7 +46,7 @@ class Learner:
         self.replicas = dist.get_world_size(group) if group else 1
         self.scaler = optimisation.Scaler()
         self.decayed = optimisation.decayed(net, recipe)
-        self.model = VideoModel(net).train()
+        self.model = training_model(net, recipe.recompute).train()
         layers.set_batch_norm(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
         for name in optimisation.frozen_nodes(net, recipe):
             layers.set_batch_norm(self.model.get_submodule(name), "freeze")
@@ -53,8 +54,11 @@ class Learner:
         self.trained = {p.name: own[p.name] for p in optimisation.trained(net, recipe)}
         for name, parameter in own.items():
             parameter.requires_grad_(name in self.trained)
+        self.optimizer = self._optimizer()
         self.momentum = {name: torch.zeros_like(p) for name, p in self.trained.items()}
-        self.average = VideoModel(net).eval() if recipe.average_decay else None
+        for name, parameter in self.trained.items():
+            self.optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
+        self.average = training_model(net).eval() if recipe.average_decay else None
         self.training = Scorer(self.model, contract, recipe.precision)
         self.judged = Scorer(self.average or self.model, contract, recipe.precision)
 
@@ -144,16 +148,11 @@ class Learner:
     @torch.no_grad()
     def _update(self, gradients: Sequence[Tensor], rate: float, factor: float) -> None:
         """Steps down the gradients times `factor`, and averages the weights."""
-        recipe = self.recipe
-        for (name, parameter), gradient in zip(self.trained.items(), gradients, strict=True):
-            gradient = gradient * factor
-            if name in self.decayed:
-                gradient = gradient + recipe.weight_decay * parameter
-            velocity = self.momentum[name]
-            velocity.mul_(recipe.momentum).add_(gradient)
-            if recipe.nesterov:
-                velocity = gradient + recipe.momentum * velocity
-            parameter.sub_(rate * velocity)
+        for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
+            parameter.grad.copy_(gradient.mul_(factor))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
         if self.average:
             self._average(self.average)
 
@@ -165,6 +164,19 @@ class Learner:
                 averages[name].lerp_(tensor, 1 - self.recipe.average_decay)
             else:
                 averages[name].copy_(tensor)
+
+    def _optimizer(self) -> torch.optim.SGD:
+        """The rule of `optimisation`, in one pass over all parameters."""
+        kinds: dict[float, list[Tensor]] = {0.0: [], self.recipe.weight_decay: []}
+        for name, parameter in self.trained.items():
+            kinds[self.recipe.weight_decay if name in self.decayed else 0.0].append(parameter)
+        return torch.optim.SGD(
+            [{"params": own, "weight_decay": decay} for decay, own in kinds.items() if own],
+            lr=self.recipe.learning_rate,
+            momentum=self.recipe.momentum,
+            nesterov=self.recipe.nesterov,
+            fused=True,
+        )
 
 
 def create(

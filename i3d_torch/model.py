@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from common import arch
 from i3d_torch import layers
 
+Step = Callable[[Tensor], Tensor]
+"""From an endpoint to the next one."""
+
 
 class VideoModel(nn.Module):
     """A video network in PyTorch, with the nodes of `net` as submodules of the same names."""
@@ -58,7 +61,7 @@ class VideoModel(nn.Module):
                 break
         return endpoints.get(net.head.name, x), endpoints
 
-    def _steps(self, dropout: Tensor | None) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    def _steps(self, dropout: Tensor | None) -> list[tuple[str, Step]]:
         """Endpoints in order, each with what computes it from the one before."""
         head = self.get_submodule(self.net.head.name)
         return [

@@ -14,7 +14,7 @@ from torch.utils import checkpoint
 
 from common import arch, recipes
 from i3d_torch import layers, weights
-from i3d_torch.model import VideoModel
+from i3d_torch.model import Step, VideoModel
 
 PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
 
@@ -49,24 +49,42 @@ def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
     return fast
 
 
-def optimize_training(model: VideoModel, recompute: bool = False) -> VideoModel:
-    """Makes the steps of training faster: no copies to pad, channels last.
+def training_model(net: arch.Network, recompute: bool = False) -> VideoModel:
+    """Makes a model with initial values whose training is fast: no copies to pad, channels last.
 
     Args:
-        model: Is changed; its parameters, their names and its function stay.
+        net: The network.
         recompute: Keeps the outputs of endpoints alone for the backward pass, and computes what
             lies between once more: less memory, a third more time. Known as activation
             checkpointing: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
-
-    Returns:
-        The model.
     """
+    model = _Recomputing(net) if recompute else VideoModel(net)
     _replace(model, {layers.Conv: _Conv, layers.Pool: _Pool})
-    if recompute:
-        for node in model.net.nodes[:-1]:
-            layer = model.get_submodule(node.name)
-            layer.forward = _Recomputed(layer.forward)
     return model.to(memory_format=_LAYOUT)
+
+
+class _Recomputing(VideoModel):
+    """A model that keeps the outputs of endpoints alone."""
+
+    def _steps(self, dropout: Tensor | None) -> list[tuple[str, Step]]:
+        *trunk, features, logits, predictions = super()._steps(dropout)
+        trunk = [(name, _recomputed(step)) for name, step in trunk]
+        return [*trunk, features, logits, predictions]
+
+
+def _recomputed(step: Step) -> Step:
+    """What a step computes, once more in the backward pass."""
+
+    def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
+        # Of the first computation and of the second: statistics are averaged already.
+        return contextlib.nullcontext(), layers.kept_statistics()
+
+    def run(x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return step(x)
+        return checkpoint.checkpoint(step, x, use_reentrant=False, context_fn=contexts)
+
+    return run
 
 
 class _Inference(VideoModel):
@@ -176,25 +194,6 @@ class _Pool(nn.Module):
         if node.kind != "max" or not fits or (any(beyond) and node.padding != "same"):
             return self.plain(x)
         return F.max_pool3d(x, node.kernel, node.stride, before, ceil_mode=any(beyond))
-
-
-class _Recomputed:
-    """What a layer computes, and in the backward pass computes once more."""
-
-    def __init__(self, forward):
-        self.forward = forward
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return self.forward(x)
-        return checkpoint.checkpoint(
-            self.forward, x, use_reentrant=False, context_fn=_once, preserve_rng_state=False
-        )
-
-
-def _once() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
-    """What surrounds the first computation and the second, which averages no statistics again."""
-    return contextlib.nullcontext(), layers.kept_statistics()
 
 
 def _replace(model: nn.Module, by: dict[type[nn.Module], type[nn.Module]]) -> None:

@@ -46,7 +46,7 @@ STATISTICS = [p.name for p in arch.parameters(NET) if not p.trainable]
 RECIPE = replace(
     RECIPES["finetune"],
     architecture=NET.name,
-    momentum=0.0,
+    momentum=0.9,
     weight_decay=0.0,
     batch_norm="freeze",
     dropout=0.0,
@@ -233,6 +233,21 @@ def check_training_batch_norm_averages_with_the_momentum_of_the_recipe(
     for name in STATISTICS:
         batch, mixed = own.state()[name], mean.state()[name]
         np.testing.assert_allclose(mixed, (ARRAYS[name] + batch) / 2, rtol=1e-5, atol=1e-7)
+
+
+@_check(("train", "float32"), ("freeze", "float32"), ("train", "bfloat16"))
+def check_what_is_computed_once_more_is_the_same(
+    create: Create, mode: str, precision: str
+) -> None:
+    changes = {"batch_norm": mode, "precision": precision, "dropout": 0.5}
+    usual, own = (make_learner(create, recompute=each, **changes) for each in (False, True))
+    for step in range(2):  # with two batches each
+        batches = [make_batch(step), make_batch(step + 2)]
+        expected, actual = usual.step(batches, RATE), own.step(batches, RATE)
+        assert actual.loss == pytest.approx(expected.loss, rel=1e-5)
+    expected = usual.state()
+    for name, array in own.state().items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 @_check()

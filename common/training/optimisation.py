@@ -4,7 +4,7 @@ The rule of a step, the same in both frameworks, for a parameter p with gradient
 
     g = g * min(1, clip_norm / |g|)      over all parameters together, where there is a clip_norm
     g = g + weight_decay * p             where the parameter decays
-    v = momentum * v + g                 starts from 0
+    v = momentum * v + g                 starts from 0, and without momentum stays there
     p = p - rate * v                     or rate * (g + momentum * v), Nesterov's
 
 The rate is not part of v, so that v needs no correction when the rate changes. Caffe2's has the
