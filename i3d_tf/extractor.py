@@ -80,5 +80,5 @@ def create(
     with tf.device(place):
         model = VideoModel(net)
         weights.assign(model, arrays)
-        model = optimize(model, precision)
+        model = optimize(model, precision, [endpoint])
     return Extractor(model, contract, endpoint, place)

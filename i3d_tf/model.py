@@ -14,11 +14,17 @@ Step = Callable[[tf.Tensor, bool], tf.Tensor]
 
 
 class VideoModel(snt.Module):
-    """A video network in TensorFlow, with the nodes of `net` as submodules of the same names."""
+    """A video network in TensorFlow, with the nodes of `net` as submodules of the same names.
+
+    Attributes:
+        net: The network.
+        returned: Names of the endpoints that a call returns; all, unless it is changed.
+    """
 
     def __init__(self, net: arch.Network):
         super().__init__(name=net.name)
         self.net = net
+        self.returned = net.endpoints
         # The names of the weights do not tell all architectures apart; a saved checkpoint does.
         name = tf.constant(list(net.name.encode()), tf.uint8)
         self.architecture = tf.Variable(name, trainable=False, name="architecture")
@@ -50,7 +56,7 @@ class VideoModel(snt.Module):
 
         Returns:
             The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
-            `final_endpoint`), and every endpoint on the way by name: [B, T, H, W, C], and
+            `final_endpoint`), and the endpoints on the way by name: [B, T, H, W, C], and
             [B, num_classes] for logits and predictions.
 
         Raises:
@@ -60,12 +66,16 @@ class VideoModel(snt.Module):
         arch.check_clips(net, clips.shape.as_list(), "BTHWC")
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, tf.Tensor] = {}
-        x = clips
+        x = output = clips
         for name, step in self._steps(dropout):
-            x = endpoints[name] = step(x, is_training)
+            x = step(x, is_training)
+            if name in self.returned:
+                endpoints[name] = x
+            if name != net.head.predictions:
+                output = x
             if name == final_endpoint:
                 break
-        return endpoints.get(net.head.name, x), endpoints
+        return output, endpoints
 
     def _steps(self, dropout: tf.Tensor | None) -> list[tuple[str, Step]]:
         """Endpoints in order, each with what computes it from the one before."""

@@ -4,7 +4,7 @@ TensorFlow keeps channels last, its graphs fuse a ReLU with the convolution befo
 pad by themselves, so that only batch norm is left to be folded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import tensorflow as tf
 
@@ -15,7 +15,9 @@ from i3d_tf.model import Step, VideoModel
 PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
 
 
-def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
+def optimize(
+    model: VideoModel, precision: str = "float32", endpoints: Collection[str] | None = None
+) -> VideoModel:
     """A copy of a model for inference: a graph, with batch norm folded into the convolutions.
 
     It takes and gives what the model does; endpoints before the head are in `precision`. In
@@ -24,6 +26,8 @@ def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
     Args:
         model: Stays as it is.
         precision: One of `PRECISIONS`; the head computes in float32.
+        endpoints: Those that a call returns, so that the memory of others is free at once; None
+            are the model's.
 
     Raises:
         ValueError: A batch norm cannot be folded, or there is no such precision.
@@ -31,6 +35,7 @@ def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
     recipes.check_precision(precision)
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = _Inference(net, PRECISIONS[precision])
+    fast.returned = model.returned if endpoints is None else tuple(endpoints)
     weights.assign(fast, arrays)
     return fast
 

@@ -77,4 +77,4 @@ def create(
     """
     model = VideoModel(net)
     weights.assign(model, arrays)
-    return Scorer(optimize(model, precision), contract)
+    return Scorer(optimize(model, precision, [net.head.features]), contract)

@@ -67,4 +67,4 @@ def create(
         raise ValueError("there is no GPU that PyTorch can use. Leave out --device=gpu.")
     model = VideoModel(net).eval()
     weights.assign(model, arrays)
-    return Extractor(optimize(model.to(place), precision), contract, endpoint)
+    return Extractor(optimize(model.to(place), precision, [endpoint]), contract, endpoint)

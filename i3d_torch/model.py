@@ -14,11 +14,17 @@ Step = Callable[[Tensor], Tensor]
 
 
 class VideoModel(nn.Module):
-    """A video network in PyTorch, with the nodes of `net` as submodules of the same names."""
+    """A video network in PyTorch, with the nodes of `net` as submodules of the same names.
+
+    Attributes:
+        net: The network.
+        returned: Names of the endpoints that a call returns; all, unless it is changed.
+    """
 
     def __init__(self, net: arch.Network):
         super().__init__()
         self.net = net
+        self.returned = net.endpoints
         # The names of the weights do not tell all architectures apart; a saved state dict does.
         name = torch.tensor(list(net.name.encode()), dtype=torch.uint8)
         self.register_buffer("architecture", name)
@@ -44,7 +50,7 @@ class VideoModel(nn.Module):
 
         Returns:
             The logits [B, num_classes], averaged over time (or, stopped earlier, the output of
-            `final_endpoint`), and every endpoint on the way by name: [B, C, T, H, W], and
+            `final_endpoint`), and the endpoints on the way by name: [B, C, T, H, W], and
             [B, num_classes] for logits and predictions.
 
         Raises:
@@ -54,12 +60,16 @@ class VideoModel(nn.Module):
         arch.check_clips(net, clips.shape, "BCTHW")
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, Tensor] = {}
-        x = clips
+        x = output = clips
         for name, step in self._steps(dropout):
-            x = endpoints[name] = step(x)
+            x = step(x)
+            if name in self.returned:
+                endpoints[name] = x
+            if name != net.head.predictions:
+                output = x
             if name == final_endpoint:
                 break
-        return endpoints.get(net.head.name, x), endpoints
+        return output, endpoints
 
     def _steps(self, dropout: Tensor | None) -> list[tuple[str, Step]]:
         """Endpoints in order, each with what computes it from the one before."""

@@ -6,9 +6,11 @@ contiguous. On a CPU an optimised model is as fast as a compiled one, and needs 
 """
 
 import contextlib
+from collections.abc import Callable, Collection
 
 import torch
 import torch.nn.functional as F
+from absl import logging
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
@@ -21,8 +23,15 @@ PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
 _LAYOUT = torch.channels_last_3d
 _DILATION, _GROUPS = (1, 1, 1), 1
 
+_Outputs = tuple[Tensor, dict[str, Tensor]]
 
-def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
+
+def optimize(
+    model: VideoModel,
+    precision: str = "float32",
+    endpoints: Collection[str] | None = None,
+    compiled: bool = False,
+) -> VideoModel:
     """A copy of a model for inference: batch norm folded, no copies to pad, channels last.
 
     It takes and gives what the model does, on the model's device; endpoints before the head are in
@@ -31,6 +40,12 @@ def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
     Args:
         model: Stays as it is.
         precision: One of `PRECISIONS`; the head computes in float32.
+        endpoints: Those that a call returns, so that the memory of others is free at once; None
+            are the model's.
+        compiled: Compiles it for each size of clips, by torch.compile with weights that are part of
+            the program, on a GPU with autotuning and CUDA graphs too. Takes from ten seconds to
+            minutes, once; where there is no compiler, a warning says so and it runs as it is. On a
+            CPU it gains nothing.
 
     Raises:
         ValueError: A batch norm cannot be folded, or there is no such precision.
@@ -39,6 +54,7 @@ def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
     dtype = PRECISIONS[precision]
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = _Inference(net, dtype)
+    fast.returned = model.returned if endpoints is None else tuple(endpoints)
     weights.assign(fast, arrays)
     fast = fast.to(next(model.parameters()).device).eval().requires_grad_(False)
     head = fast.get_submodule(net.head.name)
@@ -46,6 +62,8 @@ def optimize(model: VideoModel, precision: str = "float32") -> VideoModel:
         if layer is not head:
             layer.to(dtype, memory_format=_LAYOUT)
     _replace(fast, {layers.Conv: _FoldedConv, layers.Residual: _Residual, layers.Pool: _Pool})
+    if compiled:
+        fast.compiled = _compiled(fast)
     return fast
 
 
@@ -88,16 +106,51 @@ def _recomputed(step: Step) -> Step:
 
 
 class _Inference(VideoModel):
-    """A model that computes in another precision than it is fed."""
+    """A model that computes in another precision than it is fed.
+
+    Attributes:
+        dtype: That it computes in.
+        compiled: What runs instead of it; None where nothing does.
+    """
 
     def __init__(self, net: arch.Network, dtype: torch.dtype):
         super().__init__(net)
         self.dtype = dtype
+        self.compiled: Callable[..., _Outputs] | None = None
 
     def forward(
         self, clips: Tensor, final_endpoint: str | None = None, dropout: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return super().forward(clips.to(self.dtype), final_endpoint, dropout)
+    ) -> _Outputs:
+        clips = clips.to(self.dtype)
+        if self.compiled:
+            try:
+                return self.compiled(clips, final_endpoint, dropout)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # of dynamo and inductor
+                logging.warning("It runs uncompiled, and slower: %s", str(error).splitlines()[0])
+                self.compiled = None
+        return super().forward(clips, final_endpoint, dropout)
+
+
+def _compiled(model: _Inference) -> Callable[..., _Outputs]:
+    for layer in model.modules():
+        if isinstance(layer, _FoldedConv):
+            layer.packs = False  # inductor does it
+    on_gpu = next(model.parameters()).is_cuda
+    options = {"freezing": True, "max_autotune": on_gpu, "triton.cudagraphs": on_gpu}
+    run = torch.compile(super(_Inference, model).forward, dynamic=False, options=options)
+
+    def call(*arguments) -> _Outputs:
+        torch.compiler.cudagraph_mark_step_begin()
+        with torch.no_grad():
+            output, endpoints = run(*arguments)
+        if not on_gpu:
+            return output, endpoints
+        # The next call overwrites the memory of CUDA graphs.
+        return output.clone(), {name: x.clone() for name, x in endpoints.items()}
+
+    return call
 
 
 class _Conv(nn.Module):
@@ -124,6 +177,7 @@ class _FoldedConv(nn.Module):
     Attributes:
         kernel: In the layout of channels last, until it is packed.
         bias: [C].
+        packs: Whether it is packed where oneDNN takes it.
     """
 
     def __init__(self, layer: layers.Conv):
@@ -132,13 +186,14 @@ class _FoldedConv(nn.Module):
         self.out_channels = layer.out_channels
         self.kernel = layer.conv.weight.detach()  # no parameter: packed, torch cannot move it
         self.bias = layer.conv.bias
+        self.packs = True
         self.packed = False
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Convolves [B, C, T, H, W]; `added` is what is added before the ReLU there then is."""
         x, around = _padded(x, self.node)
         relu = self.node.relu or added is not None
-        if not self.packed and not _packs(x):
+        if not self.packed and not (self.packs and _onednn(x)):
             x = F.conv3d(x, self.kernel, self.bias, self.node.stride, around)
             x = x if added is None else x.add_(added)
             return F.relu_(x) if relu else x
@@ -218,7 +273,7 @@ def _padded(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, int, int]]:
     return F.pad(x, uneven) if any(uneven) else x, around
 
 
-def _packs(x: Tensor) -> bool:
+def _onednn(x: Tensor) -> bool:
     """Whether oneDNN, which inductor calls by the same op, convolves what is like `x`."""
     if x.is_cuda or not torch.backends.mkldnn.is_available():
         return False

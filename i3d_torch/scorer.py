@@ -82,4 +82,4 @@ def create(
     with devices.choose():
         model = VideoModel(net).eval()
     weights.assign(model, arrays)
-    return Scorer(optimize(model, precision), contract)
+    return Scorer(optimize(model, precision, [net.head.features]), contract)

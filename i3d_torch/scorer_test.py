@@ -57,7 +57,7 @@ def test_the_model_and_its_clips_are_where_the_process_has_its_gpu(monkeypatch):
     """With a device that only knows shapes in the GPU's place; it has no autocast."""
     monkeypatch.setattr(devices, "choose", lambda: torch.device("meta"))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(scorer, "optimize", lambda model, _: model)  # there are no values to fold
+    monkeypatch.setattr(scorer, "optimize", lambda model, *_: model)  # there are no values to fold
     own = scorer.create(checks.NET, checks.ARRAYS, checks.USUAL)
     assert {p.device for p in own.model.state_dict().values()} == {torch.device("meta")}
     assert own.time_steps(checks.make_clips()).device == torch.device("meta")

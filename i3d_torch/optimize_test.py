@@ -1,0 +1,107 @@
+"""What only PyTorch's fast models do; `parity_tests/optimize_test.py` has what both do."""
+
+import importlib
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from common import arch  # noqa: E402
+from i3d_torch import optimize, weights  # noqa: E402
+from i3d_torch.model import VideoModel  # noqa: E402
+from parity_tests import randomise  # noqa: E402
+
+module = importlib.import_module("i3d_torch.optimize")  # the package has its function by the name
+
+NET = arch.narrow(arch.make("i3d_resnet50_nl_32x2", 5), 16)
+CLIPS = torch.tensor(randomise.clips((2, 3, 9, 33, 47)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    own = VideoModel(NET).eval()
+    weights.assign(own, randomise.arrays(NET))
+    return own
+
+
+def outputs(model):
+    with torch.no_grad():
+        return model(CLIPS)[1]
+
+
+def assert_same(fast, model, tolerance=1e-5):
+    expected = outputs(model)
+    actual = outputs(fast)
+    assert list(actual) == list(expected)
+    for name, tensor in expected.items():
+        error = (actual[name].float() - tensor).abs().max() / tensor.abs().max()
+        assert error <= tolerance, (name, error)
+
+
+def packed(model):
+    return {m.packed for m in model.modules() if isinstance(m, module._FoldedConv)}
+
+
+@pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
+)
+def test_kernels_are_packed_once(model):
+    fast = optimize(model)
+    assert packed(fast) == {False}
+    assert_same(fast, model)
+    assert packed(fast) == {True}
+    kernels = [m.kernel for m in fast.modules() if isinstance(m, module._FoldedConv)]
+    assert_same(fast, model)
+    after = [m.kernel for m in fast.modules() if isinstance(m, module._FoldedConv)]
+    assert all(a is b for a, b in zip(after, kernels, strict=True))
+
+
+def test_without_onednn_it_is_the_same(model, monkeypatch):
+    monkeypatch.setattr(module, "_onednn", lambda x: False)
+    fast = optimize(model)
+    assert_same(fast, model)
+    assert packed(fast) == {False}
+
+
+def test_only_the_endpoints_that_are_asked_for(model):
+    expected, _ = model(CLIPS)
+    logits, endpoints = optimize(model, endpoints=["res3_1"])(CLIPS)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert list(endpoints) == ["res3_1"]
+
+
+def test_half_precision_is_near_and_its_logits_are_float32(model):
+    fast = optimize(model, "bfloat16")
+    assert_same(fast, model, 0.05)
+    assert outputs(fast)["res3_1"].dtype == torch.bfloat16
+    assert outputs(fast)["Logits"].dtype == torch.float32
+    error = (outputs(fast)["Logits"] - outputs(model)["Logits"]).abs().max()
+    assert error > 1e-6  # else it was not half
+    with pytest.raises(ValueError, match=r"precision.*float32, bfloat16, float16.*'int8'"):
+        optimize(model, "int8")
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(model, monkeypatch, caplog):
+    def broken(*arguments, **options):
+        def run(*_):
+            raise RuntimeError("no compiler\nand much more")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    fast = optimize(model, compiled=True)
+    for _ in range(2):
+        assert_same(fast, model)
+    assert caplog.messages == ["It runs uncompiled, and slower: no compiler"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_compiled_it_is_the_same():
+    net = arch.narrow(arch.make("r2plus1d_18", 5), 16)
+    own = VideoModel(net).eval()
+    weights.assign(own, randomise.arrays(net))
+    fast = optimize(own, compiled=True)
+    assert_same(fast, own)
+    assert fast.compiled
