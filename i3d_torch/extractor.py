@@ -7,7 +7,7 @@ from common import arch, memory
 from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_torch import devices, preprocessing, weights
-from i3d_torch.model import VideoModel
+from i3d_torch.model import VideoModel, blank
 from i3d_torch.optimize import optimize
 
 
@@ -65,6 +65,6 @@ def create(
     place = torch.device("cpu") if device == "cpu" else devices.choose()
     if device == "gpu" and place.type == "cpu":
         raise ValueError("there is no GPU that PyTorch can use. Leave out --device=gpu.")
-    model = VideoModel(net).eval()
+    model = blank(lambda: VideoModel(net), place).eval()
     weights.assign(model, arrays)
-    return Extractor(optimize(model.to(place), precision, [endpoint]), contract, endpoint)
+    return Extractor(optimize(model, precision, [endpoint]), contract, endpoint)

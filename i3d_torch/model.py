@@ -26,8 +26,7 @@ class VideoModel(nn.Module):
         self.net = net
         self.returned = net.endpoints
         # The names of the weights do not tell all architectures apart; a saved state dict does.
-        name = torch.tensor(list(net.name.encode()), dtype=torch.uint8)
-        self.register_buffer("architecture", name)
+        self.register_buffer("architecture", _letters(net.name))
         channels = net.in_channels
         for node in net.nodes[:-1]:
             layer = layers.build(node, channels)
@@ -82,6 +81,20 @@ class VideoModel(nn.Module):
         ]
 
 
+def blank(make: Callable[[], VideoModel], device: torch.device | None = None) -> VideoModel:
+    """Makes a model whose weights are about to be assigned: initial values take a second.
+
+    Args:
+        make: Makes it.
+        device: That it is to be on; None is torch's default.
+    """
+    with torch.device("meta"):  # on which nothing is computed
+        model = make()
+    model = model.to_empty(device=device or torch.get_default_device())
+    model.architecture.copy_(_letters(model.net.name))
+    return model
+
+
 def create(architecture: str, num_classes: int = 400, in_channels: int = 3) -> VideoModel:
     """Makes any network of `common.arch.ARCHITECTURES` with initial values, ready for inference.
 
@@ -94,3 +107,7 @@ def create(architecture: str, num_classes: int = 400, in_channels: int = 3) -> V
 def inception_i3d(num_classes: int = 400, in_channels: int = 3) -> VideoModel:
     """Makes InceptionI3D with initial values, ready for inference."""
     return VideoModel(arch.inception_i3d(num_classes, in_channels)).eval()
+
+
+def _letters(name: str) -> Tensor:
+    return torch.tensor(list(name.encode()), dtype=torch.uint8)

@@ -16,7 +16,7 @@ from torch.utils import checkpoint
 
 from common import arch, recipes
 from i3d_torch import layers, weights
-from i3d_torch.model import Step, VideoModel
+from i3d_torch.model import Step, VideoModel, blank
 
 PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
 
@@ -53,10 +53,10 @@ def optimize(
     recipes.check_precision(precision)
     dtype = PRECISIONS[precision]
     net, arrays = arch.folded(model.net, weights.arrays(model))
-    fast = _Inference(net, dtype)
+    fast = blank(lambda: _Inference(net, dtype), next(model.parameters()).device)
+    fast = fast.eval().requires_grad_(False)
     fast.returned = model.returned if endpoints is None else tuple(endpoints)
     weights.assign(fast, arrays)
-    fast = fast.to(next(model.parameters()).device).eval().requires_grad_(False)
     head = fast.get_submodule(net.head.name)
     for layer in fast.children():
         if layer is not head:

@@ -8,7 +8,7 @@ from common import arch, memory
 from common.arch import Arrays
 from common.contracts import InputContract
 from i3d_torch import devices, losses, preprocessing, weights
-from i3d_torch.model import VideoModel
+from i3d_torch.model import VideoModel, blank
 from i3d_torch.optimize import PRECISIONS, optimize
 
 
@@ -79,7 +79,6 @@ def create(
         CheckpointError: The arrays are not the network's.
         ValueError: As `devices.choose`.
     """
-    with devices.choose():
-        model = VideoModel(net).eval()
+    model = blank(lambda: VideoModel(net), devices.choose()).eval()
     weights.assign(model, arrays)
     return Scorer(optimize(model, precision, [net.head.features]), contract)

@@ -8,7 +8,7 @@ import torch
 
 from common import arch
 from convert import hub
-from i3d_torch.model import VideoModel
+from i3d_torch.model import VideoModel, blank
 
 
 def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) -> VideoModel:
@@ -25,7 +25,7 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
         FileNotFoundError: There is no such file, or no source of it answers.
     """
     weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
-    model = VideoModel(weights.net).eval()
+    model = blank(lambda: VideoModel(weights.net)).eval()
     assign(model, weights.arrays)
     return model
 
