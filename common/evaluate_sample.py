@@ -5,6 +5,7 @@ are fused by adding their logits.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from common import (
     arch,
     checkpoints,
     contracts,
+    engines,
     flow,
     label_maps,
     preview,
@@ -28,7 +30,15 @@ from common.checkpoints import Checkpoint
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.errors import AssetError
 from common.files import check_target, write_text
-from common.flags import ARCHITECTURE, CHECKPOINT, FLOW_ENGINE, OUTPUT, OVERWRITE
+from common.flags import (
+    ARCHITECTURE,
+    CHECKPOINT,
+    ENGINE,
+    FLOW_ENGINE,
+    OUTPUT,
+    OVERWRITE,
+    chosen_engines,
+)
 
 Floats = NDArray[np.float32]
 
@@ -65,7 +75,7 @@ MAX_FRAMES = flags.DEFINE_integer(
 GIF = flags.DEFINE_string(
     "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
 )
-for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE):
+for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE, ENGINE):
     flags.declare_key_flag(_flag.name)
 
 _TOP = 20
@@ -73,7 +83,7 @@ _TOP = 20
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The command's flags."""
+    """The command's flags; `engine` is what logits are computed with: see `predictor`."""
 
     eval_type: str = "joint"
     imagenet_pretrained: bool = True
@@ -86,6 +96,7 @@ class Options:
     gif: str | None = None
     overwrite: bool = False
     flow_engine: str = "auto"
+    engine: str = engines.NATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +143,7 @@ def main(predict: Predict, backend: str) -> None:
     """The command of a backend (its package's name): flags to options, then `run`."""
     if VIDEO.value is not None and SAMPLE.present:
         raise app.UsageError("--video and --sample exclude each other.")
+    (engine,) = chosen_engines(engines.ENGINES)
     options = Options(
         eval_type=EVAL_TYPE.value,
         imagenet_pretrained=IMAGENET_PRETRAINED.value,
@@ -144,8 +156,21 @@ def main(predict: Predict, backend: str) -> None:
         gif=GIF.value,
         overwrite=OVERWRITE.value,
         flow_engine=FLOW_ENGINE.value,
+        engine=engine,
     )
-    run(options, predict, backend)
+    run(options, predictor(engine, predict), backend)
+
+
+def predictor(engine: str, native: Predict) -> Predict:
+    """What computes logits with an engine: one of `engines.ENGINES`, of which one is `native`.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    if engine == engines.NATIVE:
+        return native
+    engines.check(engine)
+    return functools.partial(_predict, engine)
 
 
 def run(options: Options, predict: Predict, backend: str) -> None:
@@ -201,7 +226,7 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
         total,
         _classes([row for _, row in chosen.values()], total.size),
         provenance.describe(
-            backend=backend,
+            backend=backend if options.engine == engines.NATIVE else options.engine,
             settings={
                 "eval_type": options.eval_type,
                 "sample": None if options.video else options.sample,
@@ -251,6 +276,15 @@ def softmax(logits: Floats) -> Floats:
     powers: Floats = np.exp(logits - logits.max())
     probabilities: Floats = powers / powers.sum()
     return probabilities
+
+
+def _predict(engine: str, checkpoint: str, clip: Floats, architecture: str | None) -> Floats:
+    from convert import hub  # as in `_network`
+
+    weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
+    head = weights.net.head.name
+    logits: Floats = engines.create(engine, weights.net, weights.arrays, head)(clip)[0]
+    return logits
 
 
 def _check_source(options: Options) -> None:

@@ -28,6 +28,15 @@ ARCHITECTURE = flags.DEFINE_enum(
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Weights: the name of a published checkpoint, or a path in any format."
 )
+PLACES = ("local", "ray")
+ENGINE = flags.DEFINE_list(
+    "engine",
+    [],
+    "Of commands that work on many videos, where: local, processes here (default), or ray, a Ray "
+    "cluster. Of those that run a network in inference, what runs it: native, the framework "
+    "(default), or onnxruntime or openvino, on CPUs. Of those that do both, one or two: "
+    "ray,openvino.",
+)
 FLOW_ENGINE = flags.DEFINE_enum(
     "flow_engine",
     "auto",
@@ -108,6 +117,26 @@ def chosen_streams(usual: str, random: bool = False) -> dict[str, str | None]:
     if random:
         return {stream: None if name == "none" else name for stream, name in given.items()}
     return given
+
+
+def chosen_engines(*kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Of each kind of engine the one that --engine names; the first where it names none.
+
+    Args:
+        kinds: Those that the command has: `PLACES`, `engines.ENGINES`, or both.
+
+    Raises:
+        UsageError: There is no such engine, or two of one kind are named.
+    """
+    known = [name for kind in kinds for name in kind]
+    for name in ENGINE.value:
+        if name not in known:
+            raise app.UsageError(f"--engine must be one of {', '.join(known)}, not {name}")
+    named = [[name for name in ENGINE.value if name in kind] for kind in kinds]
+    for names in named:
+        if len(names) > 1:
+            raise app.UsageError(f"--engine takes one of a kind, not {' and '.join(names)}")
+    return tuple((names or kind)[0] for names, kind in zip(named, kinds, strict=True))
 
 
 def weights() -> tuple[float, ...]:

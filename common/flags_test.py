@@ -64,6 +64,43 @@ def test_weights_that_nobody_would_read_are_refused(given, asked, random, text):
         flags.chosen_streams("flow", random)
 
 
+NETWORK = ("native", "onnxruntime", "openvino")
+
+
+@pytest.mark.parametrize(
+    ("asked", "kinds", "expected"),
+    [
+        ([], (flags.PLACES,), ("local",)),
+        (["--engine=ray"], (flags.PLACES,), ("ray",)),
+        ([], (NETWORK,), ("native",)),
+        (["--engine=openvino"], (NETWORK,), ("openvino",)),
+        (["--engine=ray"], (flags.PLACES, NETWORK), ("ray", "native")),
+        (["--engine=onnxruntime"], (flags.PLACES, NETWORK), ("local", "onnxruntime")),
+        (["--engine=ray,openvino"], (flags.PLACES, NETWORK), ("ray", "openvino")),
+        (["--engine=native,local"], (flags.PLACES, NETWORK), ("local", "native")),
+    ],
+)
+def test_engines_of_each_kind(given, asked, kinds, expected):
+    given(*asked)
+    assert flags.chosen_engines(*kinds) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "kinds", "text"),
+    [
+        ("openvino", (flags.PLACES,), "--engine must be one of local, ray, not openvino"),
+        ("ray", (NETWORK,), "must be one of native, onnxruntime, openvino, not ray"),
+        ("ray,tvm", (flags.PLACES, NETWORK), "ray, native, onnxruntime, openvino, not tvm"),
+        ("openvino,native", (NETWORK,), "--engine takes one of a kind, not openvino and native"),
+        ("ray,openvino,ray", (flags.PLACES, NETWORK), "one of a kind, not ray and ray"),
+    ],
+)
+def test_engines_that_a_command_has_not_are_refused(given, asked, kinds, text):
+    given(f"--engine={asked}")
+    with pytest.raises(app.UsageError, match=text):
+        flags.chosen_engines(*kinds)
+
+
 def test_weights_of_streams_are_numbers(given):
     given()
     assert flags.weights() == ()

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags, logging
 
-from common import evaluate_sample
+from common import engines, evaluate_sample
 from common.evaluate_sample import SAMPLE, Floats, Options, Predict
 from common.files import write_text
+from common.flags import ENGINE, chosen_engines
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "out", "The folder to write the texts to.")
-flags.declare_key_flag(SAMPLE.name)
+for _flag in (SAMPLE, ENGINE):
+    flags.declare_key_flag(_flag.name)
 
 EVALUATIONS: dict[str, Options] = {
     **{
@@ -33,6 +35,8 @@ EVALUATIONS: dict[str, Options] = {
 
 def main(predict: Predict, backend: str) -> int:
     """The command; its exit status is 1 when something failed."""
+    (engine,) = chosen_engines(engines.ENGINES)
+    predict = evaluate_sample.predictor(engine, predict)
     return run(Path(OUTPUT_DIR.value), SAMPLE.value, predict, backend)
 
 

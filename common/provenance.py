@@ -18,6 +18,8 @@ from common.digests import sha256
 _DISTRIBUTIONS = {
     "i3d_tf": ("i3d", "numpy", "av", "tensorflow", "dm-sonnet"),
     "i3d_torch": ("i3d", "numpy", "av", "torch"),
+    "onnxruntime": ("i3d", "numpy", "av", "onnxruntime"),
+    "openvino": ("i3d", "numpy", "av", "openvino"),
 }
 
 
@@ -31,7 +33,7 @@ def describe(
     """A record that JSON can hold.
 
     Args:
-        backend: The package that computed.
+        backend: The package that computed: a framework's, or an engine.
         settings: What was asked for.
         streams: By stream, the checkpoint's path and its row if it is a published one.
         contracts: By stream, how the clip was made.

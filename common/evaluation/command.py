@@ -1,12 +1,14 @@
 """What `i3d_tf.evaluate` and `i3d_torch.evaluate` share: flags, and the way to an exit status."""
 
+import functools
 from pathlib import Path
 
 from absl import app, flags
 
-from common import processors
+from common import engines, processors
 from common.annotations import SUBSETS
 from common.clip_reader import Source
+from common.engines import scorer
 from common.evaluation import evaluating, protocols
 from common.evaluation.evaluating import Make, Options
 from common.flags import (
@@ -14,6 +16,7 @@ from common.flags import (
     ANNOTATIONS,
     ARCHITECTURE,
     CHECKPOINT,
+    ENGINE,
     FLOW,
     FLOW_CHECKPOINT,
     FLOW_ENGINE,
@@ -25,6 +28,7 @@ from common.flags import (
     STREAMS,
     WEIGHTS,
     WORKERS,
+    chosen_engines,
     chosen_streams,
     weights,
 )
@@ -72,8 +76,8 @@ ALLOW_MIXED_FLOW = flags.DEFINE_bool(
     "several ways.",
 )
 _SHARED = (
-    ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_CHECKPOINT, FLOW_ENGINE,
-    LIMIT, OUTPUT, OVERWRITE, RGB, RGB_CHECKPOINT, STREAMS, WEIGHTS, WORKERS,
+    ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, ENGINE, FLOW, FLOW_CHECKPOINT,
+    FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, RGB, RGB_CHECKPOINT, STREAMS, WEIGHTS, WORKERS,
 )  # fmt: skip
 for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
@@ -81,6 +85,10 @@ for _flag in _SHARED:
 
 def main(make: Make, backend: str) -> int:
     """The command of a backend (its package's name): flags to options, then `run`."""
+    (engine,) = chosen_engines(engines.ENGINES)
+    if engine != engines.NATIVE:
+        engines.check(engine)
+        make, backend = functools.partial(scorer.create, engine=engine), engine
     found, text = evaluating.run(_options(), make, backend)
     print(text, end="")
     return int(len(found.failures) > ALLOW_FAILURES.value)

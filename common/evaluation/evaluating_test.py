@@ -10,9 +10,10 @@ import pytest
 from absl import app, flags
 from absl.testing import flagsaver
 
-from common import annotation_files, arch, networks
+from common import annotation_files, arch, engines, networks
 from common.annotations import Action
 from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.engines import scorer
 from common.evaluation import command, confusion_picture, evaluating, scores
 from common.evaluation.evaluating import Options
 from common.model_card import ModelCard
@@ -370,10 +371,33 @@ def test_the_status_is_1_where_a_video_failed(data, tmp_path, missing, capsys):
     assert capsys.readouterr().out == (tmp_path / "results/results.txt").read_text()
 
 
+def test_another_engine_takes_the_place_of_the_framework(data, tmp_path, monkeypatch):
+    path, source = data
+    make, asked = Maker(), []
+
+    def create(net, arrays, contract, *, engine):
+        asked.append(engine)
+        return make(net, arrays, contract)
+
+    monkeypatch.setattr(scorer, "create", create)
+    monkeypatch.setattr(engines, "check", asked.append)
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(
+        annotations=str(path), rgb=str(source.rgb), checkpoint=_weights(tmp_path),
+        output=str(tmp_path / "results"), workers=0, engine=["openvino"],
+    ):  # fmt: skip
+        assert command.main(None, "i3d_torch") == 0
+    assert asked == ["openvino", "openvino"]
+    (stream,) = _results(tmp_path)["streams"]
+    assert stream["backend"] == "openvino"
+    assert {"python", "i3d", "openvino"} < stream["versions"].keys()
+
+
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
         ({"weights": ["1"]}, "--weights is for two streams"),
+        ({"engine": ["ray"]}, "--engine must be one of native, onnxruntime, openvino, not ray"),
         ({"fusion": "softmax"}, "--fusion is for two streams"),
         ({"moments": 25}, "the task is classes: leave them out"),
         ({"flow_checkpoint": "a"}, "--flow_checkpoint is given, and flow is not among"),

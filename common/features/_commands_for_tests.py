@@ -57,6 +57,10 @@ WRONG = {
         "a: expected whole videos with --tracking_folder",
     ),
     "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
+    "a precision of another engine": (
+        ["--engine=ray,onnxruntime", "--precision=bfloat16"],
+        "onnxruntime computes in float32. Received: bfloat16",
+    ),
     "a flag of no command": (["--fsp=25"], "Unknown command line flag 'fsp'"),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import app, flags
 
-from common import memory, processors
+from common import engines, memory, processors
 from common.features import boxes, extraction, feature_task, items, outputs, presets, tracks
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
@@ -25,9 +25,11 @@ from common.flags import (
     LIMIT,
     OUTPUT,
     OVERWRITE,
+    PLACES,
     RGB_CHECKPOINT,
     STREAMS,
     WORKERS,
+    chosen_engines,
     chosen_streams,
 )
 from common.recipes import PRECISIONS
@@ -218,6 +220,7 @@ def _options(preset: Preset | None) -> Options:
         join=preset is not None if JOIN.value is None else JOIN.value,
         format=FORMAT.value,
         preset=PRESET.value,
+        engine=_engines()[1],
     )
 
 
@@ -277,14 +280,19 @@ def _batch_size() -> int | None:
     return int(text)
 
 
+def _engines() -> tuple[str, ...]:
+    """Where videos are worked on, and what runs the network."""
+    return chosen_engines(PLACES, engines.ENGINES)
+
+
 def _settings(count: int) -> runs.Settings:
     workers = min(_READERS, processors.count()) if WORKERS.value is None else WORKERS.value
-    ray = work.ENGINE.value == "ray"
     return runs.Settings(
         output=Path(OUTPUT.value),
         workers=min(workers, count),
         overwrite=OVERWRITE.value,
         dry_run=DRY_RUN.value,
-        engine="ray" if ray else "threads",  # threads share the network and its batches
+        # Threads share the network and its batches.
+        engine="ray" if _engines()[0] == "ray" else "threads",
         allow_failures=ALLOW_FAILURES.value,
     )

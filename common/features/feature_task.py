@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import contracts, flow, networks, provenance
+from common import contracts, engines, flow, networks, provenance
 from common.features import extracting, extraction, network, outputs
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
@@ -32,6 +32,7 @@ class Options:
         join: Two streams side by side in one file.
         format: One of `outputs.FORMATS`.
         preset: Its name, for the record.
+        engine: One of `engines.ENGINES`.
     """
 
     checkpoints: Mapping[str, str]
@@ -45,6 +46,7 @@ class Options:
     join: bool = False
     format: str = "npy"
     preset: str | None = None
+    engine: str = engines.NATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ class FeatureTask:
     side.
 
     Attributes:
-        backend: The framework's package.
+        backend: The framework's package, or the engine in its place.
         sources: Of the network of each stream.
         origin: What the networks are, for the record: by stream, weights and contract.
         extraction: `filled`.
@@ -134,8 +136,12 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
     Raises:
         CheckpointError, FileNotFoundError: A checkpoint cannot be read.
         ValueError: It is of another stream; there is no such endpoint; or a window is shorter than
-            the network takes.
+            the network takes; or the engine has no such precision, or no GPU.
+        ImportError: The engine is not installed.
     """
+    native = options.engine == engines.NATIVE
+    if not native:
+        engines.check(options.engine, options.precision, options.device)
     loaded = {
         stream: networks.load(checkpoint, stream, options.architecture)
         for stream, checkpoint in options.checkpoints.items()
@@ -149,7 +155,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
     origin, sources = {}, []
     for stream, each in loaded.items():
         endpoint = extraction.rows_endpoint(each.net, settings)
-        usual_batch = network.batch_size(each.net, settings, _on_gpu(options.device))
+        usual_batch = network.batch_size(each.net, settings, native and _on_gpu(options.device))
         source = Source(
             make=make,
             stream=stream,
@@ -162,6 +168,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
             side=settings.crop or each.contract.crop,
             average=settings.mode != "dense",
             values=settings.values,
+            engine=options.engine,
         )
         sources.append(source)
         origin[stream] = {
@@ -172,7 +179,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
             "precision": options.precision,
         }
     return FeatureTask(
-        backend=backend,
+        backend=backend if native else options.engine,
         sources=tuple(sources),
         origin=origin,
         extraction=settings,

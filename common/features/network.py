@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, networks
+from common import arch, engines, networks
 from common.contracts import InputContract
 from common.crops import Frames
+from common.engines import extractor as engine_extractor
 from common.features.batching import Batcher
 from common.features.extraction import Extraction
 from common.networks import Loaded
@@ -58,6 +59,7 @@ class Source:
         side: Of its clips, pixels.
         average: Rows of a clip are averaged over its time.
         values: What RGB 0 to 255 is mapped onto, in place of what the weights expect.
+        engine: One of `engines.ENGINES`; but for the native one it is used in place of `make`.
     """
 
     make: Make
@@ -71,6 +73,7 @@ class Source:
     side: int
     average: bool = True
     values: tuple[float, ...] = ()
+    engine: str = engines.NATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,10 @@ def load(source: Source) -> Network:
 def _load(source: Source) -> Network:
     loaded = networks.load(source.checkpoint, source.stream, source.architecture)
     contract = contract_of(loaded, source.values)
-    extractor = source.make(
+    make = source.make
+    if source.engine != engines.NATIVE:
+        make = functools.partial(engine_extractor.create, engine=source.engine)
+    extractor = make(
         loaded.net, loaded.arrays, contract, source.endpoint, source.precision, source.device
     )
 

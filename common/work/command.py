@@ -12,21 +12,21 @@ from common.flags import (
     ALLOW_FAILURES,
     ANNOTATIONS,
     DRY_RUN,
+    ENGINE,
     FLOW_ENGINE,
     INPUT,
     LIMIT,
     OUTPUT,
     OVERWRITE,
+    PLACES,
     WORKERS,
+    chosen_engines,
 )
 from common.flow import TVL1Params
 from common.work import inputs, runs
 from common.work.pictures import Pictures
 from common.work.task import Item, Task
 
-ENGINE = flags.DEFINE_enum(
-    "engine", "local", ["local", "ray"], "Where to work: processes here, or a Ray cluster."
-)
 FPS = flags.DEFINE_float(
     "fps", None, "Frames a second, by timestamps; 0 is every frame there is.", lower_bound=0
 )
@@ -133,6 +133,7 @@ def settings(items: Sequence[Item], engine: str | None = None) -> runs.Settings:
         items: What there is to do.
         engine: What computes flow; None where none is computed.
     """
+    (place,) = chosen_engines(PLACES)
     cores = processors.count()
     # On a GPU, enough to decode for it: each has to load torch and keeps memory there.
     usual = _GPU_WORKERS if engine and flow.on_gpu(engine) else cores
@@ -142,7 +143,7 @@ def settings(items: Sequence[Item], engine: str | None = None) -> runs.Settings:
         workers=min(workers, len(items)),
         overwrite=OVERWRITE.value,
         dry_run=DRY_RUN.value,
-        engine=ENGINE.value,
+        engine="ray" if place == "ray" else "local",
         allow_failures=ALLOW_FAILURES.value,
     )
 

@@ -7,9 +7,9 @@ import os
 import threading
 
 import pytest
-from absl import flags
 
-from common.work import _threads, command, runs
+from common.flags import PLACES
+from common.work import _threads, runs
 from common.work._tasks_for_tests import Folders, behave, contents, failed, run
 from common.work.runs import Settings
 
@@ -144,5 +144,5 @@ def test_what_ends_a_run(tmp_path, how, error, text):
 def test_the_commands_of_preparation_do_without():
     """Decoding may crash, and keeps the interpreter to itself: theirs are processes."""
     assert set(runs.ENGINES) == {"local", "ray", "threads"}
-    assert flags.FLAGS[command.ENGINE.name].parser.enum_values == ["local", "ray"]
+    assert PLACES == ("local", "ray")
     assert Settings("out").engine == "local"

@@ -20,7 +20,14 @@ OPSET, IR_VERSION = 13, 7
 CONSTANT = "constant/"
 """Starts the names of tensors that are no parameters."""
 
-_POSITIONS = (2, 3, 4)  # the axes T, H, W
+CLIPS, FEATURES, LOGITS, PREDICTIONS = "clips", "features", "logits", "predictions"
+"""Names of the input and of what the head gives."""
+
+TIME_STEPS = "time_steps"
+"""Name of the logits of time steps, [B, T, classes], which no endpoint holds."""
+
+_AREA = (3, 4)  # the axes H, W
+_POSITIONS = (2, *_AREA)
 _SWAP_GROUPS = (0, 2, 1, 3, 4, 5)  # [B, C, groups, T, H, W] and back
 
 _Unit = tuple[str, ...]  # ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1"); see `arch.Parameter`
@@ -32,22 +39,35 @@ class Graph:
     Attributes:
         nodes: Each as the bytes of its field in the graph.
         constants: Tensors that are no parameters, by name; nodes share those that are equal.
+        output: The last value.
     """
 
-    def __init__(self, net: arch.Network, clips: str, features: str, logits: str):
-        """Adds all nodes from the value `clips` to the values `features` and `logits`."""
+    def __init__(self, net: arch.Network, end: str | None = None):
+        """Adds the nodes from `CLIPS` to the endpoint `end` or to `TIME_STEPS`; None is logits."""
         self.nodes: list[bytes] = []
         self.constants: dict[str, Array] = {}
-        x = clips
+        self.output = CLIPS
         for node in net.nodes[:-1]:
-            x = self._layer(node, (node.name,), x)
-        head = net.head
+            self.output = self._layer(node, (node.name,), self.output)
+            if node.name == end:
+                return
+        self.output = self._head(net.head, self.output, end)
+
+    def _head(self, head: arch.Head, x: str, end: str | None) -> str:
         if head.pool:
-            self._pool(head.pool, features, x)
+            features = self._pool(head.pool, FEATURES, x)
         else:
-            self._mean(x, features, keep_axes=True)
+            features = self._mean(x, FEATURES, _POSITIONS, keep_axes=True)
+        if end == head.features:
+            return features
         scores = self._conv(head.conv, (head.name, head.conv.name), features)
-        self._mean(scores, logits, keep_axes=False)
+        if end == TIME_STEPS:
+            columns = self._mean(scores, f"{TIME_STEPS}/columns", _AREA, keep_axes=False)
+            return self._transpose(columns, TIME_STEPS, (0, 2, 1))
+        logits = self._mean(scores, LOGITS, _POSITIONS, keep_axes=False)
+        if end == head.predictions:
+            return self._add("Softmax", [logits], PREDICTIONS, {"axis": -1})
+        return logits
 
     def _layer(self, node: arch.Node, path: _Unit, x: str) -> str:
         match node:
@@ -157,9 +177,8 @@ class Graph:
     def _transpose(self, x: str, value: str, axes: Sequence[int]) -> str:
         return self._add("Transpose", [x], value, {"perm": axes})
 
-    def _mean(self, x: str, value: str, keep_axes: bool) -> str:
-        """Mean over T, H and W."""
-        attributes: dict[str, Attribute] = {"axes": _POSITIONS, "keepdims": int(keep_axes)}
+    def _mean(self, x: str, value: str, axes: Sequence[int], keep_axes: bool) -> str:
+        attributes: dict[str, Attribute] = {"axes": axes, "keepdims": int(keep_axes)}
         return self._add("ReduceMean", [x], value, attributes)
 
     def _each_channel(self, unit: _Unit, field: str) -> str:

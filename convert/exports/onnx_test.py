@@ -135,6 +135,29 @@ def test_official_package_finds_names_and_sizes(tmp_path, judge):
     }
 
 
+@pytest.mark.parametrize("name", ["inception_i3d", "r2plus1d_18"])
+def test_models_end_anywhere(name, judge, session):
+    official = judge("onnx")
+    net = network(name)
+    arrays, clips = randomise.arrays(net), randomise.clips((*shapes(net)[0], 3))
+    found = {}
+    for end in (*net.endpoints[-4:], onnx.TIME_STEPS):
+        model = onnx.model(net, arrays, end)
+        official.checker.check_model(model, full_check=True)
+        (found[end],) = session(model).run(None, {"clips": channels_first(clips)})
+    *_, features, logits, predictions, steps = found.values()
+    powers = np.exp(logits)
+    assert_close(predictions, powers / powers.sum(axis=1, keepdims=True), "predictions")
+    assert_close(steps.mean(axis=1), logits, "time steps")
+    assert steps.shape == (len(clips), features.shape[2], net.num_classes)
+
+
+def test_an_end_that_is_none():
+    net = network()
+    with pytest.raises(ValueError, match=r"no such endpoint\. .* Received: 'logits'"):
+        onnx.model(net, randomise.arrays(net), "logits")
+
+
 @pytest.mark.parametrize("name", ["inception_i3d", "i3d_resnet50_nl_8x8_affine"])
 def test_values_that_are_called_like_endpoints_are_these(tmp_path, name, judge, session, on_torch):
     official = judge("onnx")
