@@ -37,6 +37,7 @@ from common.flags import (
     FLOW_ENGINE,
     OUTPUT,
     OVERWRITE,
+    THREADS,
     chosen_engines,
 )
 
@@ -75,7 +76,7 @@ MAX_FRAMES = flags.DEFINE_integer(
 GIF = flags.DEFINE_string(
     "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
 )
-for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE, ENGINE):
+for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE, ENGINE, THREADS):
     flags.declare_key_flag(_flag.name)
 
 _TOP = 20

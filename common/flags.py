@@ -4,6 +4,7 @@ from absl import app, flags
 
 from common import flow
 from common.arch import ARCHITECTURES
+from common.recipes import PRECISIONS
 
 INPUT = flags.DEFINE_string("input", None, "Name or path of what to read.")
 OUTPUT = flags.DEFINE_string("output", None, "Path of what to write.")
@@ -36,6 +37,19 @@ ENGINE = flags.DEFINE_list(
     "cluster. Of those that run a network in inference, what runs it: native, the framework "
     "(default), or onnxruntime or openvino, on CPUs. Of those that do both, one or two: "
     "ray,openvino.",
+)
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    list(PRECISIONS),
+    "What a network computes in; what comes out is float32.",
+)
+THREADS = flags.DEFINE_integer(
+    "threads",
+    None,
+    "Threads that a network computes with on a CPU; by default as many as OMP_NUM_THREADS says, or "
+    "one a core.",
+    lower_bound=1,
 )
 FLOW_ENGINE = flags.DEFINE_enum(
     "flow_engine",

@@ -14,10 +14,10 @@ from absl import flags, logging
 from common import engines, evaluate_sample
 from common.evaluate_sample import SAMPLE, Floats, Options, Predict
 from common.files import write_text
-from common.flags import ENGINE, chosen_engines
+from common.flags import ENGINE, THREADS, chosen_engines
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "out", "The folder to write the texts to.")
-for _flag in (SAMPLE, ENGINE):
+for _flag in (SAMPLE, ENGINE, THREADS):
     flags.declare_key_flag(_flag.name)
 
 EVALUATIONS: dict[str, Options] = {

@@ -23,3 +23,8 @@ def share() -> int:
     """Threads of this process's own, as who started it left them in the environment; else 1."""
     text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes one a level
     return max(1, int(text)) if text.isdecimal() else 1
+
+
+def take(count: int) -> None:
+    """Says in the environment how many threads this process has; `share` and engines read it."""
+    os.environ["OMP_NUM_THREADS"] = str(count)

@@ -16,6 +16,8 @@ from absl import flags
 
 import i3d_tf
 from common import command, evaluate_sample
+from common.flags import THREADS
+from i3d_tf import devices
 
 flags.adopt_module_key_flags(evaluate_sample)
 
@@ -29,6 +31,7 @@ def predict(checkpoint: str, clip: np.ndarray, architecture: str | None = None) 
 
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
+    devices.use_threads(THREADS.value)
     evaluate_sample.main(predict, "i3d_tf")
 
 

@@ -45,6 +45,6 @@ def test_the_commands_show_their_flags():
             "max_frames",
             "output",
         ),
-        *("overwrite", "sample", "video"),
+        *("overwrite", "sample", "threads", "video"),
     }
-    assert names(multi_evaluate) == {"engine", "output_dir", "sample"}
+    assert names(multi_evaluate) == {"engine", "output_dir", "sample", "threads"}

@@ -17,14 +17,16 @@ from collections.abc import Sequence
 from absl import flags
 
 from common import command
+from common.flags import THREADS
 from common.training import command as training
-from i3d_tf import learner, processes
+from i3d_tf import devices, learner, processes
 
 flags.adopt_module_key_flags(training)
 
 
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
+    devices.use_threads(THREADS.value)
     processes.make_deterministic()
     training.main(learner.create, processes.connected)
 

@@ -1,8 +1,10 @@
-"""Where PyTorch computes; TensorFlow chooses that itself."""
+"""Where PyTorch computes, and with how many threads; the twin of `i3d_tf/devices.py`."""
 
 import os
 
 import torch
+
+from common import processors
 
 
 def choose() -> torch.device:
@@ -20,3 +22,10 @@ def choose() -> torch.device:
             f"--nproc_per_node={count}. Received: LOCAL_RANK={index}, counted from 0."
         )
     return torch.device("cuda", index)
+
+
+def use_threads(count: int | None) -> None:
+    """Computes with so many threads on a CPU; None leaves it as it is."""
+    if count:
+        processors.take(count)
+        torch.set_num_threads(count)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from common import processors
 from i3d_torch import devices
 
 
@@ -25,3 +26,15 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     _gpus(monkeypatch, 2, rank=2)
     with pytest.raises(ValueError, match=r"more processes than GPUs.*nproc_per_node=2.*RANK=2"):
         devices.choose()
+
+
+def test_threads_are_those_that_are_asked_for(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    devices.use_threads(None)
+    assert (torch.get_num_threads(), processors.share()) == (before, 7)
+    try:
+        devices.use_threads(1)
+        assert (torch.get_num_threads(), processors.share()) == (1, 1)
+    finally:
+        torch.set_num_threads(before)

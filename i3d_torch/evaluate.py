@@ -17,13 +17,15 @@ from absl import flags
 
 from common import command
 from common.evaluation import command as evaluation
-from i3d_torch import scorer
+from common.flags import THREADS
+from i3d_torch import devices, scorer
 
 flags.adopt_module_key_flags(evaluation)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
+    devices.use_threads(THREADS.value)
     return evaluation.main(scorer.create, "i3d_torch")
 
 

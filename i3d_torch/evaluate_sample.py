@@ -16,6 +16,8 @@ from absl import flags
 
 import i3d_torch
 from common import command, evaluate_sample
+from common.flags import THREADS
+from i3d_torch import devices
 
 flags.adopt_module_key_flags(evaluate_sample)
 
@@ -31,6 +33,7 @@ def predict(checkpoint: str, clip: np.ndarray, architecture: str | None = None) 
 
 def main(argv: Sequence[str]) -> None:
     command.no_arguments(argv)
+    devices.use_threads(THREADS.value)
     evaluate_sample.main(predict, "i3d_torch")
 
 

@@ -17,13 +17,15 @@ from absl import flags
 
 from common import command
 from common.features import command as features
-from i3d_torch import extractor
+from common.flags import THREADS
+from i3d_torch import devices, extractor
 
 flags.adopt_module_key_flags(features)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
+    devices.use_threads(THREADS.value)
     return features.main(extractor.create, "i3d_torch")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from common import command, multi_evaluate
+from common.flags import THREADS
+from i3d_torch import devices
 from i3d_torch.evaluate_sample import predict
 
 flags.adopt_module_key_flags(multi_evaluate)
@@ -17,6 +19,7 @@ flags.adopt_module_key_flags(multi_evaluate)
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
+    devices.use_threads(THREADS.value)
     return multi_evaluate.main(predict, "i3d_torch")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from common import engines, processors
+from common import engines, memory, processors
 from common.annotations import SUBSETS
 from common.clip_reader import Source
 from common.engines import scorer
@@ -23,9 +23,11 @@ from common.flags import (
     LIMIT,
     OUTPUT,
     OVERWRITE,
+    PRECISION,
     RGB,
     RGB_CHECKPOINT,
     STREAMS,
+    THREADS,
     WEIGHTS,
     WORKERS,
     chosen_engines,
@@ -77,7 +79,8 @@ ALLOW_MIXED_FLOW = flags.DEFINE_bool(
 )
 _SHARED = (
     ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, ENGINE, FLOW, FLOW_CHECKPOINT,
-    FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, RGB, RGB_CHECKPOINT, STREAMS, WEIGHTS, WORKERS,
+    FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, PRECISION, RGB, RGB_CHECKPOINT, STREAMS, THREADS,
+    WEIGHTS, WORKERS,
 )  # fmt: skip
 for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
@@ -87,8 +90,9 @@ def main(make: Make, backend: str) -> int:
     """The command of a backend (its package's name): flags to options, then `run`."""
     (engine,) = chosen_engines(engines.ENGINES)
     if engine != engines.NATIVE:
-        engines.check(engine)
+        engines.check(engine, PRECISION.value)
         make, backend = functools.partial(scorer.create, engine=engine), engine
+    memory.keep()
     found, text = evaluating.run(_options(), make, backend)
     print(text, end="")
     return int(len(found.failures) > ALLOW_FAILURES.value)
@@ -128,4 +132,5 @@ def _options() -> Options:
         shuffle_frames=SHUFFLE.value,
         allow_mixed_flow=ALLOW_MIXED_FLOW.value,
         overwrite=OVERWRITE.value,
+        precision=PRECISION.value,
     )

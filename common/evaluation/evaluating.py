@@ -34,8 +34,9 @@ class Scorer(Protocol):
         ...
 
 
-Make = Callable[[arch.Network, Mapping[str, NDArray[Any]], InputContract], Scorer]
-"""Makes a framework's scorer of a network, its weights by canonical name and its contract."""
+Make = Callable[[arch.Network, Mapping[str, NDArray[Any]], InputContract, str], Scorer]
+"""Makes a framework's scorer of a network, its weights by canonical name, its contract and a
+precision."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Options:
     architecture: str | None = None
     shuffle_frames: bool = False
     allow_mixed_flow: bool = False
+    precision: str = "float32"
     overwrite: bool = False
 
 
@@ -80,7 +82,7 @@ def run(options: Options, make: Make, backend: str) -> tuple[Scores, str]:
     _check(planned, options)
     parts = []
     for each in planned:
-        found = _scored(each, make, options.moments)
+        found = _scored(each, make, options)
         scores.write(options.output / f"scores_{each.job.stream}.npz", found)
         parts.append(found)
     joined = parts[0]
@@ -122,7 +124,7 @@ def _planned(stream: str, annotations: Annotations, options: Options, backend: s
         views_at_a_time=options.views_at_a_time,
         workers=options.workers,
         shuffle=options.shuffle_frames,
-        origin={**origin, **made},
+        origin={**origin, **made, **_precision(options)},
     )
     scoring.check(job, task == "frames", options.moments)
     return _Planned(job, loaded, task)
@@ -144,11 +146,11 @@ def _check(planned: Sequence[_Planned], options: Options) -> None:
         confusion_picture.check_installed()
 
 
-def _scored(planned: _Planned, make: Make, moments: int | None) -> Scores:
+def _scored(planned: _Planned, make: Make, options: Options) -> Scores:
     loaded = planned.loaded
-    scorer = make(loaded.net, loaded.arrays, loaded.contract)
+    scorer = make(loaded.net, loaded.arrays, loaded.contract, options.precision)
     if planned.task == "frames":
-        return scoring.score_frames(planned.job, scorer.frame_scores, moments)
+        return scoring.score_frames(planned.job, scorer.frame_scores, options.moments)
     return scoring.score_videos(planned.job, scorer.scores)
 
 
@@ -175,6 +177,10 @@ def _flow(
         made |= {"flow_of_training": trained} if options.allow_mixed_flow else {}
     stamp.check_same(stamps, options.allow_mixed_flow, "--allow_mixed_flow")
     return made
+
+
+def _precision(options: Options) -> Mapping[str, object]:
+    return {} if options.precision == "float32" else {"precision": options.precision}
 
 
 def _classes(annotations: Annotations, loaded: Loaded) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ class Maker:
     def __init__(self):
         self.made = []
 
-    def __call__(self, net, arrays, contract):
+    def __call__(self, net, arrays, contract, precision):
+        self.precision = precision
         arch.check_arrays(net, arrays)
         self.made.append(Scorer(net, arrays, contract))
         return self.made[-1]
@@ -375,20 +376,21 @@ def test_another_engine_takes_the_place_of_the_framework(data, tmp_path, monkeyp
     path, source = data
     make, asked = Maker(), []
 
-    def create(net, arrays, contract, *, engine):
-        asked.append(engine)
-        return make(net, arrays, contract)
+    def create(net, arrays, contract, precision, *, engine):
+        asked.append((engine, precision))
+        return make(net, arrays, contract, precision)
 
     monkeypatch.setattr(scorer, "create", create)
-    monkeypatch.setattr(engines, "check", asked.append)
+    monkeypatch.setattr(engines, "check", lambda *given: asked.append(given))
     flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(
         annotations=str(path), rgb=str(source.rgb), checkpoint=_weights(tmp_path),
-        output=str(tmp_path / "results"), workers=0, engine=["openvino"],
+        output=str(tmp_path / "results"), workers=0, engine=["openvino"], precision="bfloat16",
     ):  # fmt: skip
         assert command.main(None, "i3d_torch") == 0
-    assert asked == ["openvino", "openvino"]
+    assert asked == [("openvino", "bfloat16")] * 2
     (stream,) = _results(tmp_path)["streams"]
+    assert stream["precision"] == "bfloat16"
     assert stream["backend"] == "openvino"
     assert {"python", "i3d", "openvino"} < stream["versions"].keys()
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import annotation_files, arch, contracts, crops, digests
+from common import _forking_for_tests, annotation_files, arch, contracts, crops, digests
 from common._films_for_tests import Film
 from common.annotations import Action, Annotations, Record
 from common.features import outputs
@@ -20,7 +19,6 @@ from common.prepare import _torture_for_tests as torture
 from common.work._tasks_for_tests import contents, failed
 from convert import hub
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = ("--crop_size=32", "--short_side=40", "--window=9", "--batch_size=2")
 WIDTH = 1024  # numbers of a row
 TWO = (
@@ -108,10 +106,7 @@ def extract(
     backend: str, data: Path, output: Path, *flags: str, source: str = "videos"
 ) -> subprocess.CompletedProcess[str]:
     """Extracts from the folder `data`, where `put` has put everything."""
-    return subprocess.run(
-        command(backend, source, output, *flags), cwd=data, env=environment(),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return _forking_for_tests.run(command(backend, source, output, *flags), data)
 
 
 def command(backend: str, source: str | Path, output: Path, *flags: str) -> list[str]:
@@ -123,14 +118,12 @@ def command(backend: str, source: str | Path, output: Path, *flags: str) -> list
     ]  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    """Of the command; one thread computes, as others compute beside it."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
 def check_run(backend: str, data: Path, output: Path) -> None:
     """A folder with everything in it; what is done stays as it is."""
-    done = extract(backend, data, output)
+    done = subprocess.run(
+        command(backend, "videos", output), cwd=data, env=_forking_for_tests.environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert (done.returncode, _errors(done)) == (0, [])
     assert done.stdout == ("extract_features: 4 done, 0 skipped, 0 failed, 93 frames, 9 rows\n")
     rows = {"a": 2, "b/c d": 3, "e": 2, "f_rgb": 2}

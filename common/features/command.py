@@ -26,13 +26,13 @@ from common.flags import (
     OUTPUT,
     OVERWRITE,
     PLACES,
+    PRECISION,
     RGB_CHECKPOINT,
     STREAMS,
     WORKERS,
     chosen_engines,
     chosen_streams,
 )
-from common.recipes import PRECISIONS
 from common.work import command as work
 from common.work import runs
 from common.work.task import Item
@@ -138,9 +138,6 @@ SPANS = flags.DEFINE_bool(
 )
 FORMAT = flags.DEFINE_enum("format", "npy", list(outputs.FORMATS), "Of the files.")
 JOIN = flags.DEFINE_bool("join", None, "Two streams side by side in one file.")
-PRECISION = flags.DEFINE_enum(
-    "precision", "float32", list(PRECISIONS), "What the network computes in; rows are float32."
-)
 BATCH_SIZE = flags.DEFINE_string(
     "batch_size", "auto", "Windows that the network sees at once; auto is what keeps it busy."
 )

@@ -1,7 +1,6 @@
 """What the commands `train` and `evaluate` of either framework do when people run them."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common import model_card
+from common import _forking_for_tests, model_card
 from common.evaluation import scores
 from common.training import snapshots, validation
 from common.training._data_for_tests import CLASSES, put
 from convert import hub
 
-ROOT = Path(__file__).parents[2]
 RECIPE = {
     "steps": "3", "batch": "2", "schedule": "constant", "milestones": "", "rates": "",
     "learning_rate": "0.02", "global_pool": "true", "sample_duration": "8", "short_side": "32,32",
@@ -36,27 +34,16 @@ WRONG = {
 }  # fmt: skip
 
 
-def train(backend: str, data: Path, *flags: str, **recipe: str) -> subprocess.CompletedProcess[str]:
-    """Trains on the data set that `put` has put into the folder `data`, from there."""
+def train(backend: str, *flags: str, **recipe: str) -> list[str]:
+    """The command that trains on the data set that `put` has put into a folder, from there."""
     fields = [f"--set={name}={value}" for name, value in {**RECIPE, **recipe}.items()]
-    return _run(
-        data, f"{backend}.train", "--annotations=annotations.json", "--rgb=rgb", "--workers=0",
-        "--notensorboard", *fields, *flags,
-    )  # fmt: skip
-
-
-def evaluate(backend: str, data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Evaluates on the same data set."""
-    return _run(
-        data, f"{backend}.evaluate", "--annotations=annotations.json", "--rgb=rgb", "--workers=0",
-        *flags,
-    )  # fmt: skip
+    return _command(f"{backend}.train", "--notensorboard", *fields, *flags)
 
 
 def check_run(backend: str, data: Path) -> None:
     """A run ends with its files, and what they say is true; `evaluate` finds what it found."""
     put(data, validation=5)
-    done = train(backend, data, "--output=run", "--export=kinetics_i3d,piergiaj")
+    done = _run(data, train(backend, "--output=run", "--export=kinetics_i3d,piergiaj"))
     assert done.returncode == 0, done.stderr
     assert "trained 3 steps: run/model.safetensors" in done.stdout
     assert {path.name for path in (data / "run").iterdir()} - {".lock"} == {
@@ -76,9 +63,9 @@ def check_run(backend: str, data: Path) -> None:
     assert (card.classes, card.step, card.backend) == (CLASSES, 3, backend)
     _check_exports(data / "run")
 
-    done = evaluate(
-        backend, data, "--checkpoint=run/model.safetensors", "--protocol=clip", "--output=results"
-    )
+    weights = "--checkpoint=run/model.safetensors"
+    evaluate = _command(f"{backend}.evaluate", weights, "--protocol=clip", "--output=results")
+    done = _run(data, evaluate)
     assert done.returncode == 0, done.stderr
     results = json.loads((data / "results/results.json").read_text())
     assert results["top_1"] == judged["validation_accuracy"]
@@ -122,15 +109,16 @@ def _write_other(path: Path) -> None:
 def check_wrong(backend: str, data: Path, case: str) -> None:
     """One line says what is wrong, and nothing is left."""
     flags, fields, text = WRONG[case]
-    done = train(backend, data, f"--output={case.replace(' ', '_')}", *flags, **fields)
-    _check_line(done, text)
+    command = train(backend, f"--output={case.replace(' ', '_')}", *flags, **fields)
+    _check_line(_forking_for_tests.run(command, data), text)
     assert not (data / case.replace(" ", "_") / "snapshots").exists()
 
 
 def check_divergence(backend: str, data: Path) -> None:
     """A rate that is far too high ends the run; the last snapshot is whole."""
     put(data)
-    done = train(backend, data, "--output=run", learning_rate="1e30", steps="9")
+    command = train(backend, "--output=run", learning_rate="1e30", steps="9")
+    done = _forking_for_tests.run(command, data)
     _check_line(done, ", learning rate 1e+30: the ")
     assert "try a lower learning rate" in done.stderr
     assert not (data / "run/model.safetensors").exists()
@@ -149,9 +137,15 @@ def _check_line(done: subprocess.CompletedProcess[str], text: str) -> None:
     assert done.stdout == ""
 
 
-def _run(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _command(module: str, *arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", module, "--annotations=annotations.json", "--rgb=rgb", "--workers=0",
+        *arguments,
+    ]  # fmt: skip
+
+
+def _run(data: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        command, cwd=data, env=_forking_for_tests.environment(),
+        capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -236,9 +236,7 @@ def check_training_batch_norm_averages_with_the_momentum_of_the_recipe(
 
 
 @_check(("train", "float32"), ("freeze", "float32"), ("train", "bfloat16"))
-def check_what_is_computed_once_more_is_the_same(
-    create: Create, mode: str, precision: str
-) -> None:
+def check_what_is_computed_once_more_is_the_same(create: Create, mode: str, precision: str) -> None:
     changes = {"batch_norm": mode, "precision": precision, "dropout": 0.5}
     usual, own = (make_learner(create, recompute=each, **changes) for each in (False, True))
     for step in range(2):  # with two batches each

@@ -22,6 +22,7 @@ from common.flags import (
     RGB,
     RGB_CHECKPOINT,
     STREAMS,
+    THREADS,
     WORKERS,
     chosen_streams,
 )
@@ -56,7 +57,7 @@ TENSORBOARD = flags.DEFINE_bool("tensorboard", True, "Write for TensorBoard, too
 SHOW = flags.DEFINE_bool("show", False, "Only print the recipe as it would be used.")
 _SHARED = (
     ANNOTATIONS, CHECKPOINT, FLOW, FLOW_CHECKPOINT, FLOW_ENGINE, OUTPUT, RGB, RGB_CHECKPOINT,
-    STREAMS, WORKERS,
+    STREAMS, THREADS, WORKERS,
 )  # fmt: skip
 for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
