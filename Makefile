@@ -24,8 +24,10 @@ demo-train: install
 	$(BIN)/python -m common.demo --framework=i3d_torch --output=out/demo
 	$(BIN)/python -m common.demo --framework=i3d_tf --output=out/demo
 
-# In parallel, but a framework in each process takes memory.
+# In parallel, but a framework in each process takes memory. Threads of one wait busily for each
+# other where another has the cores: with one thread each, the tests take half of the time.
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+test test-slow test-alone-base test-alone-torch test-alone-tf: export OMP_NUM_THREADS ?= 1
 
 test: install
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
@@ -33,25 +35,25 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
-# In environments that have one framework alone, or none. What needs no framework, and takes long, is
-# left to `make test`.
+# In environments that have no framework, or one alone. `make test` has had both: what asks for none,
+# or for one and not for the other, is left to it and to the environment without any. There, what
+# takes long and nothing that is missing could change is left out.
 test-alone: test-alone-base test-alone-torch test-alone-tf
 
-LONG := every_pair_test.py formats/corruption_test.py formats/fuzz_test.py formats/malicious_*
-# What no framework could change, and takes long, is left out there, too.
-test-alone-base: TESTS = common convert $(addprefix --ignore=, common/work common/demo \
-  $(addprefix common/prepare/, torture_test.py kill_test.py checking_test.py))
-NEEDS_NONE := $(addprefix --ignore=, convert/formats common/prepare common/work common/datasets common/training \
-  common/evaluation common/demo)
-test-alone-torch: TESTS = common convert i3d_torch parity_tests $(NEEDS_NONE)
-test-alone-tf: TESTS = common convert i3d_tf parity_tests $(NEEDS_NONE)
+test-alone-base: TESTS = common convert $(addprefix --ignore=common/, work demo _decoding_test.py \
+  $(addprefix prepare/, torture_test.py kill_test.py checking_test.py)) $(addprefix --ignore-glob=convert/, \
+  every_pair_test.py $(addprefix formats/, corruption_test.py fuzz_test.py malicious_*))
+NEEDS_BOTH := $(addprefix common/, cli_test.py evaluate_sample_test.py multi_evaluate_test.py \
+  provenance_test.py features flow) $(filter-out %/every_pair_test.py,$(wildcard convert/*_test.py)) \
+  convert/exports parity_tests
+test-alone-torch: TESTS = $(NEEDS_BOTH) i3d_torch
+test-alone-tf: TESTS = $(NEEDS_BOTH) i3d_tf
 test-alone-%: $(VENV)-%/installed
-	$(VENV)-$*/bin/python -m pytest -m "not slow" $(PARALLEL) $(TESTS) \
-	  $(addprefix --ignore-glob=convert/,$(LONG)) $(ARGS)
+	$(VENV)-$*/bin/python -m pytest -m "not slow" $(PARALLEL) $(TESTS) $(ARGS)
 
 # With the software whose formats the converter writes; there, a judge that is missing fails.
 test-judges: $(VENV)-judges/installed
-	I3D_JUDGES=1 $(VENV)-judges/bin/python -m pytest -m judged convert $(ARGS)
+	I3D_JUDGES=1 $(VENV)-judges/bin/python -m pytest -m judged convert parity_tests/engines_test.py $(ARGS)
 
 .PRECIOUS: $(VENV)-%/installed
 $(VENV)-%/installed: setup.py constraints.txt
@@ -75,8 +77,26 @@ bench: install
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
 	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
 	$(BIN)/python benchmarks/memory.py --results=benchmarks/results/memory.md
-	$(BIN)/python benchmarks/training.py --results=benchmarks/results/training.md
+	$(BIN)/python benchmarks/training_runs.py --results=benchmarks/results/training_runs.md
 	$(BIN)/python benchmarks/features.py --results=benchmarks/results/features.md
+	$(BIN)/python benchmarks/network.py --results=benchmarks/results/network.json
+	$(BIN)/python benchmarks/train.py --results=benchmarks/results/train.json
+	$(BIN)/python benchmarks/pipeline.py --results=benchmarks/results/pipeline.json
+	$(BIN)/python benchmarks/report.py docs/performance.md
+
+.PHONY: bench-gpu performance
+bench-gpu: install
+	@$(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())" || \
+	  { echo "bench-gpu needs a CUDA device that PyTorch can use; there is none here."; exit 1; }
+	$(BIN)/python benchmarks/network.py --device=gpu --rounds=20 --results=benchmarks/results/network-gpu.json
+	$(BIN)/python benchmarks/train.py --device=gpu --batches=2,8 --frames=64 --results=benchmarks/results/train-gpu.json
+	$(BIN)/python benchmarks/pipeline.py --device=gpu --results=benchmarks/results/pipeline-gpu.json
+	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow-gpu.md
+	$(BIN)/python benchmarks/report.py docs/performance.md
+
+# The tables of docs/performance.md, from the results that there are.
+performance: install
+	$(BIN)/python benchmarks/report.py docs/performance.md
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install

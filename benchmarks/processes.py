@@ -81,11 +81,16 @@ def convert(source: str | Path, target: Path, *options: str) -> list[str]:
 
 def machine() -> str:
     """Date, processor and versions, a line."""
-    model = platform.machine()
-    if (cpus := Path("/proc/cpuinfo")).is_file():
-        names = [line for line in cpus.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
     return (
-        f"{datetime.date.today()}, {model}, {os.cpu_count()} cores, {platform.system()},"
+        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, {platform.system()},"
         f" Python {platform.python_version()}, NumPy {np.__version__}"
     )
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system says it."""
+    if (cpus := Path("/proc/cpuinfo")).is_file():
+        names = [line for line in cpus.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].partition(":")[2].strip()
+    return platform.machine()

@@ -94,17 +94,22 @@ class Conv(snt.Module):
         self.norm = _norm(node)
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        x = self._convolve(_pad(x, self.node, value=0.0))
+        x = self._convolve(x)
         if self.norm:
             x = self.norm(x, is_training)
         return tf.nn.relu(x) if self.node.relu else x
 
     def _convolve(self, x: tf.Tensor) -> tf.Tensor:
         """As Sonnet's, but in the precision of x."""
+        node = self.node
         kernel = tf.cast(self.conv.w, x.dtype)
-        stride, padding = self.node.stride, _op_padding(self.node)
-        x = tf.nn.convolution(x, kernel, stride, padding, data_format="NDHWC")
-        return tf.nn.bias_add(x, tf.cast(self.conv.b, x.dtype)) if self.node.bias else x
+        if _hardly_more_than_padding(x, node):
+            pads = arch.pads(x.shape[1:4], node.kernel, node.stride, node.padding)
+            x, padding = tf.pad(x, [(0, 0), *pads, (0, 0)]), "VALID"
+        else:
+            x, padding = _pad(x, node, value=0.0), _op_padding(node)
+        x = tf.nn.convolution(x, kernel, node.stride, padding, data_format="NDHWC")
+        return tf.nn.bias_add(x, tf.cast(self.conv.b, x.dtype)) if node.bias else x
 
 
 class Pool(snt.Module):
@@ -348,6 +353,14 @@ def _flatten(x: tf.Tensor) -> tf.Tensor:
 
 def _op_padding(node: arch.Conv | arch.Pool) -> str:
     return "SAME" if node.padding == "same" else "VALID"
+
+
+def _hardly_more_than_padding(x: tf.Tensor, node: arch.Conv) -> bool:
+    """Whether oneDNN's gradient of the kernel would be wrong, as it is in bfloat16 then."""
+    if x.dtype == tf.float32 or None in x.shape[1:4]:
+        return False
+    time, *_ = arch.pads(x.shape[1:4], node.kernel, node.stride, node.padding)
+    return x.shape[1] <= sum(time)
 
 
 def _pad(x: tf.Tensor, node: arch.Conv | arch.Pool, value: float) -> tf.Tensor:

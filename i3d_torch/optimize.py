@@ -264,7 +264,10 @@ def _padded(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, int, int]]:
     """The input, channels last, with the cells that one side has more; and those of both sides."""
     x = x.contiguous(memory_format=_LAYOUT)
     pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
-    around = tuple(min(pair) for pair in pads)
+    # Where there is hardly more than padding, oneDNN's gradient of a kernel in bfloat16 is wrong.
+    around = tuple(
+        min(pair) if size > sum(pair) else 0 for pair, size in zip(pads, x.shape[2:], strict=True)
+    )
     uneven = [
         cells - both
         for pair, both in reversed(list(zip(pads, around, strict=True)))

@@ -20,11 +20,12 @@ from pathlib import Path
 import pytest
 
 from common._films_for_tests import Film
+from common._forking_for_tests import environment
 from common.features import _commands_for_tests as commands
 from common.work._tasks_for_tests import contents, failed
 from parity_tests.conftest import NEEDS
 
-KILLS = int(os.environ.get("I3D_KILLS", "6"))
+KILLS = int(os.environ.get("I3D_KILLS", "3"))
 COUNT = 6  # videos
 ROWS = ("--mode=framewise", "--frequency=2", "--workers=2")
 OTHER = ("--pad=none",)  # what makes all of it anew
@@ -173,7 +174,7 @@ def _workers(process):
 def _start(backend, data, output, *flags):
     return subprocess.Popen(
         commands.command(backend, "clips", output, *ROWS, *flags),
-        cwd=data, env=commands.environment(),
+        cwd=data, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # A shell's background processes, such as tests may be, are deaf to Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

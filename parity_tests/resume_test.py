@@ -19,7 +19,7 @@ from common.training._data_for_tests import put
 from parity_tests import conftest
 
 STEPS = 40
-KILLS = min(20, int(os.environ.get("I3D_KILLS", "4")))
+KILLS = min(20, int(os.environ.get("I3D_KILLS", "2")))
 FIELDS = {
     "steps": STEPS,
     "batch": 2,

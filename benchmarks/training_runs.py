@@ -1,11 +1,11 @@
-"""Measures training on a CPU: how fast, how long it waits for data, and what memory it takes.
+"""Measures runs of training on a CPU: how fast they are, how they wait for data, and their memory.
 
-    python benchmarks/training.py [--steps=500] [--streams=rgb,flow] [--results=FILE]
+    python benchmarks/training_runs.py [--steps=500] [--streams=rgb,flow] [--results=FILE]
 
 Each run is `python -m i3d_X.train` as a process of its own, on rendered videos whose frames and
 flow the commands of preparation have extracted. The network is whole, the clips are tiny. Rates
 and waiting are those of the run's own log; memory is the kernel's, of the training process without
-the workers, looked at whenever the log has a new line.
+the workers, looked at whenever the log has a new line. A step alone is `benchmarks/train.py`.
 """
 
 import importlib.util
