@@ -33,6 +33,12 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Little more than half of the pixels that the demo takes."""
+    monkeypatch.setitem(chain.SIZE, "crop", "48")
+
+
 @pytest.mark.parametrize("name", conftest.NEEDS)
 def test_flow_is_learned_from_random_weights(data, name):
     pytest.importorskip(conftest.NEEDS[name], reason=f"needs the extra {name!r}")
