@@ -29,7 +29,7 @@ CASE = {
     "device": "cpu",
     "gflop": 400.0,
     "candidates": [
-        candidate(seconds=[3.0, 9.0, 2.0], peak=400.0, memory=1234.5, error=0.0),
+        candidate(seconds=[3.0, 9.0, 2.0], peak=200.0, memory=1234.5, error=0.0),
         candidate("fast", seconds=[1.0, 1.25, 1.5], peak=400.0, error=3.2e-7),
         candidate("gone", missing="not installed"),
     ],
