@@ -21,6 +21,7 @@ from common import (
     engines,
     flow,
     label_maps,
+    memory,
     preview,
     provenance,
     samples,
@@ -145,6 +146,7 @@ def main(predict: Predict, backend: str) -> None:
     if VIDEO.value is not None and SAMPLE.present:
         raise app.UsageError("--video and --sample exclude each other.")
     (engine,) = chosen_engines(engines.ENGINES)
+    memory.keep()
     options = Options(
         eval_type=EVAL_TYPE.value,
         imagenet_pretrained=IMAGENET_PRETRAINED.value,

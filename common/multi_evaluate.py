@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags, logging
 
-from common import engines, evaluate_sample
+from common import engines, evaluate_sample, memory
 from common.evaluate_sample import SAMPLE, Floats, Options, Predict
 from common.files import write_text
 from common.flags import ENGINE, THREADS, chosen_engines
@@ -36,6 +36,7 @@ EVALUATIONS: dict[str, Options] = {
 def main(predict: Predict, backend: str) -> int:
     """The command; its exit status is 1 when something failed."""
     (engine,) = chosen_engines(engines.ENGINES)
+    memory.keep()
     predict = evaluate_sample.predictor(engine, predict)
     return run(Path(OUTPUT_DIR.value), SAMPLE.value, predict, backend)
 

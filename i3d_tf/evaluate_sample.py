@@ -24,7 +24,7 @@ flags.adopt_module_key_flags(evaluate_sample)
 
 def predict(checkpoint: str, clip: np.ndarray, architecture: str | None = None) -> np.ndarray:
     """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
-    model = i3d_tf.optimize(i3d_tf.load(checkpoint, architecture))
+    model = i3d_tf.optimize(i3d_tf.load(checkpoint, architecture), endpoints=())
     logits, _ = model(tf.convert_to_tensor(clip))
     return logits[0].numpy()
 

@@ -22,7 +22,7 @@ def test_predict_feeds_the_clip_in_the_order_of_the_backend(monkeypatch):
         return model
 
     monkeypatch.setattr(i3d_tf, "load", load)
-    monkeypatch.setattr(i3d_tf, "optimize", lambda model: model)
+    monkeypatch.setattr(i3d_tf, "optimize", lambda model, endpoints: model)
     logits = evaluate_sample.predict("name", clip, "r2plus1d_18")
     assert isinstance(logits, np.ndarray)
     assert (logits.shape, logits.dtype) == ((7,), np.float32)
