@@ -29,6 +29,7 @@ from common.flags import (
     PRECISION,
     RGB_CHECKPOINT,
     STREAMS,
+    THREADS,
     WORKERS,
     chosen_engines,
     chosen_streams,
@@ -145,7 +146,7 @@ DEVICE = flags.DEFINE_enum(
     "device", "auto", ["auto", "cpu", "gpu"], "Where the network is; auto is a GPU if there is one."
 )
 _SHARED = (
-    CHECKPOINT, ARCHITECTURE, STREAMS, RGB_CHECKPOINT, FLOW_CHECKPOINT, FLOW,
+    CHECKPOINT, ARCHITECTURE, STREAMS, RGB_CHECKPOINT, FLOW_CHECKPOINT, FLOW, PRECISION, THREADS,
     *work.RUN, work.FPS, work.SHORT_SIDE, work.SOURCE_FPS, *work.FLOW,
 )  # fmt: skip
 for _flag in _SHARED:
