@@ -4,61 +4,13 @@ Tensors are [B, T, H, W, C]. Layers make their variables when they are built, no
 call as Sonnet's do, so that weights can be loaded before anything runs.
 """
 
-import contextlib
-import contextvars
 import math
-from collections.abc import Iterator
 
 import sonnet as snt
 import tensorflow as tf
 
-from common import arch, recipes
-
-_statistics_are_kept = contextvars.ContextVar("_statistics_are_kept", default=False)
-
-
-class BatchNorm(snt.Module):
-    """Batch norm with the release's rule: running = (1 - momentum) * running + momentum * batch.
-
-    Not Sonnet's own: that one forgets loaded statistics at the first training step, because its
-    averages keep a second, hidden copy.
-
-    Attributes:
-        mode: What it does in training; see `set_batch_norm`.
-    """
-
-    def __init__(self, norm: arch.Norm, channels: int):
-        super().__init__(name="norm")
-        self.norm = norm
-        self.mode = "train"
-        initial = tf.fill([channels], norm.initial_scale)
-        self.weight = tf.Variable(initial, name="weight") if norm.scale else None
-        self.bias = tf.Variable(tf.zeros([channels]), name="bias")
-        self.running_mean = tf.Variable(tf.zeros([channels]), trainable=False, name="running_mean")
-        self.running_var = tf.Variable(tf.ones([channels]), trainable=False, name="running_var")
-
-    def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        mean, var = self.running_mean, self.running_var
-        values = tf.cast(x, tf.float32)
-        if is_training and self.mode != "freeze":
-            mean = self._shared(_mean(values))
-            var = self._shared(_mean(tf.math.squared_difference(values, mean)))
-            self._average(self.running_mean, mean)
-            self._average(self.running_var, var)
-        eps = self.norm.eps
-        y = tf.nn.batch_normalization(values, mean, var, self.bias, self.weight, eps)
-        return tf.cast(y, x.dtype)
-
-    def _shared(self, statistic: tf.Tensor) -> tf.Tensor:
-        """The mean over all replicas, where it is asked for; their batches are of one size."""
-        if self.mode != "sync":
-            return statistic
-        return tf.distribute.get_replica_context().all_reduce("mean", statistic)
-
-    def _average(self, running: tf.Variable, batch: tf.Tensor) -> None:
-        if _statistics_are_kept.get():
-            return
-        running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
+from common import arch
+from i3d_tf.batch_norm import BatchNorm
 
 
 class Affine(snt.Module):
@@ -272,34 +224,6 @@ def build(node: arch.Node, in_channels: int) -> snt.Module:
     return LAYERS[type(node)](node, in_channels)
 
 
-def set_batch_norm(module: snt.Module, mode: str) -> None:
-    """Says what all batch norms in a model or layer do in training.
-
-    Args:
-        module: The model or layer.
-        mode: "train" normalises with the statistics of the batch and averages them; "freeze" with
-            the running ones, which stay as they are, while scale and offset still train; "sync"
-            is "train" over the batches of all replicas, those of the strategy in use.
-
-    Raises:
-        ValueError: There is no such mode.
-    """
-    recipes.check_batch_norm(mode)
-    for part in module.submodules:
-        if isinstance(part, BatchNorm):
-            part.mode = mode
-
-
-@contextlib.contextmanager
-def kept_statistics() -> Iterator[None]:
-    """In here, batch norms in training leave their running statistics as they are."""
-    token = _statistics_are_kept.set(True)
-    try:
-        yield
-    finally:
-        _statistics_are_kept.reset(token)
-
-
 def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
     match node.norm:
         case arch.Norm() as norm:
@@ -308,16 +232,6 @@ def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
             return Affine(node.out_channels)
         case _:
             return None
-
-
-def _mean(x: tf.Tensor) -> tf.Tensor:
-    """Mean over all axes but the channels, one axis at a time.
-
-    A single float32 sum over a million values loses a digit that torch keeps.
-    """
-    for _ in range(4):
-        x = tf.reduce_mean(x, axis=-2)
-    return x
 
 
 def _max_pool(x: tf.Tensor, node: arch.Pool) -> tf.Tensor:

@@ -17,7 +17,7 @@ from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured
 from convert import layouts
-from i3d_tf import layers, losses, weights
+from i3d_tf import batch_norm, losses, weights
 from i3d_tf.model import VideoModel
 from i3d_tf.optimize import training_model
 from i3d_tf.scorer import Scorer
@@ -47,9 +47,9 @@ class Learner:
         self.decayed = optimisation.decayed(net, recipe)
         with strategy.scope(), tf.variable_creator_scope(_one_a_replica):
             self.model = training_model(net, recipe.recompute)
-            layers.set_batch_norm(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
+            batch_norm.set_mode(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
             for name in optimisation.frozen_nodes(net, recipe):
-                layers.set_batch_norm(self.model.layers[name], "freeze")
+                batch_norm.set_mode(self.model.layers[name], "freeze")
             own = weights.variables(self.model)
             self.layouts = {p.name: weights.layout(p) for p in optimisation.trained(net, recipe)}
             self.trained = {name: own[name] for name in self.layouts}

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from common.contracts import InputContract
 from common.training import _learner_for_tests as checks
-from i3d_tf import layers, learner
+from i3d_tf import batch_norm, learner
 
 
 @pytest.mark.parametrize(("check", "case"), checks.CHECKS.values(), ids=checks.CHECKS)
@@ -26,7 +26,7 @@ def test_memory_that_runs_out_is_explained():
 
 def test_an_unknown_mode_of_batch_norm_is_refused():
     with pytest.raises(ValueError, match=r"one of train, freeze, sync\. Received: 'eval'"):
-        layers.set_batch_norm(learner.VideoModel(checks.NET), "eval")
+        batch_norm.set_mode(learner.VideoModel(checks.NET), "eval")
 
 
 def test_another_rate_needs_no_new_graph():

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 import tensorflow as tf
 
 from common import arch, recipes
-from i3d_tf import layers, weights
+from common.training import running_statistics
+from i3d_tf import weights
 from i3d_tf.model import Step, VideoModel
 
 PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
@@ -86,7 +87,7 @@ def _recomputed(step: Step, own: Sequence[tf.Variable]) -> Step:
                 # Not before the gradient is there, or both would be computed at once.
                 with tf.control_dependencies([dy]):
                     again = tf.identity(x)
-                with tf.GradientTape() as tape, layers.kept_statistics():
+                with tf.GradientTape() as tape, running_statistics.kept():
                     tape.watch([again, *own])
                     y = step(again, is_training)
                 zero = tf.UnconnectedGradients.ZERO

@@ -4,75 +4,16 @@ Tensors are [B, C, T, H, W]. Names of submodules are those of the description, s
 dict's keys are the canonical parameter names.
 """
 
-import contextlib
-import contextvars
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import arch, recipes
-
-_statistics_are_kept = contextvars.ContextVar("_statistics_are_kept", default=False)
-
-
-class BatchNorm(nn.Module):
-    """Batch norm whose running variance is averaged as TensorFlow does: from the biased one.
-
-    Attributes:
-        mode: What it does in training; see `set_batch_norm`.
-    """
-
-    def __init__(self, norm: arch.Norm, channels: int):
-        super().__init__()
-        self.norm = norm
-        self.mode = "train"
-        initial = torch.full([channels], norm.initial_scale)
-        self.weight = nn.Parameter(initial) if norm.scale else None
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.mode == "freeze":
-            return self._normalise(x, self.running_mean, self.running_var)
-        if self.mode == "sync":
-            return self._synchronised(x)
-        # With momentum 1 the op hands out the batch's own statistics.
-        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-        y = self._normalise(x, mean, var, training=True)
-        count = x.numel() // x.shape[1]
-        # The op reports the unbiased variance, n / (n - 1) of the biased one.
-        self._average(mean, var * ((count - 1) / count))
-        return y
-
-    def _synchronised(self, x: Tensor) -> Tensor:
-        """Normalises with the statistics of all replicas' batches, which are of one size."""
-        each = (-1, 1, 1, 1)
-        values = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean = _MeanOverReplicas.apply(values.mean(dim=(0, 2, 3, 4)))
-        centred = values - mean.view(each)
-        var = _MeanOverReplicas.apply(centred.square().mean(dim=(0, 2, 3, 4)))
-        self._average(mean, var)
-        scale = torch.rsqrt(var + self.norm.eps)
-        if self.weight is not None:
-            scale = scale * self.weight
-        return (centred * scale.view(each) + self.bias.view(each)).to(x.dtype)
-
-    @torch.no_grad()
-    def _average(self, mean: Tensor, var: Tensor) -> None:
-        if _statistics_are_kept.get():
-            return
-        self.running_mean.lerp_(mean, self.norm.momentum)
-        self.running_var.lerp_(var, self.norm.momentum)
-
-    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor, training: bool = False) -> Tensor:
-        eps = self.norm.eps
-        return F.batch_norm(x, mean, var, self.weight, self.bias, training, momentum=1.0, eps=eps)
+from common import arch
+from i3d_torch.batch_norm import BatchNorm
 
 
 class Affine(nn.Module):
@@ -257,52 +198,6 @@ LAYERS = {
 def build(node: arch.Node, in_channels: int) -> nn.Module:
     """Makes the layer of a node that reads `in_channels` channels."""
     return LAYERS[type(node)](node, in_channels)
-
-
-def set_batch_norm(module: nn.Module, mode: str) -> None:
-    """Says what all batch norms in a model or layer do in training.
-
-    Args:
-        module: The model or layer.
-        mode: "train" normalises with the statistics of the batch and averages them; "freeze" with
-            the running ones, which stay as they are, while scale and offset still train; "sync"
-            is "train" over the batches of all replicas, the ranks of the default process group.
-
-    Raises:
-        ValueError: There is no such mode.
-    """
-    recipes.check_batch_norm(mode)
-    for part in module.modules():
-        if isinstance(part, BatchNorm):
-            part.mode = mode
-
-
-@contextlib.contextmanager
-def kept_statistics() -> Iterator[None]:
-    """In here, batch norms in training leave their running statistics as they are."""
-    token = _statistics_are_kept.set(True)
-    try:
-        yield
-    finally:
-        _statistics_are_kept.reset(token)
-
-
-class _MeanOverReplicas(torch.autograd.Function):
-    """Mean over all ranks; each rank's gradient is the mean of what all of them want."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return _mean_over_replicas(x)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return _mean_over_replicas(gradient)
-
-
-def _mean_over_replicas(x: Tensor) -> Tensor:
-    total = x.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
 
 
 def _norm(node: arch.Conv) -> BatchNorm | Affine | None:

@@ -18,7 +18,7 @@ from common.recipes import Recipe
 from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured
-from i3d_torch import layers, losses, weights
+from i3d_torch import batch_norm, losses, weights
 from i3d_torch.model import VideoModel
 from i3d_torch.optimize import training_model
 from i3d_torch.scorer import Scorer
@@ -47,9 +47,9 @@ class Learner:
         self.scaler = optimisation.Scaler()
         self.decayed = optimisation.decayed(net, recipe)
         self.model = training_model(net, recipe.recompute).train()
-        layers.set_batch_norm(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
+        batch_norm.set_mode(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
         for name in optimisation.frozen_nodes(net, recipe):
-            layers.set_batch_norm(self.model.get_submodule(name), "freeze")
+            batch_norm.set_mode(self.model.get_submodule(name), "freeze")
         own = dict(self.model.named_parameters())
         self.trained = {p.name: own[p.name] for p in optimisation.trained(net, recipe)}
         for name, parameter in own.items():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 from common import arch, recipes
+from common.training import running_statistics
 from i3d_torch import layers, weights
 from i3d_torch.model import Step, VideoModel, blank
 
@@ -95,7 +96,7 @@ def _recomputed(step: Step) -> Step:
 
     def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
         # Of the first computation and of the second: statistics are averaged already.
-        return contextlib.nullcontext(), layers.kept_statistics()
+        return contextlib.nullcontext(), running_statistics.kept()
 
     def run(x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
@@ -167,10 +168,8 @@ class _Conv(nn.Module):
         x, around = _padded(x, self.node)
         x = F.conv3d(x, self.conv.weight, self.conv.bias, self.node.stride, around)
         if self.norm:
-            # On a CPU torch adds up the channels that lie last one by one, in float32: of a million
-            # values five digits are right, where it has seven of those that lie in one piece.
-            x = self.norm(x.contiguous() if self.training and not x.is_cuda else x)
-        return F.relu(x) if self.node.relu else x
+            x = self.norm(x)
+        return F.relu_(x) if self.node.relu else x
 
 
 class _FoldedConv(nn.Module):
