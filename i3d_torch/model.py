@@ -90,7 +90,9 @@ def blank(make: Callable[[], VideoModel], device: torch.device | None = None) ->
     """
     with torch.device("meta"):  # on which nothing is computed
         model = make()
-    model = model.to_empty(device=device or torch.get_default_device())
+    place = device or torch.get_default_device()
+    # Not `to_empty`, which makes values like those of "meta", and imports half a second for it.
+    model._apply(lambda value: torch.empty(value.shape, dtype=value.dtype, device=place))
     model.architecture.copy_(_letters(model.net.name))
     return model
 

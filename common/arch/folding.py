@@ -30,10 +30,11 @@ def folded(net: Network, arrays: Arrays) -> tuple[Network, Arrays]:
         if conv.norm:
             name = ".".join(unit)
             factor, offset = _factor(conv.norm, arrays, name)
-            kernel = np.asarray(arrays[f"{name}.conv.weight"], np.float64)
+            kernel = np.asarray(arrays[f"{name}.conv.weight"])
             bias = np.asarray(arrays[f"{name}.conv.bias"], np.float64) if conv.bias else 0.0
-            kernel = kernel * factor.reshape(-1, 1, 1, 1, 1)
-            found[f"{name}.conv.weight"] = kernel.astype(np.float32)
+            rounded = np.empty(kernel.shape, np.float32)
+            np.multiply(kernel, factor.reshape(-1, 1, 1, 1, 1), out=rounded, casting="same_kind")
+            found[f"{name}.conv.weight"] = rounded
             found[f"{name}.conv.bias"] = (bias * factor + offset).astype(np.float32)
     return without, {each.name: found[each.name] for each in parameters(without)}
 
