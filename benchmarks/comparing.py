@@ -172,7 +172,7 @@ def _missing(candidate: Candidate, device: str) -> str | None:
         return "measured on CPUs alone"
     if backend == "tensorflow" and device == "gpu" and not _tensorflow_sees_a_gpu():
         return "TensorFlow sees no GPU"
-    if candidate.form == "compiled" and device == "cpu" and not shutil.which("g++"):
+    if candidate.form.endswith("compiled") and device == "cpu" and not shutil.which("g++"):
         return "no C++ compiler"
     return None
 

@@ -67,20 +67,17 @@ def _torch(case: Case, candidate: Candidate) -> Run:
     net, arrays, clips = _inputs(case)
     place, dtype = torch_device(case.device), getattr(torch, precision)
     x = torch.tensor(clips, device=place).movedim(-1, 1).contiguous()
-    if form == "compiled":
-        net, arrays = arch.folded(net, arrays)
     model = i3d_torch.VideoModel(net).eval()
     i3d_torch.assign(model, arrays)
     model.to(place)
-    if form in ("channels last", "compiled"):
+    if form == "channels last":
         model.to(memory_format=torch.channels_last_3d)
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    if form == "optimised":
-        model = i3d_torch.optimize(model, precision)
+    fast = form.startswith("optimised")
+    if fast:
+        model = i3d_torch.optimize(model, precision, compiled=form == "optimised, compiled")
     call = _logits(model)
-    if form == "compiled":
-        call = torch.compile(call, options={"freezing": True})
-    casts = form != "optimised" and precision != "float32"
+    casts = not fast and precision != "float32"
 
     def run() -> NDArray[np.float32]:
         with torch.no_grad(), torch.autocast(place.type, dtype, enabled=casts):
@@ -128,8 +125,8 @@ _REDUCED = ("float32", "bfloat16")
 FORMS: dict[tuple[str, str], Form] = {
     ("torch", "plain"): Form(_torch, False),
     ("torch", "channels last"): Form(_torch, False),
-    ("torch", "compiled"): Form(_torch, True, _REDUCED),
     ("torch", "optimised"): Form(_torch, True, _REDUCED),
+    ("torch", "optimised, compiled"): Form(_torch, True, _REDUCED),
     ("tensorflow", "eager"): Form(_tensorflow, False),
     ("tensorflow", "function"): Form(_tensorflow, False),
     ("tensorflow", "optimised"): Form(_tensorflow, True, _REDUCED),

@@ -77,7 +77,8 @@ class BatchNorm(nn.Module):
 
     @torch.no_grad()
     def _average(self, mean: Tensor, var: Tensor) -> None:
-        if running_statistics.are_kept():
+        # A compiled model is not one that recomputes, and its graph would break in two here.
+        if not torch.compiler.is_compiling() and running_statistics.are_kept():
             return
         self.running_mean.lerp_(mean, self.norm.momentum)
         self.running_var.lerp_(var, self.norm.momentum)
@@ -110,6 +111,8 @@ def set_mode(module: nn.Module, mode: str) -> None:
 
 def _adds_up_badly(x: Tensor) -> bool:
     """Whether torch's sums over x have fewer digits than its values; see the module."""
+    if torch.compiler.is_compiling():
+        return False  # inductor has sums of its own
     last = x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
     return last and not x.is_cuda and x.dtype == torch.float32
 

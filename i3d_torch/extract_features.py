@@ -11,6 +11,7 @@ and what they were made with. The command may be stopped, repeated, and run by s
 one output. The status is 1 where more videos failed than --allow_failures says.
 """
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -19,14 +20,17 @@ from common import command
 from common.features import command as features
 from common.flags import THREADS
 from i3d_torch import devices, extractor
+from i3d_torch.flags import COMPILED, is_compiled
 
 flags.adopt_module_key_flags(features)
+flags.declare_key_flag(COMPILED.name)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     devices.use_threads(THREADS.value)
-    return features.main(extractor.create, "i3d_torch")
+    make = functools.partial(extractor.create, compiled=is_compiled())
+    return features.main(make, "i3d_torch")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def create(
     endpoint: str,
     precision: str = "float32",
     device: str = "auto",
+    compiled: bool = False,
 ) -> Extractor:
     """Makes an extractor of a network, its weights by canonical name, and its contract.
 
@@ -57,6 +58,7 @@ def create(
         endpoint: What is taken.
         precision: One of `optimize.PRECISIONS`.
         device: "cpu", "gpu", or "auto": a GPU where there is one.
+        compiled: See `optimize`.
 
     Raises:
         CheckpointError: The arrays are not the network's.
@@ -67,4 +69,4 @@ def create(
         raise ValueError("there is no GPU that PyTorch can use. Leave out --device=gpu.")
     model = blank(lambda: VideoModel(net), place).eval()
     weights.assign(model, arrays)
-    return Extractor(optimize(model, precision, [endpoint]), contract, endpoint)
+    return Extractor(optimize(model, precision, [endpoint], compiled), contract, endpoint)

@@ -46,7 +46,7 @@ class Learner:
         self.replicas = dist.get_world_size(group) if group else 1
         self.scaler = optimisation.Scaler()
         self.decayed = optimisation.decayed(net, recipe)
-        self.model = training_model(net, recipe.recompute).train()
+        self.model = training_model(net, recipe.recompute, recipe.compiled).train()
         batch_norm.set_mode(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
         for name in optimisation.frozen_nodes(net, recipe):
             batch_norm.set_mode(self.model.get_submodule(name), "freeze")

@@ -64,11 +64,13 @@ def optimize(
             layer.to(dtype, memory_format=_LAYOUT)
     _replace(fast, {layers.Conv: _FoldedConv, layers.Residual: _Residual, layers.Pool: _Pool})
     if compiled:
-        fast.compiled = _compiled(fast)
+        fast.forward = _Compiled(_frozen(fast), fast.forward)
     return fast
 
 
-def training_model(net: arch.Network, recompute: bool = False) -> VideoModel:
+def training_model(
+    net: arch.Network, recompute: bool = False, compiled: bool = False
+) -> VideoModel:
     """Makes a model with initial values whose training is fast: no copies to pad, channels last.
 
     Args:
@@ -76,10 +78,17 @@ def training_model(net: arch.Network, recompute: bool = False) -> VideoModel:
         recompute: Keeps the outputs of endpoints alone for the backward pass, and computes what
             lies between once more: less memory, a third more time. Known as activation
             checkpointing: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
+        compiled: Compiles it for each size of clips, and for training and inference, by
+            torch.compile; for GPUs, as on a CPU it is slower then. Where there is no compiler, a
+            warning says so and it runs as it is.
     """
     model = _Recomputing(net) if recompute else VideoModel(net)
     _replace(model, {layers.Conv: _Conv, layers.Pool: _Pool})
-    return model.to(memory_format=_LAYOUT)
+    model = model.to(memory_format=_LAYOUT)
+    if compiled:
+        whole = torch.compile(model.forward, dynamic=False, fullgraph=True)
+        model.forward = _Compiled(whole, model.forward)
+    return model
 
 
 class _Recomputing(VideoModel):
@@ -107,45 +116,54 @@ def _recomputed(step: Step) -> Step:
 
 
 class _Inference(VideoModel):
-    """A model that computes in another precision than it is fed.
-
-    Attributes:
-        dtype: That it computes in.
-        compiled: What runs instead of it; None where nothing does.
-    """
+    """A model that computes in another precision than it is fed, `dtype`."""
 
     def __init__(self, net: arch.Network, dtype: torch.dtype):
         super().__init__(net)
         self.dtype = dtype
-        self.compiled: Callable[..., _Outputs] | None = None
 
     def forward(
         self, clips: Tensor, final_endpoint: str | None = None, dropout: Tensor | None = None
     ) -> _Outputs:
-        clips = clips.to(self.dtype)
-        if self.compiled:
-            try:
-                return self.compiled(clips, final_endpoint, dropout)
-            except torch.OutOfMemoryError:
+        return super().forward(clips.to(self.dtype), final_endpoint, dropout)
+
+
+class _Compiled:
+    """A compiled function; in its place the plain one, from the first time that it fails.
+
+    Attributes:
+        call: The one that runs.
+        plain: The other.
+    """
+
+    def __init__(self, compiled: Callable[..., _Outputs], plain: Callable[..., _Outputs]):
+        self.call = compiled
+        self.plain = plain
+
+    def __call__(self, *arguments, **options) -> _Outputs:
+        try:
+            return self.call(*arguments, **options)
+        except RuntimeError as error:  # of dynamo and inductor, among others
+            if self.call is self.plain or isinstance(error, torch.OutOfMemoryError):
                 raise
-            except RuntimeError as error:  # of dynamo and inductor
-                logging.warning("It runs uncompiled, and slower: %s", str(error).splitlines()[0])
-                self.compiled = None
-        return super().forward(clips, final_endpoint, dropout)
+            logging.warning("It runs uncompiled, and slower: %s", str(error).splitlines()[0])
+            self.call = self.plain
+            return self.plain(*arguments, **options)
 
 
-def _compiled(model: _Inference) -> Callable[..., _Outputs]:
+def _frozen(model: _Inference) -> Callable[..., _Outputs]:
+    """The forward of a model for inference, compiled with its weights."""
     for layer in model.modules():
         if isinstance(layer, _FoldedConv):
             layer.packs = False  # inductor does it
     on_gpu = next(model.parameters()).is_cuda
     options = {"freezing": True, "max_autotune": on_gpu, "triton.cudagraphs": on_gpu}
-    run = torch.compile(super(_Inference, model).forward, dynamic=False, options=options)
+    run = torch.compile(model.forward, dynamic=False, options=options)
 
-    def call(*arguments) -> _Outputs:
+    def call(*arguments, **options) -> _Outputs:
         torch.compiler.cudagraph_mark_step_begin()
         with torch.no_grad():
-            output, endpoints = run(*arguments)
+            output, endpoints = run(*arguments, **options)
         if not on_gpu:
             return output, endpoints
         # The next call overwrites the memory of CUDA graphs.

@@ -3,12 +3,14 @@
 import importlib
 import shutil
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from common import arch  # noqa: E402
-from i3d_torch import optimize, weights  # noqa: E402
+from common import arch, contracts  # noqa: E402
+from common.training import _learner_for_tests as checks  # noqa: E402
+from i3d_torch import extractor, learner, optimize, scorer, weights  # noqa: E402
 from i3d_torch.model import VideoModel  # noqa: E402
 from parity_tests import randomise  # noqa: E402
 
@@ -82,18 +84,55 @@ def test_half_precision_is_near_and_its_logits_are_float32(model):
         optimize(model, "int8")
 
 
-def test_what_cannot_be_compiled_runs_as_it_is(model, monkeypatch, caplog):
-    def broken(*arguments, **options):
-        def run(*_):
+@pytest.fixture
+def uncompilable(monkeypatch):
+    def broken(*_, **options):
+        def run(*_, **arguments):
             raise RuntimeError("no compiler\nand much more")
 
         return run
 
     monkeypatch.setattr(torch, "compile", broken)
+
+
+@pytest.mark.usefixtures("uncompilable")
+def test_what_cannot_be_compiled_runs_as_it_is(model, caplog):
     fast = optimize(model, compiled=True)
     for _ in range(2):
         assert_same(fast, model)
     assert caplog.messages == ["It runs uncompiled, and slower: no compiler"]
+
+
+@pytest.mark.usefixtures("uncompilable")
+def test_what_cannot_be_compiled_trains_as_it_is(caplog):
+    usual, own = (step(compiled) for compiled in (False, True))
+    assert caplog.messages == ["It runs uncompiled, and slower: no compiler"]
+    for name, array in own.items():
+        np.testing.assert_array_equal(array, usual[name], err_msg=name)
+
+
+def test_a_compiled_model_raises_what_the_plain_one_does(model):
+    with pytest.raises(ValueError, match="clips"):
+        optimize(model, compiled=True)(CLIPS[:, :2])
+
+
+@pytest.mark.usefixtures("uncompilable")
+@pytest.mark.parametrize("package", [extractor, scorer])
+def test_what_commands_run_is_compiled_when_they_say_so(package, caplog):
+    endpoint = ["res3_1"] if package is extractor else []
+    arrays = randomise.arrays(NET)
+    made = package.create(NET, arrays, contracts.usual(NET.name), *endpoint, compiled=True)
+    run = made.rows if package is extractor else made.scores
+    run(np.zeros((1, 9, 33, 47, 3), np.uint8))
+    assert caplog.messages == ["It runs uncompiled, and slower: no compiler"]
+
+
+def step(compiled):
+    """The state of a learner after two steps."""
+    own = checks.make_learner(learner.create, batch_norm="train", compiled=compiled)
+    for count in range(2):
+        own.step([checks.make_batch(count)], checks.RATE)
+    return own.state()
 
 
 @pytest.mark.slow
@@ -104,4 +143,13 @@ def test_compiled_it_is_the_same():
     weights.assign(own, randomise.arrays(net))
     fast = optimize(own, compiled=True)
     assert_same(fast, own)
-    assert fast.compiled
+    assert fast.forward.call is not fast.forward.plain
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_compiled_it_trains_the_same(caplog):
+    usual, own = (step(compiled) for compiled in (False, True))
+    assert "uncompiled" not in caplog.text
+    for name, array in own.items():
+        np.testing.assert_allclose(array, usual[name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -65,7 +65,11 @@ class Scorer:
 
 
 def create(
-    net: arch.Network, arrays: Arrays, contract: InputContract, precision: str = "float32"
+    net: arch.Network,
+    arrays: Arrays,
+    contract: InputContract,
+    precision: str = "float32",
+    compiled: bool = False,
 ) -> Scorer:
     """Makes a scorer of a network, its weights by canonical name, and its contract.
 
@@ -74,6 +78,7 @@ def create(
         arrays: Its weights.
         contract: What it expects of clips.
         precision: One of `PRECISIONS`.
+        compiled: See `optimize`.
 
     Raises:
         CheckpointError: The arrays are not the network's.
@@ -81,4 +86,4 @@ def create(
     """
     model = blank(lambda: VideoModel(net), devices.choose()).eval()
     weights.assign(model, arrays)
-    return Scorer(optimize(model, precision, [net.head.features]), contract)
+    return Scorer(optimize(model, precision, [net.head.features], compiled), contract)
