@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from common.contracts import InputContract
 from common.training import _learner_for_tests as checks
+from common.training._learner_checks_for_tests import CHECKS
 from i3d_tf import batch_norm, learner
 
 
-@pytest.mark.parametrize(("check", "case"), checks.CHECKS.values(), ids=checks.CHECKS)
+@pytest.mark.parametrize(("check", "case"), CHECKS.values(), ids=CHECKS)
 def test_a_learner(check, case):
     check(learner.create, *case)
 

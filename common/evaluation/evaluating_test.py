@@ -1,68 +1,25 @@
 """From checkpoints and folders to results, with scorers whose logits say what they were shown."""
 
 import dataclasses
-import json
-import shutil
 import sys
 
 import numpy as np
 import pytest
-from absl import app, flags
-from absl.testing import flagsaver
 
-from common import annotation_files, arch, engines, networks
+from common import annotation_files
 from common.annotations import Action
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.engines import scorer
-from common.evaluation import command, confusion_picture, evaluating, scores
-from common.evaluation.evaluating import Options
-from common.model_card import ModelCard
-from common.training import exporting
+from common.evaluation import confusion_picture, evaluating, scores
+from common.evaluation._evaluations_for_tests import (
+    CONTRACTS,
+    NAMES,
+    Maker,
+    make_options,
+    read_results,
+    write_weights,
+)
 from common.training._data_for_tests import CLASSES, STAMP, put
-from common.training.snapshots import Snapshot
 
 pytestmark = pytest.mark.usefixtures("thin")
-
-CONTRACTS = {
-    stream: dataclasses.replace(contract, frames=8, short_side=32, crop=32)
-    for stream, contract in (("rgb", RGB_CONTRACT), ("flow", FLOW_CONTRACT))
-}
-BRIGHTNESS = np.float32([50, 200, 120])
-DIRECTIONS = np.float32([(-0.2, 0), (0.2, 0), (0, 0.2)])
-NAMES = ("dark/validation_0", "light/validation_1", "striped/validation_2")
-
-
-class Scorer:
-    """Logits are how near a frame is to what is usual of each class."""
-
-    def __init__(self, net, arrays, contract):
-        self.net, self.contract = net, contract
-        self.clips = []
-
-    def frame_scores(self, clips):
-        self.clips += list(clips)
-        known = BRIGHTNESS[:, None] if clips.dtype == np.uint8 else DIRECTIONS
-        means = clips.mean(axis=(2, 3)).astype(np.float32)
-        means = means.mean(axis=-1, keepdims=True) if clips.dtype == np.uint8 else means
-        logits = -np.linalg.norm(means[..., None, :] - known, axis=-1)
-        spare = np.full((*logits.shape[:-1], self.net.num_classes - 3), -1000, np.float32)
-        return np.concatenate([logits, spare], axis=-1)
-
-    def scores(self, clips):
-        return self.frame_scores(clips).mean(axis=1)
-
-
-class Maker:
-    """Makes scorers, and keeps them."""
-
-    def __init__(self):
-        self.made = []
-
-    def __call__(self, net, arrays, contract, precision):
-        self.precision = precision
-        arch.check_arrays(net, arrays)
-        self.made.append(Scorer(net, arrays, contract))
-        return self.made[-1]
 
 
 @pytest.fixture
@@ -70,31 +27,9 @@ def data(tmp_path):
     return put(tmp_path / "data")
 
 
-def _weights(folder, stream="rgb", classes=CLASSES, flow=STAMP, count=None, task="classes"):
-    """Weights as a run leaves them, with their card."""
-    net = arch.make("inception_i3d_global", count or len(classes), networks.CHANNELS[stream])
-    snapshot = Snapshot(
-        3, net.name, net.num_classes, net.in_channels, arch.initial_arrays(net), {"task": task}, {}
-    )
-    made = dataclasses.asdict(flow) if flow and stream == "flow" else None
-    card = ModelCard(stream, tuple(classes), CONTRACTS[stream], "i3d_torch", flow=made)
-    return str(exporting.finish(folder / stream, snapshot, card))
-
-
-def _options(data, tmp_path, checkpoints=None, **changes):
-    path, source = data
-    if checkpoints is None:
-        checkpoints = {"rgb": _weights(tmp_path)}
-    return Options(path, tmp_path / "results", source, checkpoints, **{"workers": 0, **changes})
-
-
-def _results(tmp_path):
-    return json.loads((tmp_path / "results/results.json").read_text())
-
-
 def test_one_stream(data, tmp_path):
     make = Maker()
-    found, text = evaluating.run(_options(data, tmp_path), make, "i3d_torch")
+    found, text = evaluating.run(make_options(data, tmp_path), make, "i3d_torch")
     assert (found.names, found.classes, found.failures) == (NAMES, CLASSES, {})
     assert [clip.shape for clip in make.made[0].clips] == [(12, 32, 32, 3)] * 3  # quo_vadis
     assert make.made[0].contract == CONTRACTS["rgb"]
@@ -103,7 +38,7 @@ def test_one_stream(data, tmp_path):
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "results.json", "results.txt", "confusion.png", "scores_rgb.npz"
     }  # fmt: skip
-    results = _results(tmp_path)
+    results = read_results(tmp_path)
     assert results["coverage"] == {"expected": 3, "evaluated": 3, "failed": 0}
     assert (results["top_1"], results["fusion"]) == (1.0, None)
     (stream,) = results["streams"]
@@ -117,22 +52,22 @@ def test_one_stream(data, tmp_path):
 
 def test_a_protocol_and_some_videos(data, tmp_path):
     make = Maker()
-    options = _options(data, tmp_path, protocol="clip", subset="training", limit=2)
+    options = make_options(data, tmp_path, protocol="clip", subset="training", limit=2)
     found, _ = evaluating.run(options, make, "i3d_torch")
     assert found.names == ("dark/training_0", "light/training_1")
     assert [len(clip) for clip in make.made[0].clips] == [8, 8]
     with pytest.raises(ValueError, match=r"no records for testing. The annotations have"):
-        evaluating.run(_options(data, tmp_path, subset="testing", overwrite=True), make, "")
+        evaluating.run(make_options(data, tmp_path, subset="testing", overwrite=True), make, "")
 
 
 def test_two_streams_are_fused(data, tmp_path):
-    checkpoints = {name: _weights(tmp_path, name) for name in ("rgb", "flow")}
-    options = _options(data, tmp_path, checkpoints, weights=(1.0, 2.0))
+    checkpoints = {name: write_weights(tmp_path, name) for name in ("rgb", "flow")}
+    options = make_options(data, tmp_path, checkpoints, weights=(1.0, 2.0))
     found, _ = evaluating.run(options, Maker(), "i3d_tf")
     rgb, flow = (scores.read(tmp_path / f"results/scores_{name}.npz") for name in checkpoints)
     np.testing.assert_allclose(found.logits, rgb.logits + 2 * flow.logits, rtol=1e-6)
     assert np.abs(flow.logits).max() > 0.1
-    results = _results(tmp_path)
+    results = read_results(tmp_path)
     assert results["fusion"] == {"how": "logits", "weights": [1.0, 2.0]}
     assert [stream["stream"] for stream in results["streams"]] == ["rgb", "flow"]
     assert results["streams"][1]["flow"]["parameters"] == {"warps": 5}
@@ -140,52 +75,52 @@ def test_two_streams_are_fused(data, tmp_path):
 
 
 def test_a_stream_that_lacks_a_video_fails_it(data, tmp_path):
-    checkpoints = {name: _weights(tmp_path, name) for name in ("rgb", "flow")}
+    checkpoints = {name: write_weights(tmp_path, name) for name in ("rgb", "flow")}
     (tmp_path / "data/flow/light/validation_1_flow.npy").write_bytes(b"nothing")
-    found, _ = evaluating.run(_options(data, tmp_path, checkpoints), Maker(), "i3d_tf")
+    found, _ = evaluating.run(make_options(data, tmp_path, checkpoints), Maker(), "i3d_tf")
     assert found.names == (NAMES[0], NAMES[2])
     assert list(found.failures) == [NAMES[1]]
     assert found.failures[NAMES[1]].startswith("flow: ")
 
 
 def test_classes_in_another_order_are_refused(data, tmp_path):
-    weights = _weights(tmp_path, classes=("light", "dark", "striped"))
+    weights = write_weights(tmp_path, classes=("light", "dark", "striped"))
     message = (
         r"its classes are not those .* 2 differ, such as 'dark' and 'light', 'light' and 'dark"
     )
     with pytest.raises(ValueError, match=message):
-        evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
+        evaluating.run(make_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
     assert not (tmp_path / "results").exists()
 
 
 def test_fewer_classes_are_refused_and_more_are_not(data, tmp_path):
-    weights = _weights(tmp_path, classes=("dark", "light"))
+    weights = write_weights(tmp_path, classes=("dark", "light"))
     message = r"expected a head of at least 3 classes.* Received: 2. Fine-tune"
     with pytest.raises(ValueError, match=message):
-        evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
-    weights = _weights(tmp_path, classes=(*CLASSES, "dotted"))
-    found, _ = evaluating.run(_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
+        evaluating.run(make_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
+    weights = write_weights(tmp_path, classes=(*CLASSES, "dotted"))
+    found, _ = evaluating.run(make_options(data, tmp_path, {"rgb": weights}), Maker(), "i3d_tf")
     assert found.classes == (*CLASSES, "dotted")
 
 
 def test_weights_without_a_card_have_the_classes_of_the_annotations(data, tmp_path):
-    path = _weights(tmp_path, classes="abcde")
+    path = write_weights(tmp_path, classes="abcde")
     (tmp_path / "rgb/model.json").unlink()
-    found, _ = evaluating.run(_options(data, tmp_path, {"rgb": path}), Maker(), "i3d_tf")
+    found, _ = evaluating.run(make_options(data, tmp_path, {"rgb": path}), Maker(), "i3d_tf")
     assert found.classes == (*CLASSES, "class 3", "class 4")
 
 
 def test_weights_of_the_other_stream_are_refused(data, tmp_path):
-    path = _weights(tmp_path)
+    path = write_weights(tmp_path)
     with pytest.raises(ValueError, match=r"Expected flow, 2 channels. Received: rgb"):
-        evaluating.run(_options(data, tmp_path, {"flow": path}), Maker(), "i3d_tf")
+        evaluating.run(make_options(data, tmp_path, {"flow": path}), Maker(), "i3d_tf")
 
 
 def test_flow_that_was_made_in_two_ways_is_refused_unless_allowed(data, tmp_path):
-    checkpoints = {"flow": _weights(tmp_path, "flow")}
+    checkpoints = {"flow": write_weights(tmp_path, "flow")}
     stamp = tmp_path / f"data/flow/{NAMES[0]}_flow.json"
     stamp.write_text(stamp.read_text().replace('"warps": 5', '"warps": 3'))
-    options = _options(data, tmp_path, checkpoints)
+    options = make_options(data, tmp_path, checkpoints)
     with pytest.raises(
         ValueError,
         match=r"same way: parameters.warps is 3.*, or allow it \(--allow_mixed_flow\)",
@@ -194,7 +129,7 @@ def test_flow_that_was_made_in_two_ways_is_refused_unless_allowed(data, tmp_path
     allowed = dataclasses.replace(options, allow_mixed_flow=True)
     found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
     assert found.names == NAMES
-    (stream,) = _results(tmp_path)["streams"]
+    (stream,) = read_results(tmp_path)["streams"]
     assert [kind["parameters"]["warps"] for kind in stream["flow"]] == [3, 5]
     assert stream["flow_of_training"]["parameters"]["warps"] == 5
 
@@ -204,19 +139,19 @@ def _damaged(data, tmp_path):
 
 
 def _of_other_flow(data, tmp_path):
-    _weights(tmp_path, "flow", flow=dataclasses.replace(STAMP, engine="torch"))
+    write_weights(tmp_path, "flow", flow=dataclasses.replace(STAMP, engine="torch"))
 
 
 def _of_other_classes(data, tmp_path):
-    _weights(tmp_path, "flow", classes=("dark", "striped", "light"))
+    write_weights(tmp_path, "flow", classes=("dark", "striped", "light"))
 
 
 def _of_more_classes(data, tmp_path):
-    _weights(tmp_path, "flow", classes=(*CLASSES, "dotted"))
+    write_weights(tmp_path, "flow", classes=(*CLASSES, "dotted"))
 
 
 def _of_another_task(data, tmp_path):
-    _weights(tmp_path, "flow", task="frames")
+    write_weights(tmp_path, "flow", task="frames")
 
 
 @pytest.mark.parametrize(
@@ -236,26 +171,26 @@ def _of_another_task(data, tmp_path):
 def test_what_is_wrong_shows_before_the_first_stream_is_scored(
     data, tmp_path, mistake, changes, text
 ):
-    checkpoints = {name: _weights(tmp_path, name) for name in ("rgb", "flow")}
+    checkpoints = {name: write_weights(tmp_path, name) for name in ("rgb", "flow")}
     if mistake:
         mistake(data, tmp_path)
     make = Maker()
     with pytest.raises(ValueError, match=text):
-        evaluating.run(_options(data, tmp_path, checkpoints, **changes), make, "i3d_tf")
+        evaluating.run(make_options(data, tmp_path, checkpoints, **changes), make, "i3d_tf")
     assert make.made == []
     assert not (tmp_path / "results").exists()
 
 
 def test_one_stream_has_no_weight(data, tmp_path):
     with pytest.raises(ValueError, match="one stream is not fused"):
-        evaluating.run(_options(data, tmp_path, weights=(1.0,)), Maker(), "i3d_tf")
+        evaluating.run(make_options(data, tmp_path, weights=(1.0,)), Maker(), "i3d_tf")
 
 
 def test_without_matplotlib_nothing_is_scored(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     make = Maker()
     with pytest.raises(ImportError, match="the picture of confusions needs matplotlib"):
-        evaluating.run(_options(data, tmp_path), make, "i3d_tf")
+        evaluating.run(make_options(data, tmp_path), make, "i3d_tf")
     assert make.made == []
 
 
@@ -265,7 +200,7 @@ def test_no_file_is_overwritten_unasked(data, tmp_path, name):
     (tmp_path / "results" / name).write_text("kept")
     make = Maker()
     with pytest.raises(FileExistsError, match=name):
-        evaluating.run(_options(data, tmp_path), make, "i3d_tf")
+        evaluating.run(make_options(data, tmp_path), make, "i3d_tf")
     assert make.made == []
     assert (tmp_path / "results" / name).read_text() == "kept"
 
@@ -276,7 +211,7 @@ def test_results_json_is_written_last(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(confusion_picture, "write", stop)
     with pytest.raises(OSError, match="the disk is full"):
-        evaluating.run(_options(data, tmp_path), Maker(), "i3d_tf")
+        evaluating.run(make_options(data, tmp_path), Maker(), "i3d_tf")
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "results.txt", "scores_rgb.npz"
     }  # fmt: skip
@@ -284,25 +219,25 @@ def test_results_json_is_written_last(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("trained", [dataclasses.replace(STAMP, engine="torch"), None])
 def test_flow_of_another_make_than_the_training_is_refused_unless_allowed(data, tmp_path, trained):
-    checkpoints = {"flow": _weights(tmp_path, "flow", flow=trained)}
-    options = _options(data, tmp_path, checkpoints)
+    checkpoints = {"flow": write_weights(tmp_path, "flow", flow=trained)}
+    options = make_options(data, tmp_path, checkpoints)
     with pytest.raises(ValueError, match=r"engine is .* what the weights were trained on"):
         evaluating.run(options, Maker(), "i3d_tf")
     allowed = dataclasses.replace(options, allow_mixed_flow=True)
     found, _ = evaluating.run(allowed, Maker(), "i3d_tf")
     assert found.names == NAMES
-    (stream,) = _results(tmp_path)["streams"]
+    (stream,) = read_results(tmp_path)["streams"]
     assert stream["flow"]["engine"] == "numba"
     assert stream["flow_of_training"] == (trained and dataclasses.asdict(trained))
 
 
 def test_shuffled_frames_are_the_same_frames(data, tmp_path):
     usual, first, again = Maker(), Maker(), Maker()
-    options = _options(data, tmp_path, overwrite=True)
+    options = make_options(data, tmp_path, overwrite=True)
     evaluating.run(options, usual, "i3d_tf")
     for make in (first, again):
         evaluating.run(dataclasses.replace(options, shuffle_frames=True), make, "i3d_tf")
-    assert _results(tmp_path)["streams"][0]["control"] == "frames shuffled"
+    assert read_results(tmp_path)["streams"][0]["control"] == "frames shuffled"
     orders = []
     for straight, shuffled, same in zip(
         usual.made[0].clips, first.made[0].clips, again.made[0].clips, strict=True
@@ -327,14 +262,14 @@ def test_labels_of_frames(data, tmp_path):
     )  # fmt: skip
     path = tmp_path / "frames.json"
     annotation_files.write(path, dataclasses.replace(annotations, records=records))
-    weights = {"rgb": _weights(tmp_path, task="frames")}
+    weights = {"rgb": write_weights(tmp_path, task="frames")}
     make = Maker()
-    found, _ = evaluating.run(_options((path, source), tmp_path, weights), make, "i3d_tf")
+    found, _ = evaluating.run(make_options((path, source), tmp_path, weights), make, "i3d_tf")
     assert found.frames.counts.tolist() == [12, 12, 12]
     assert {len(clip) for clip in make.made[0].clips} == {8}  # every_frame
-    assert _results(tmp_path)["localisation"]["mean_average_precision"] == 1.0
+    assert read_results(tmp_path)["localisation"]["mean_average_precision"] == 1.0
     # What the weights were trained for is no more than a default.
-    options = _options((path, source), tmp_path, weights, task="classes", overwrite=True)
+    options = make_options((path, source), tmp_path, weights, task="classes", overwrite=True)
     with pytest.raises(
         ValueError, match=r"expected one class a video. Received none or several for"
     ):
@@ -342,7 +277,7 @@ def test_labels_of_frames(data, tmp_path):
 
 
 def test_results_are_not_overwritten_unasked(data, tmp_path):
-    options = _options(data, tmp_path)
+    options = make_options(data, tmp_path)
     evaluating.run(options, Maker(), "i3d_tf")
     before = (tmp_path / "results/results.json").read_bytes()
     make = Maker()
@@ -351,69 +286,4 @@ def test_results_are_not_overwritten_unasked(data, tmp_path):
     assert make.made == []
     assert (tmp_path / "results/results.json").read_bytes() == before
     evaluating.run(dataclasses.replace(options, overwrite=True), make, "i3d_torch")
-    assert _results(tmp_path)["streams"][0]["backend"] == "i3d_torch"
-
-
-@pytest.mark.parametrize("missing", [False, True])
-def test_the_status_is_1_where_a_video_failed(data, tmp_path, missing, capsys):
-    path, source = data
-    if missing:
-        shutil.rmtree(source.rgb / NAMES[1])
-    flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(
-        annotations=str(path), rgb=str(source.rgb), checkpoint=_weights(tmp_path),
-        output=str(tmp_path / "results"), workers=0,
-    ):  # fmt: skip
-        assert command.main(Maker(), "i3d_torch") == int(missing)
-    results = _results(tmp_path)
-    assert results["coverage"]["failed"] == int(missing)
-    assert list(results["failures"]) == ([NAMES[1]] if missing else [])
-    # results.txt lists all classes, and there are few.
-    assert capsys.readouterr().out == (tmp_path / "results/results.txt").read_text()
-
-
-def test_another_engine_takes_the_place_of_the_framework(data, tmp_path, monkeypatch):
-    path, source = data
-    make, asked = Maker(), []
-
-    def create(net, arrays, contract, precision, *, engine):
-        asked.append((engine, precision))
-        return make(net, arrays, contract, precision)
-
-    monkeypatch.setattr(scorer, "create", create)
-    monkeypatch.setattr(engines, "check", lambda *given: asked.append(given))
-    flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(
-        annotations=str(path), rgb=str(source.rgb), checkpoint=_weights(tmp_path),
-        output=str(tmp_path / "results"), workers=0, engine=["openvino"], precision="bfloat16",
-    ):  # fmt: skip
-        assert command.main(None, "i3d_torch") == 0
-    assert asked == [("openvino", "bfloat16")] * 2
-    (stream,) = _results(tmp_path)["streams"]
-    assert stream["precision"] == "bfloat16"
-    assert stream["backend"] == "openvino"
-    assert {"python", "i3d", "openvino"} < stream["versions"].keys()
-
-
-@pytest.mark.parametrize(
-    ("asked", "text"),
-    [
-        ({"weights": ["1"]}, "--weights is for two streams"),
-        ({"engine": ["ray"]}, "--engine must be one of native, onnxruntime, openvino, not ray"),
-        ({"fusion": "softmax"}, "--fusion is for two streams"),
-        ({"moments": 25}, "the task is classes: leave them out"),
-        ({"flow_checkpoint": "a"}, "--flow_checkpoint is given, and flow is not among"),
-    ],
-)
-def test_flags_that_nobody_would_read_are_refused(data, tmp_path, asked, text):
-    path, source = data
-    flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver():
-        flags.FLAGS.annotations, flags.FLAGS.rgb = str(path), str(source.rgb)
-        flags.FLAGS.checkpoint, flags.FLAGS.output = _weights(tmp_path), str(tmp_path / "results")
-        for name, value in asked.items():
-            flags.FLAGS[name].value = value
-            flags.FLAGS[name].present += 1
-        with pytest.raises((app.UsageError, ValueError), match=text):
-            command.main(Maker(), "i3d_torch")
-    assert not (tmp_path / "results").exists()
+    assert read_results(tmp_path)["streams"][0]["backend"] == "i3d_torch"
