@@ -1,5 +1,8 @@
 """The torch model as a program meets it; the twin of `i3d_tf/model_test.py`."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -97,3 +100,16 @@ def test_gradients_reach_every_parameter():
     logits.square().sum().backward()
     dead = [name for name, p in model.named_parameters() if not p.grad.abs().max() > 0]
     assert dead == []
+
+
+def test_a_blank_model_is_at_hand_at_once():
+    """What torch needs to trace models takes it half a second to import."""
+    code = (
+        "import sys, i3d_torch; from common import arch\n"
+        "net = arch.make('r2plus1d_18')\n"
+        "model = i3d_torch.model.blank(lambda: i3d_torch.VideoModel(net))\n"
+        "assert not any(each.is_meta for each in model.state_dict().values())\n"
+        "sys.exit(', '.join({'sympy', 'torch._dynamo'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
