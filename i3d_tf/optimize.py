@@ -47,7 +47,7 @@ def training_model(net: arch.Network, recompute: bool = False) -> VideoModel:
     Args:
         net: The network.
         recompute: Keeps the outputs of endpoints alone for the backward pass, and computes what
-            lies between once more: less memory, a third more time. Known as activation
+            lies between once more: less memory, up to 40 % more time. Known as activation
             checkpointing: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
     """
     return _Recomputing(net) if recompute else VideoModel(net)

@@ -274,6 +274,7 @@ def test_resume_refuses_another_recipe_and_lists_what_differs(run_folder):
 
 def test_resume_lets_a_run_be_longer_and_say_more(run_folder):
     free = {"steps": 90, "keep": 5, "evaluate_every": 7, "log_every": 1, "snapshot_every": 3}
+    free |= {"recompute": True, "compiled": True}
     assert run_folder.resume("auto", _snapshot(0, recipe=RECIPE | free)).step == 20
 
 
