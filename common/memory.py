@@ -2,7 +2,7 @@
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,15 +16,6 @@ INFERENCE = "Evaluate with fewer --views_at_a_time, or train with --set precisio
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
-def give_back() -> None:
-    """Lets glibc give large blocks back to the system as soon as they are free.
-
-    Left alone it keeps blocks as large as any that was freed before, and finds less and less room
-    among them: in a long run, up to a fifth more memory. Other libraries are as they are.
-    """
-    _mallopt({_MMAP_THRESHOLD: 2**20})
-
-
 def keep() -> None:
     """Lets glibc keep large blocks, for all threads, once they are free.
 
@@ -32,10 +23,7 @@ def keep() -> None:
     given back to the system each time, it comes as empty pages that have to be filled anew, which
     takes a third of the time. Other libraries are as they are.
     """
-    _mallopt({_MMAP_THRESHOLD: 2**30, _TRIM_THRESHOLD: 2**31 - 1, _ARENA_MAX: 1})
-
-
-def _mallopt(parameters: Mapping[int, int]) -> None:
+    parameters = {_MMAP_THRESHOLD: 2**30, _TRIM_THRESHOLD: 2**31 - 1, _ARENA_MAX: 1}
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         for name, value in parameters.items():

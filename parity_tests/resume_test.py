@@ -18,8 +18,8 @@ import pytest
 from common.training._data_for_tests import put
 from parity_tests import conftest
 
-STEPS = 40
-KILLS = min(20, int(os.environ.get("I3D_KILLS", "2")))
+STEPS = 24
+KILLS = min(10, int(os.environ.get("I3D_KILLS", "2")))
 FIELDS = {
     "steps": STEPS,
     "batch": 2,
@@ -27,7 +27,7 @@ FIELDS = {
     "short_side": "32,40",
     "crop": 32,
     "global_pool": "true",
-    "evaluate_every": 20,
+    "evaluate_every": 12,
     "snapshot_every": 2,
     "log_every": 1,
     "average_decay": 0.9,

@@ -174,7 +174,7 @@ def main(make: Make, backend: str) -> int:
     for flag in (INPUT, OUTPUT):
         if not flag.value:
             raise app.UsageError(f"--{flag.name} is needed")
-    memory.give_back()
+    memory.keep()
     preset = presets.get(PRESET.value) if PRESET.value else None
     task = feature_task.create(_options(preset), make, backend)
     found = items.found(

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import app, flags
 
-from common import processors, recipes
+from common import memory, processors, recipes
 from common.clip_reader import Source
 from common.flags import (
     ANNOTATIONS,
@@ -84,6 +84,7 @@ def main(
     if SHOW.value:
         print("\n\n".join(map(_shown, runs)))
         return
+    memory.keep()
     several = len(runs) > 1
     if several and RESUME.value not in snapshots.RESUME:
         raise app.UsageError("--resume takes the path of a snapshot for one stream alone")
