@@ -54,8 +54,11 @@ def optimize(
     """
     recipes.check_precision(precision)
     dtype = PRECISIONS[precision]
+    place = next(model.parameters()).device
+    if dtype == torch.float16 and place.type == "cpu" and not _is_supported(dtype):
+        logging.warning("This processor has no float16, and is slow with it. Take bfloat16.")
     net, arrays = arch.folded(model.net, weights.arrays(model))
-    fast = blank(lambda: _Inference(net, dtype), next(model.parameters()).device)
+    fast = blank(lambda: _Inference(net, dtype), place)
     fast = fast.eval().requires_grad_(False)
     fast.returned = model.returned if endpoints is None else tuple(endpoints)
     weights.assign(fast, arrays)
@@ -312,13 +315,16 @@ def _padded(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, int, int]]:
 
 def _onednn(x: Tensor) -> bool:
     """Whether oneDNN, which inductor calls by the same op, convolves what is like `x`."""
-    if x.is_cuda or not torch.backends.mkldnn.is_available():
-        return False
+    return not x.is_cuda and _is_supported(x.dtype)
+
+
+def _is_supported(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes in it on this processor."""
     ops = torch.ops.mkldnn
-    if not hasattr(ops, "_convolution_pointwise"):
+    if not torch.backends.mkldnn.is_available() or not hasattr(ops, "_convolution_pointwise"):
         return False
     return {
         torch.float32: lambda: True,
         torch.bfloat16: ops._is_mkldnn_bf16_supported,
         torch.float16: ops._is_mkldnn_fp16_supported,
-    }[x.dtype]()
+    }[dtype]()
