@@ -25,9 +25,10 @@ flags.adopt_module_key_flags(evaluate_sample)
 def predict(checkpoint: str, clip: np.ndarray, architecture: str | None = None) -> np.ndarray:
     """Logits [num_classes] of one clip [1, T, H, W, C] in the checkpoint's value range."""
     model = i3d_torch.optimize(i3d_torch.load(checkpoint, architecture), endpoints=())
-    channels_first = np.ascontiguousarray(np.moveaxis(clip, -1, 1))
+    # Channels stay the last axis of the memory, as the model wants them; torch wants to own it.
+    clips = torch.from_numpy(np.require(clip, requirements=["C", "W"])).movedim(-1, 1)
     with torch.inference_mode():
-        logits, _ = model(torch.from_numpy(channels_first))
+        logits, _ = model(clips)
     return logits[0].numpy()
 
 
