@@ -315,7 +315,7 @@ def _padded(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, int, int]]:
 
 def _onednn(x: Tensor) -> bool:
     """Whether oneDNN, which inductor calls by the same op, convolves what is like `x`."""
-    return not x.is_cuda and _is_supported(x.dtype)
+    return x.is_cpu and _is_supported(x.dtype)
 
 
 def _is_supported(dtype: torch.dtype) -> bool:

@@ -18,8 +18,8 @@ import pytest
 from common.training._data_for_tests import put
 from parity_tests import conftest
 
-STEPS = 24
-KILLS = min(10, int(os.environ.get("I3D_KILLS", "2")))
+KILLS = min(20, int(os.environ.get("I3D_KILLS", "2")))
+STEPS = max(24, 2 * KILLS)  # a kill needs a step of its own, in the first two thirds
 FIELDS = {
     "steps": STEPS,
     "batch": 2,

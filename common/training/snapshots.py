@@ -25,9 +25,9 @@ the path of a snapshot."""
 _NAME = re.compile(r"step_(\d{6,})\.safetensors")
 _LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.files.replacing`, when it was killed
 
-# What says how long a run is, what is kept of it and how it is computed, and changes no number, but
-# for schedules that count in them: the rate of a cosine ends with the steps, a plateau is a number
-# of evaluations.
+# What says how long a run is and what is kept of it, and changes no number, but for schedules that
+# count in them: the rate of a cosine ends with the steps, a plateau is a number of evaluations. And
+# how it is computed, which changes no more than rounding.
 _FREE = {"steps", "keep", "snapshot_every", "evaluate_every", "log_every", "recompute", "compiled"}
 _COUNTS_IN = {"cosine": "steps", "plateau": "evaluate_every"}
 
