@@ -44,6 +44,17 @@ def test_an_error_of_the_user_is_one_line(error):
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: a b\n")
 
 
+@pytest.mark.parametrize("end", ["pass", "raise ValueError", "raise KeyError"])
+def test_garbage_is_not_looked_for_at_the_end(end):
+    # The object is in a cycle, which the search would break up: `__del__` would tell.
+    body = (
+        "sys.held = loop = type('Loop', (), {'__del__': lambda self: print('found')})();"
+        f" loop.itself = loop; sys.held = None; del loop; {end}"
+    )
+    assert _run(body).stdout == ""
+    assert _run("import gc; print(gc.get_freeze_count() > 1000)").stdout == "True\n"
+
+
 def test_an_error_moves_no_cursor():
     done = _run("raise ValueError('clears: \\x1b[2J, rückt: \\r\\x08\\u202e')")
     assert (done.returncode, done.stdout) == (1, "")
