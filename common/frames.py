@@ -5,6 +5,8 @@ uint8 as stored, 0 to 255 for -20 to 20 pixels (`encoding.BOUND`). A clip is wha
 [1, T, H, W, C] float32 in the range of its input contract.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,33 @@ def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
     return resize(frames, *crops.resized_size(height, width, size))
 
 
+def resized_center_crop(frames: Frames, short_side: int, size: int) -> NDArray[np.float32]:
+    """The `crops.center_crop` of `resize_short_side`, to the bit; what is cut off is not computed.
+
+    Args:
+        frames: [T, H, W, C], any range.
+        short_side: Length of the shorter side before the crop, pixels.
+        size: Of the crop, pixels.
+
+    Returns:
+        [T, size, size, C], the range of the input, not rounded; never a view.
+
+    Raises:
+        ValueError: Not four axes, an empty one, a short side below 1, or smaller than the crop.
+    """
+    height, width = crops.size_of(frames)
+    resized = crops.resized_size(height, width, short_side)
+    top, left = crops.center_corner(*resized, size)
+    if resized == (height, width):
+        return crops.crop(frames, (top, left), size).astype(np.float32)
+    rows = neighbours(height, resized[0], slice(top, top + size))
+    columns = neighbours(width, resized[1], slice(left, left + size))
+    # Rows are interpolated between the columns that are needed, and no others.
+    first, end = columns.before[0], columns.after[-1] + 1
+    columns = columns._replace(before=columns.before - first, after=columns.after - first)
+    return _interpolate(_interpolate(frames[:, :, first:end], 1, rows), 2, columns)
+
+
 def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
     """Resizes to `height` x `width`, bilinear; R(2+1)D nets crop from 128x171.
 
@@ -55,7 +84,8 @@ def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
         return frames.astype(np.float32)
     # Not OpenCV's: how precise that is depends on the platform and the number of channels.
     # Rows first: that pass reads whole lines, and shrinks what the slower pass has to gather.
-    return _interpolate(_interpolate(frames, 1, height), 2, width)
+    rows, columns = neighbours(frames.shape[1], height), neighbours(frames.shape[2], width)
+    return _interpolate(_interpolate(frames, 1, rows), 2, columns)
 
 
 def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -138,20 +168,43 @@ def to_grey(frame: NDArray[np.uint8 | np.float32]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(frame.astype(np.uint8), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _interpolate(frames: Frames, axis: int, size: int) -> NDArray[np.float32]:
-    """Linear interpolation of one axis to `size`, half-pixel centres, edges repeated."""
-    length = frames.shape[axis]
-    if length == size:
-        return frames.astype(np.float32, copy=False)
-    position = (np.arange(size) + 0.5) * (length / size) - 0.5
+class Neighbours(NamedTuple):
+    """Where the pixels of a resized axis lie among those before.
+
+    Attributes:
+        before: The index of the one at or before each.
+        after: The index of the next; of the last pixel, itself.
+        weight: Of the second, [0, 1), float32; that of the first is what is left to 1.
+    """
+
+    before: NDArray[np.intp]
+    after: NDArray[np.intp]
+    weight: NDArray[np.float32]
+
+
+def neighbours(length: int, size: int, part: slice = slice(None)) -> Neighbours:
+    """Those of an axis of `length` pixels that gets `size`: half-pixel centres, edges repeated.
+
+    Args:
+        length: Pixels before.
+        size: Pixels afterwards.
+        part: Which of them are asked for.
+    """
+    position = (np.arange(size)[part] + 0.5) * (length / size) - 0.5
     position = np.clip(position, 0, length - 1)
     before = np.floor(position).astype(np.intp)
     after = np.minimum(before + 1, length - 1)
+    return Neighbours(before, after, (position - before).astype(np.float32))
+
+
+def _interpolate(frames: Frames, axis: int, neighbours: Neighbours) -> NDArray[np.float32]:
+    """Linear interpolation along one axis."""
     shape = [1] * frames.ndim
-    shape[axis] = size
-    weight = (position - before).astype(np.float32).reshape(shape)
-    result: NDArray[np.float32] = np.take(frames, before, axis).astype(np.float32)
-    step = np.take(frames, after, axis) - result
-    step *= weight
+    shape[axis] = -1
+    result: NDArray[np.float32] = np.take(frames, neighbours.before, axis).astype(np.float32)
+    if not neighbours.weight.any():
+        return result
+    step = np.take(frames, neighbours.after, axis) - result
+    step *= neighbours.weight.reshape(shape)
     result += step
     return result

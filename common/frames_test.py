@@ -103,6 +103,27 @@ def test_resize_does_not_round_and_does_not_touch_its_input(rng):
     assert same.dtype == np.float32
 
 
+# Smaller, larger, odd and even borders, as large as the crop, and the size that it has.
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    ("size", "short", "crop"),
+    [((41, 73), 20, 15), ((73, 41), 20, 14), ((12, 9), 31, 30), ((30, 47), 20, 20),
+     ((30, 47), 30, 21), ((60, 90), 20, 7), ((3, 5), 2, 1), ((20, 20), 1, 1)],
+)  # fmt: skip
+def test_only_the_crop_is_resized(rng, size, short, crop, dtype):
+    clip = rng.uniform(0, 255, (2, *size, 3)).astype(dtype)
+    whole = crops.center_crop(frames.resize_short_side(clip, short), crop)
+    resized = frames.resized_center_crop(clip, short, crop)
+    assert resized.dtype == np.float32
+    np.testing.assert_array_equal(resized, whole)
+    assert not np.shares_memory(resized, clip)
+
+
+def test_a_crop_larger_than_what_is_resized_is_refused():
+    with pytest.raises(ValueError, match="cannot cut 21x21 out of frames of 20x27"):
+        frames.resized_center_crop(np.zeros((1, 30, 40, 3), np.uint8), 20, 21)
+
+
 def test_to_range():
     levels = np.array([0, 51, 255], np.uint8)
     np.testing.assert_allclose(frames.to_range(levels), [-1, -0.6, 1], rtol=0, atol=1e-7)

@@ -39,7 +39,8 @@ def resize(picture: Picture, height: int, width: int) -> Picture:
         return picture
     result = np.empty((height, width, picture.shape[2]), np.uint8)
     rows, columns = picture.shape[:2]
-    _resize(np.ascontiguousarray(picture), *_places(rows, height), *_places(columns, width), result)
+    places = *frames.neighbours(rows, height), *frames.neighbours(columns, width)
+    _resize(np.ascontiguousarray(picture), *places, result)
     return result
 
 
@@ -61,16 +62,6 @@ def resize_clip(stored: Frames, short_side: int) -> Frames:
         flow = frames.resize_flow(stored.astype(np.float32, copy=False), *size)
         return flow.clip(-1, 1)
     return np.stack([resize_short_side(frame, short_side) for frame in stored])
-
-
-def _places(
-    before: int, after: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Of each pixel afterwards its two neighbours before, and the weight of the second."""
-    position = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
-    first = np.floor(position).astype(np.intp)
-    second = np.minimum(first + 1, before - 1)
-    return first, second, (position - first).astype(np.float32)
 
 
 @compiled

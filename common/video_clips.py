@@ -56,18 +56,20 @@ def clip_from_video(
     rate = contract.fps / contract.stride
     pictures = video.read_frames(path, rate, max_frames=max_frames)
     if contract.channels == "flow":
-        moving = flow_of_frames(pictures, contract, flow_engine)
-        try:
-            kept = [frames.to_contract(each, contract) for each in moving]
-        except flow.TooFewFramesError as error:  # too short for any network
-            raise ValueError(f"{path}: {error}") from error
-        kept += kept[-1:]
+        moving = _last_twice(flow_of_frames(pictures, contract, flow_engine))
+        kept: Iterator[Floats] = (frames.to_contract(each, contract) for each in moving)
     else:
-        kept = list(rgb_of_frames(pictures, contract))
-    if len(kept) < min_frames:
+        kept = rgb_of_frames(pictures, contract)
+    # One array from the beginning, in place of frames that are copied into one at the end.
+    frame = np.dtype((np.float32, (contract.crop, contract.crop, CHANNELS[contract.channels])))
+    try:
+        clip: Floats = np.fromiter(kept, frame)
+    except flow.TooFewFramesError as error:  # too short for any network
+        raise ValueError(f"{path}: {error}") from error
+    if len(clip) < min_frames:
         what = f" at {rate:g} frames a second"
-        raise _too_short(path, len(kept), min_frames, max_frames, what)
-    return np.stack(kept)[None]
+        raise _too_short(path, len(clip), min_frames, max_frames, what)
+    return clip[None]
 
 
 def source(path: str | os.PathLike[str], stream: str) -> Path:
@@ -82,8 +84,8 @@ def source(path: str | os.PathLike[str], stream: str) -> Path:
 def rgb_of_frames(pictures: Iterable[Picture], contract: InputContract) -> Iterator[Floats]:
     """Yields [crop, crop, 3], float32 in the contract's range, of each frame [H, W, 3]."""
     for picture in pictures:
-        resized = frames.resize_short_side(picture[None], contract.short_side)
-        yield frames.to_contract(crops.center_crop(resized, contract.crop), contract)[0]
+        cropped = frames.resized_center_crop(picture[None], contract.short_side, contract.crop)
+        yield frames.to_contract(cropped, contract)[0]
 
 
 def flow_of_frames(
@@ -114,6 +116,13 @@ def flow_of_frames(
     )
     for each in flow.flows(greys, params, engine, threads or processors.count()):
         yield np.asarray(crops.center_crop(each[None], contract.crop)[0], np.float32)
+
+
+def _last_twice(flows: Iterable[Floats]) -> Iterator[Floats]:
+    """What there is, one at least, and the last once more."""
+    for each in flows:
+        yield each
+    yield each
 
 
 def _clip_from_array(
