@@ -36,9 +36,6 @@ def run(
     def guarded(arguments: list[str]) -> int:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.INFO)
-        # What was imported stays. Among the objects of a framework the search for garbage finds
-        # none, and takes half a second when the process ends.
-        gc.freeze()
         try:
             return main(arguments) or 0
         except app.UsageError as error:
@@ -54,6 +51,9 @@ def run(
         finally:
             gc.freeze()
 
+    # What was imported stays. Among the objects of a framework the search for garbage finds none,
+    # and takes half a second when the process ends.
+    gc.freeze()
     if module is not None:
         _describe(module)
     app.run(guarded, argv=None if argv is None else list(argv), flags_parser=_parsed)
