@@ -83,6 +83,7 @@ bench: install
 	$(BIN)/python benchmarks/train.py --results=benchmarks/results/train.json
 	$(BIN)/python benchmarks/pipeline.py --results=benchmarks/results/pipeline.json
 	$(BIN)/python benchmarks/branches.py --results=benchmarks/results/branches.md
+	$(BIN)/python benchmarks/startup.py --results=benchmarks/results/startup.md
 	$(BIN)/python benchmarks/report.py docs/performance.md
 
 .PHONY: bench-gpu performance
