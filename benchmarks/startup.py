@@ -41,9 +41,10 @@ def commands() -> Mapping[str, Sequence[str]]:
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}.")
-    used: dict[str, list[processes.Usage]] = {name: [] for name in commands()}
+    measured = commands()
+    used: dict[str, list[processes.Usage]] = {name: [] for name in measured}
     for turn in range(ROUNDS.value + 1):
-        for name, command in commands().items():
+        for name, command in measured.items():
             usage = processes.run(command)
             if turn:
                 used[name].append(usage)

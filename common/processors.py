@@ -1,6 +1,7 @@
 """The processors of this machine, and what tells libraries how many of them to use."""
 
 import os
+from pathlib import Path
 
 # Of OpenMP, of what numpy may stand on, of numba, of OpenCV.
 THREADS = (
@@ -11,12 +12,25 @@ THREADS = (
     "OPENCV_FOR_THREADS_NUM",
 )
 
+# As Linux names what computes in float16, of Intel and AMD, and of ARM.
+_FLOAT16 = {"avx512_fp16", "avx_ne_convert", "asimdhp"}
+_CPUS = Path("/proc/cpuinfo")
+
 
 def count() -> int:
     """Those that this process may use: in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_float16() -> bool:
+    """Whether this processor computes in float16; True where nothing says what it can."""
+    try:
+        words = set(_CPUS.read_text().split())
+    except OSError:
+        return True
+    return bool(_FLOAT16 & words)
 
 
 def share() -> int:

@@ -23,3 +23,16 @@ def test_a_share_of_the_processors(monkeypatch, share, count):
     if share is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", share)
     assert processors.share() == count
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("flags\t: fpu avx512_fp16 amx_fp16", True), ("flags : avx512_bf16 avx512f", False),
+     ("Features : fp asimdhp", True), (None, True)],
+)  # fmt: skip
+def test_float16_is_what_the_system_says_of_it(monkeypatch, tmp_path, text, found):
+    file = tmp_path / "cpuinfo"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(processors, "_CPUS", file)
+    assert processors.has_float16() == found

@@ -17,6 +17,7 @@ STREAMS = ("rgb", "flow")
 SCHEDULES = ("constant", "multi_step", "cosine", "plateau")
 BATCH_NORMS = ("train", "freeze", "sync")
 PRECISIONS = ("float32", "bfloat16", "float16")
+NO_FLOAT16 = "This processor has no float16, and is slow with it. Take bfloat16."
 TASKS = ("classes", "frames")
 
 _CHOICES = {

@@ -7,8 +7,9 @@ pad by themselves, so that only batch norm is left to be folded.
 from collections.abc import Collection, Sequence
 
 import tensorflow as tf
+from absl import logging
 
-from common import arch, recipes
+from common import arch, processors, recipes
 from common.training import running_statistics
 from i3d_tf import weights
 from i3d_tf.model import Step, VideoModel
@@ -34,6 +35,9 @@ def optimize(
         ValueError: A batch norm cannot be folded, or there is no such precision.
     """
     recipes.check_precision(precision)
+    slow = precision == "float16" and not processors.has_float16()
+    if slow and not tf.config.list_logical_devices("GPU"):
+        logging.warning(recipes.NO_FLOAT16)
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = _Inference(net, PRECISIONS[precision])
     fast.returned = model.returned if endpoints is None else tuple(endpoints)

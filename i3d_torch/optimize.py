@@ -15,7 +15,7 @@ from absl import logging
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from common import arch, recipes
+from common import arch, processors, recipes
 from common.training import running_statistics
 from i3d_torch import layers, weights
 from i3d_torch.model import Step, VideoModel, blank
@@ -55,8 +55,8 @@ def optimize(
     recipes.check_precision(precision)
     dtype = PRECISIONS[precision]
     place = next(model.parameters()).device
-    if dtype == torch.float16 and place.type == "cpu" and not _is_supported(dtype):
-        logging.warning("This processor has no float16, and is slow with it. Take bfloat16.")
+    if precision == "float16" and place.type == "cpu" and not processors.has_float16():
+        logging.warning(recipes.NO_FLOAT16)
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = blank(lambda: _Inference(net, dtype), place)
     fast = fast.eval().requires_grad_(False)
@@ -315,16 +315,15 @@ def _padded(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, int, int]]:
 
 def _onednn(x: Tensor) -> bool:
     """Whether oneDNN, which inductor calls by the same op, convolves what is like `x`."""
-    return x.is_cpu and _is_supported(x.dtype)
-
-
-def _is_supported(dtype: torch.dtype) -> bool:
-    """Whether oneDNN computes in it on this processor."""
     ops = torch.ops.mkldnn
-    if not torch.backends.mkldnn.is_available() or not hasattr(ops, "_convolution_pointwise"):
+    if (
+        not x.is_cpu
+        or not torch.backends.mkldnn.is_available()
+        or not hasattr(ops, "_convolution_pointwise")
+    ):
         return False
     return {
         torch.float32: lambda: True,
         torch.bfloat16: ops._is_mkldnn_bf16_supported,
         torch.float16: ops._is_mkldnn_fp16_supported,
-    }[dtype]()
+    }[x.dtype]()

@@ -85,16 +85,6 @@ def test_half_precision_is_near_and_its_logits_are_float32(model):
         optimize(model, "int8")
 
 
-@pytest.mark.parametrize("supported", [False, True])
-def test_a_processor_without_float16_is_warned_of(model, supported, monkeypatch, caplog):
-    monkeypatch.setattr(module, "_is_supported", lambda dtype: supported)
-    optimize(model, "bfloat16")
-    assert caplog.messages == []
-    optimize(model, "float16")
-    said = ["This processor has no float16, and is slow with it. Take bfloat16."]
-    assert caplog.messages == ([] if supported else said)
-
-
 @pytest.fixture
 def uncompilable(monkeypatch):
     def broken(*_, **options):

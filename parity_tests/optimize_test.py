@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common import arch
+from common import arch, processors, recipes
 from parity_tests import randomise
 from parity_tests.compare import assert_close, relative_error
 from parity_tests.conftest import NEEDS
@@ -91,6 +91,21 @@ def test_the_model_stays_as_it_is(backend_name):
         np.testing.assert_array_equal(array, before[name])
     assert fast.net.name == net.name
     assert fast.net.endpoints == net.endpoints
+
+
+@pytest.mark.parametrize("has_it", [False, True])
+@pytest.mark.parametrize("backend_name", list(NEEDS))
+def test_a_processor_without_float16_is_warned_of(backend_name, has_it, monkeypatch, caplog):
+    pytest.importorskip(NEEDS[backend_name])
+    package = importlib.import_module(f"i3d_{backend_name}")
+    model = package.VideoModel(arch.narrow(arch.make("r2plus1d_18", 5), 16))
+    monkeypatch.setattr(processors, "has_float16", lambda: has_it)
+    if backend_name == "tf":
+        monkeypatch.setattr("tensorflow.config.list_logical_devices", lambda kind: [])
+    package.optimize(model, "bfloat16")
+    assert caplog.messages == []
+    package.optimize(model, "float16")
+    assert caplog.messages == ([] if has_it else [recipes.NO_FLOAT16])
 
 
 @pytest.mark.slow
