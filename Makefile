@@ -40,7 +40,7 @@ test-slow: install
 # takes long and nothing that is missing could change is left out.
 test-alone: test-alone-base test-alone-torch test-alone-tf
 
-test-alone-base: TESTS = common convert $(addprefix --ignore=common/, work demo _decoding_test.py \
+test-alone-base: TESTS = common convert $(addprefix --ignore=common/, jobs demo video/_decoding_test.py \
   $(addprefix prepare/, torture_test.py kill_test.py checking_test.py)) $(addprefix --ignore-glob=convert/, \
   every_pair_test.py $(addprefix formats/, corruption_test.py fuzz_test.py malicious_*))
 NEEDS_BOTH := $(addprefix common/, cli_test.py evaluate_sample_test.py multi_evaluate_test.py \

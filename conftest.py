@@ -1,5 +1,6 @@
 """Fixtures for the tests of every package: real weights and videos, and judges of formats."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable
@@ -9,6 +10,10 @@ from types import ModuleType
 import pytest
 
 from common import assets
+
+# Before any test imports TensorFlow, as `i3d_tf` does: afterwards it is a segmentation fault.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ ONNXRUNTIME = ["onnxruntime>=1.17"]
 OPENVINO = ["openvino>=2024.0"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
-JUDGES = [*TORCH, "flax", "mindspore", "onnx", *ONNXRUNTIME, *OPENVINO]
+# triton comes with CUDA builds of torch; what imports TensorFlow here is tested beside it.
+JUDGES = [*TORCH, "flax", "mindspore", "onnx", "triton", *ONNXRUNTIME, *OPENVINO]
 
 setup(
     name="i3d",

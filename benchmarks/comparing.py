@@ -9,8 +9,9 @@ import measuring
 from absl import logging
 from measuring import Run, Work
 
-from common import arch, contracts
+from common import arch
 from common.engines import ENGINES
+from common.preprocessing import contracts
 
 _SIDES = {"cpu": 2048, "gpu": 8192}  # of the matrices whose product is the peak
 
@@ -45,7 +46,7 @@ class Candidate(NamedTuple):
     Attributes:
         backend: The name of the package that does it.
         form: How.
-        precision: One of `common.recipes.PRECISIONS`.
+        precision: One of `common.training.recipes.PRECISIONS`.
         kept: See `measuring.Work`.
     """
 
@@ -142,6 +143,9 @@ def _product(backend: str, precision: str, device: str) -> tuple[Run, float]:
     side = _SIDES[device]
     # A number is waited for; the whole product would be copied from a GPU.
     if backend == "tensorflow":
+        import i3d_tf  # noqa: F401  # before TensorFlow, see there
+
+        # isort: split
         import tensorflow as tf
 
         with tf.device(f"/{device.upper()}:0"):
@@ -178,6 +182,9 @@ def _missing(candidate: Candidate, device: str) -> str | None:
 
 
 def _tensorflow_sees_a_gpu() -> bool:
+    import i3d_tf  # noqa: F401  # before TensorFlow, see there
+
+    # isort: split
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))

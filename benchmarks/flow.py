@@ -20,7 +20,8 @@ import processes
 from absl import app, flags
 from numpy.typing import NDArray
 
-from common import assets, flow, frames, video
+from common import assets, flow, video
+from common.preprocessing import frames
 
 PAIRS = flags.DEFINE_integer("pairs", 4, "Pairs of frames of each video.", lower_bound=1)
 RUNS = flags.DEFINE_integer("runs", 3, "Counted runs of each engine.", lower_bound=1)

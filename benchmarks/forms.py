@@ -14,7 +14,7 @@ from measuring import Run
 from numpy.typing import NDArray
 
 from common import arch, engines
-from common.recipes import PRECISIONS
+from common.training.recipes import PRECISIONS
 
 
 class Form(NamedTuple):
@@ -87,9 +87,10 @@ def _torch(case: Case, candidate: Candidate) -> Run:
 
 
 def _tensorflow(case: Case, candidate: Candidate) -> Run:
-    import tensorflow as tf
+    import i3d_tf  # before TensorFlow, see there
 
-    import i3d_tf
+    # isort: split
+    import tensorflow as tf
 
     _, form, precision, _ = candidate
     net, arrays, clips = _inputs(case)

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import torch
 
-from common import crops, networks
+from common import networks
+from common.preprocessing import crops
 from i3d_torch import preprocessing, weights
 from i3d_torch.model import VideoModel
 

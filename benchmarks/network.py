@@ -21,7 +21,7 @@ from absl import app, flags
 from comparing import Candidate, Case
 
 from common.arch import ARCHITECTURES
-from common.recipes import PRECISIONS
+from common.training.recipes import PRECISIONS
 
 NAMES = flags.DEFINE_list(
     "architectures",

@@ -26,10 +26,13 @@ from absl import app, flags
 from comparing import torch_device
 from numpy.typing import NDArray
 
-from common import arch, assets, crops, frames, fusion, video, video_clips
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common import arch, assets, video
+from common.evaluation import fusion
 from common.flow import encoding
-from common.recipes import PRECISIONS
+from common.preprocessing import crops, frames
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.training.recipes import PRECISIONS
+from common.video import video_clips
 
 COUNT = flags.DEFINE_integer("frames", 64, "Of each video.", lower_bound=16)
 PRECISION = flags.DEFINE_list("precisions", ["float32", "bfloat16"], "Of ours.")

@@ -29,8 +29,10 @@ import videos
 from absl import app, flags
 from numpy.typing import NDArray
 
-from common import assets, flow, frames, resizing, storing, video
+from common import assets, flow, video
+from common.preprocessing import frames, resizing
 from common.processors import THREADS
+from common.video import storing
 
 RUNS = flags.DEFINE_integer("runs", 3, "Counted runs of each.", lower_bound=1)
 RESULTS = flags.DEFINE_string("results", None, "A file for the tables as well.")

@@ -25,10 +25,12 @@ from absl import app, flags
 from comparing import Candidate, Case, torch_device
 from measuring import Run
 
-from common import arch, contracts, recipes
+from common import arch
 from common.arch import ARCHITECTURES
-from common.recipes import PRECISIONS, Recipe
+from common.preprocessing import contracts
+from common.training import recipes
 from common.training.batches import Batch
+from common.training.recipes import PRECISIONS, Recipe
 
 NAMES = flags.DEFINE_list("architectures", ["inception_i3d"], "Networks.")
 BACKENDS = flags.DEFINE_list("backends", ["torch", "tensorflow"], "Frameworks.")

@@ -24,8 +24,8 @@ import processes
 from absl import app, flags
 
 from common.demo import chain, motions
-from common.recipes import STREAMS
 from common.training import journal, snapshots
+from common.training.recipes import STREAMS
 from common.training.snapshots import RunFolder
 
 STEPS = flags.DEFINE_integer("steps", 500, "Of each run.", lower_bound=150)

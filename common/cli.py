@@ -19,7 +19,7 @@ COMMANDS = {
     "multi-evaluate": ("all published evaluations of the sample", "{backend}.multi_evaluate"),
     "train": ("train or fine-tune a network", "{backend}.train"),
     "evaluate": ("accuracy on a data set, of one stream or two", "{backend}.evaluate"),
-    "fuse": ("fuse the scores of streams that were evaluated before", "common.fuse"),
+    "fuse": ("fuse the scores of streams that were evaluated before", "common.evaluation.fuse"),
     "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
     "inspect": ("print what a checkpoint holds", "convert.inspect"),
     "compare": ("say in which arrays two checkpoints differ", "convert.compare"),

@@ -4,7 +4,7 @@ from absl import app, flags
 
 from common import flow
 from common.arch import ARCHITECTURES
-from common.recipes import PRECISIONS
+from common.training.recipes import PRECISIONS
 
 INPUT = flags.DEFINE_string("input", None, "Name or path of what to read.")
 OUTPUT = flags.DEFINE_string("output", None, "Path of what to write.")

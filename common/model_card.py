@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common import digests, json_files, provenance
-from common.contracts import InputContract
 from common.files import write_text
 from common.flow.stamp import FlowStamp
+from common.preprocessing.contracts import InputContract
 
 FORMAT_VERSION = 1
 

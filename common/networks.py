@@ -8,12 +8,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from common import arch, checkpoints, contracts, label_maps, model_card, provenance
-from common.checkpoints import Checkpoint
-from common.contracts import CHANNELS, InputContract
+from common import arch, model_card, provenance
+from common.annotations import label_maps
 from common.errors import CheckpointError
 from common.model_card import ModelCard
+from common.preprocessing import contracts
+from common.preprocessing.contracts import CHANNELS, InputContract
 from common.training.snapshot import RUN
+from convert import checkpoints
+from convert.checkpoints import Checkpoint
 
 
 @dataclasses.dataclass(frozen=True)

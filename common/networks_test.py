@@ -5,14 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import arch, checkpoints, contracts, digests, label_maps, networks
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common import arch, digests, networks
+from common.annotations import label_maps
 from common.errors import AmbiguousNetworkError, CheckpointError
 from common.model_card import ModelCard
+from common.preprocessing import contracts
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.training import exporting
 from common.training.snapshot import Snapshot
 from common.training.snapshots import RunFolder
-from convert import hub
+from convert import checkpoints, hub
 from convert.dialects import DIALECTS, to_native
 from convert.formats import safetensors
 from parity_tests import randomise

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checkpoints import Checkpoint
-from common.contracts import InputContract
 from common.digests import sha256
+from common.preprocessing.contracts import InputContract
+from convert.checkpoints import Checkpoint
 
 # The distributions whose versions can change a number.
 _DISTRIBUTIONS = {

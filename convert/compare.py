@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from absl import app
 
-from common import checkpoints, command
+from common import command
 from common.errors import AmbiguousNetworkError, UnknownNetworkError, listing
-from convert import changes, formats, hub
+from convert import changes, checkpoints, formats, hub
 
 # What a network's own weights would need to be read; a comparison changes nothing.
 _ALL = frozenset(changes.CHANGES)

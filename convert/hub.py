@@ -112,7 +112,7 @@ def load(checkpoint: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
         CheckpointError: See `read`.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    from common import checkpoints  # Its second sources convert what they fetch.
+    from convert import checkpoints  # Its second sources convert what they fetch.
 
     path, _ = checkpoints.resolve(os.fspath(checkpoint))
     return read(path, terms)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from absl import app
 
-from common import arch, checkpoints, command
+from common import arch, command
 from common.errors import listing
 from common.printable import printable
-from convert import formats, hub
+from convert import checkpoints, formats, hub
 
 
 def table(path: Path) -> str:

@@ -11,9 +11,10 @@ from types import ModuleType
 
 from absl import app
 
-from common import arch, command, contracts
-from common.checkpoints import CHECKPOINTS
+from common import arch, command
 from common.files import write_text
+from common.preprocessing import contracts
+from convert.checkpoints import CHECKPOINTS
 from convert.dialects import DIALECTS
 from convert.exports import EXPORTS
 from convert.formats import FORMATS

@@ -100,9 +100,10 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _in_tensorflow(net: arch.Network, arrays: Arrays, clips: np.ndarray) -> dict[str, np.ndarray]:
-    import tensorflow as tf
+    import i3d_tf  # before TensorFlow, see there
 
-    import i3d_tf
+    # isort: split
+    import tensorflow as tf
 
     model = i3d_tf.VideoModel(net)
     i3d_tf.assign(model, arrays)
@@ -133,6 +134,9 @@ def _in_onnxruntime(path: Path, clips: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _in_saved_model(path: Path, clips: np.ndarray) -> dict[str, np.ndarray]:
+    import i3d_tf  # noqa: F401  # before TensorFlow, see there
+
+    # isort: split
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]

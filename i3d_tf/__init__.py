@@ -7,10 +7,17 @@ For example, with clips [B, T, H, W, C] in [-1, 1]:
     i3d_tf.save(model, "mine.ckpt")
 """
 
+import contextlib as _contextlib
 import os as _os
 
 # Notes about drivers that are not there; what goes wrong is raised. Set it to 0 to see all.
 _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# PyTorch builds for CUDA bring triton and import it late. Imported after TensorFlow it is a
+# segmentation fault (TensorFlow 2.21, triton 3.7), so whatever imports TensorFlow here imports this
+# package, and with it triton, first.
+with _contextlib.suppress(ImportError):
+    import triton as _triton  # noqa: F401
 
 try:
     import sonnet as _snt  # noqa: F401

@@ -3,8 +3,8 @@
 import sonnet as snt
 import tensorflow as tf
 
-from common import arch, recipes
-from common.training import running_statistics
+from common import arch
+from common.training import recipes, running_statistics
 
 
 class BatchNorm(snt.Module):

@@ -15,8 +15,9 @@ import tensorflow as tf
 from absl import flags
 
 import i3d_tf
-from common import command, evaluate_sample
+from common import command
 from common.flags import THREADS
+from common.predict import evaluate_sample
 from i3d_tf import devices
 
 flags.adopt_module_key_flags(evaluate_sample)

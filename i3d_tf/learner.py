@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from common import arch, memory
 from common.arch import Arrays
-from common.contracts import InputContract
-from common.recipes import Recipe
+from common.preprocessing.contracts import InputContract
 from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured
+from common.training.recipes import Recipe
 from convert import layouts
 from i3d_tf import batch_norm, losses, weights
 from i3d_tf.model import VideoModel

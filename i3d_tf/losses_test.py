@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from common.training import _losses_for_tests as checks
+from common.testing import losses as checks
 from i3d_tf import losses
 
 

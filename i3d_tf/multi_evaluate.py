@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from common import command, multi_evaluate
+from common import command
 from common.flags import THREADS
+from common.predict import multi_evaluate
 from i3d_tf import devices
 from i3d_tf.evaluate_sample import predict
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 import tensorflow as tf
 from absl import logging
 
-from common import arch, processors, recipes
-from common.training import running_statistics
+from common import arch, processors
+from common.training import recipes, running_statistics
 from i3d_tf import weights
 from i3d_tf.model import Step, VideoModel
 

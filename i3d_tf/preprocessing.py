@@ -1,17 +1,18 @@
 """Size, crop, flip and value range of clips in TensorFlow; twin of `i3d_torch/preprocessing.py`.
 
-Clips are [B, T, H, W, C], with the values of `common/frames.py` and the results of its functions:
-crops and flips exactly, sizes within 2e-7 of the range for each pixel of the longer side, because
-TensorFlow keeps positions in float32. In a graph B and T may be unknown, H, W and C may not.
+Clips are [B, T, H, W, C], with the values of `common.preprocessing.frames` and the results of
+its functions: crops and flips exactly, sizes within 2e-7 of the range for each pixel of the longer
+side, because TensorFlow keeps positions in float32. In a graph B and T may be unknown, H, W and C
+may not.
 """
 
 import tensorflow as tf
 
-from common import crops
-from common.contracts import InputContract
-from common.crops import Corner
 from common.flow.encoding import BOUND
-from common.frames import standardisation
+from common.preprocessing import crops
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Corner
+from common.preprocessing.frames import standardisation
 
 AXES = "clips [B, T, H, W, C]"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import crops, frames
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.preprocessing import crops, frames
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from i3d_tf import preprocessing
 
 

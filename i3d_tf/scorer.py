@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from common import arch, memory
 from common.arch import Arrays
-from common.contracts import InputContract
+from common.preprocessing.contracts import InputContract
 from i3d_tf import losses, preprocessing, weights
 from i3d_tf.model import VideoModel
 from i3d_tf.optimize import PRECISIONS, optimize

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from common.evaluation import _scorer_for_tests as checks
+from common.testing import scorer as checks
 from i3d_tf import scorer
 
 

@@ -9,7 +9,7 @@ r"""Trains, or fine-tunes, a network in TensorFlow.
 The run is in OUTPUT: snapshots from which the same command goes on after it was killed, log.jsonl,
 tensorboard, and at the end curves.png and model.safetensors, the weights, with model.json, which
 `evaluate` reads; model_best.safetensors are those of the best evaluation. --set changes a field of
-the recipe (`common/recipes.py`); --show prints it.
+the recipe (`common/training/recipes.py`); --show prints it.
 """
 
 from collections.abc import Sequence

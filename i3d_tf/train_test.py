@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the extra 'tf'")
 
-from common.training import _commands_for_tests as commands
+from common.testing import training_commands as commands
 
 FIRST, *OTHERS = commands.WRONG
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import function
 
-from common import arch, recipes
-from common.training import running_statistics
+from common import arch
+from common.training import recipes, running_statistics
 
 _CELLS = 2**19  # of a part of a tensor that stays in the cache: 2 MiB
 

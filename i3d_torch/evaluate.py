@@ -7,7 +7,7 @@ r"""Evaluates one stream, or two fused, on a data set in PyTorch.
         --flow_checkpoint=runs/flow/model.safetensors --output=results --protocol=thirty_view
 
 Writes OUTPUT/results.json, results.txt, confusion.png and the scores of each stream, which
-`python -m common.fuse` fuses in another way later. The status is 1 where more
+`python -m common.evaluation.fuse` fuses in another way later. The status is 1 where more
 videos failed than --allow_failures says.
 """
 

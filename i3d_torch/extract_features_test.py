@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from common.features import _commands_for_tests as commands
-from common.prepare import _torture_for_tests as torture
+from common.testing import features_commands as commands
+from common.testing import torture as torture
 
 FIRST, *OTHERS = commands.WRONG
 

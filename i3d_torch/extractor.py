@@ -5,7 +5,7 @@ import torch
 
 from common import arch, memory
 from common.arch import Arrays
-from common.contracts import InputContract
+from common.preprocessing.contracts import InputContract
 from i3d_torch import devices, preprocessing, weights
 from i3d_torch.model import VideoModel, blank
 from i3d_torch.optimize import optimize

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from common import arch, memory
 from common.arch import Arrays
-from common.contracts import InputContract
-from common.recipes import Recipe
+from common.preprocessing.contracts import InputContract
 from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured
+from common.training.recipes import Recipe
 from i3d_torch import batch_norm, losses, weights
 from i3d_torch.model import VideoModel
 from i3d_torch.optimize import training_model

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from common.contracts import InputContract
-from common.training import _learner_for_tests as checks
-from common.training._learner_checks_for_tests import CHECKS
+from common.preprocessing.contracts import InputContract
+from common.testing import learner as checks
+from common.testing.learner_checks import CHECKS
 from i3d_torch import batch_norm, learner
 
 

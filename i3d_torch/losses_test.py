@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.training import _losses_for_tests as checks
+from common.testing import losses as checks
 from i3d_torch import losses
 
 

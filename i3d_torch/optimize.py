@@ -15,8 +15,8 @@ from absl import logging
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from common import arch, processors, recipes
-from common.training import running_statistics
+from common import arch, processors
+from common.training import recipes, running_statistics
 from i3d_torch import layers, weights
 from i3d_torch.model import Step, VideoModel, blank
 

@@ -9,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from common import arch, contracts  # noqa: E402
-from common.training import _learner_for_tests as checks  # noqa: E402
+from common import arch  # noqa: E402
+from common.preprocessing import contracts  # noqa: E402
+from common.testing import learner as checks  # noqa: E402
 from i3d_torch import extractor, learner, optimize, scorer, weights  # noqa: E402
 from i3d_torch.model import VideoModel  # noqa: E402
 from parity_tests import randomise  # noqa: E402

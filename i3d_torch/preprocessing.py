@@ -1,19 +1,19 @@
 """Size, crop, flip and value range of clips in torch; twin of `i3d_tf/preprocessing.py`.
 
-Clips are [B, C, T, H, W] on any device, with the values of `common/frames.py` and the results of
-its functions: crops and flips exactly, sizes within 2e-7 of the range for each pixel of the longer
-side, because torch keeps positions in float32.
+Clips are [B, C, T, H, W] on any device, with the values of `common.preprocessing.frames` and the
+results of its functions: crops and flips exactly, sizes within 2e-7 of the range for each pixel of
+the longer side, because torch keeps positions in float32.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common import crops
-from common.contracts import InputContract
-from common.crops import Corner
 from common.flow.encoding import BOUND
-from common.frames import standardisation
+from common.preprocessing import crops
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Corner
+from common.preprocessing.frames import standardisation
 
 AXES = "clips [B, C, T, H, W]"
 

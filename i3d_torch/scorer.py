@@ -6,7 +6,7 @@ from torch import Tensor
 
 from common import arch, memory
 from common.arch import Arrays
-from common.contracts import InputContract
+from common.preprocessing.contracts import InputContract
 from i3d_torch import devices, losses, preprocessing, weights
 from i3d_torch.model import VideoModel, blank
 from i3d_torch.optimize import PRECISIONS, optimize

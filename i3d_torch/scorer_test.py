@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.evaluation import _scorer_for_tests as checks
+from common.testing import scorer as checks
 from i3d_torch import devices, scorer, weights
 from i3d_torch.model import VideoModel
 

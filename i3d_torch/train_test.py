@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from common.training import _commands_for_tests as commands
+from common.testing import training_commands as commands
 
 FIRST, *OTHERS = commands.WRONG
 

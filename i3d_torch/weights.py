@@ -15,7 +15,7 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
-        checkpoint: The name of a published checkpoint (see `common.checkpoints`) or the path of
+        checkpoint: The name of a published checkpoint (see `convert.checkpoints`) or the path of
             one in any format and dialect that `convert` reads.
         architecture: Which the weights are of, where their names fit several; a name in
             `common.arch.ARCHITECTURES`.

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from common import metrics
 from common.demo import chain, motions
 from common.demo.chain import Options
-from common.evaluation import scores
+from common.evaluation import metrics, scores
 from parity_tests import conftest
 
 STEPS = 120

@@ -6,14 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from common import arch, contracts, engines, evaluate_sample
-from common._films_for_tests import Film
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common import arch, engines
 from common.engines import extractor, scorer
-from common.evaluate_sample import Options
 from common.features import feature_task, items
 from common.features.extraction import Extraction
-from common.work import runs
+from common.jobs import runs
+from common.predict import evaluate_sample
+from common.predict.evaluate_sample import Options
+from common.preprocessing import contracts
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.testing.films import Film
 from convert import hub
 from convert.exports import onnx
 from parity_tests import randomise

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from common._films_for_tests import Film
-from common._forking_for_tests import environment
-from common.features import _commands_for_tests as commands
-from common.work._tasks_for_tests import contents, failed
+from common.testing import features_commands as commands
+from common.testing.films import Film
+from common.testing.forking import environment
+from common.testing.tasks import contents, failed
 from parity_tests.conftest import NEEDS
 
 KILLS = int(os.environ.get("I3D_KILLS", "3"))

@@ -8,13 +8,14 @@ import pickle
 import numpy as np
 import pytest
 
-from common import arch, crops, video
-from common._films_for_tests import Film
+from common import arch, video
 from common.features import feature_task, items, presets
 from common.features.extracting import Tracking
 from common.features.extraction import MODES, Extraction
 from common.features.feature_task import Options
-from common.work import runs
+from common.jobs import runs
+from common.preprocessing import crops
+from common.testing.films import Film
 from convert import formats, hub
 from parity_tests import randomise
 from parity_tests.compare import TOLERANCE, assert_close, relative_error
@@ -154,7 +155,7 @@ def centers(pad, count):
 
 def pixels(path, size=32, side=36):
     """Centre crops [T, size, size, 3] uint8 of a video, by the preparation's own resize."""
-    from common import resizing
+    from common.preprocessing import resizing
 
     shown = [resizing.resize_short_side(frame, side) for frame in video.read_frames(path)]
     return crops.center_crop(np.stack(shown), size)

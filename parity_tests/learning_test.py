@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.contracts import usual
-from common.recipes import RECIPES
+from common.preprocessing.contracts import usual
 from common.training.batches import Batch
+from common.training.recipes import RECIPES
 from parity_tests import conftest, randomise
 from parity_tests.compare import TOLERANCE, assert_all_close, assert_close, relative_error
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common import arch, processors, recipes
+from common import arch, processors
+from common.training import recipes
 from parity_tests import randomise
 from parity_tests.compare import assert_close, relative_error
 from parity_tests.conftest import NEEDS

@@ -6,8 +6,8 @@ import importlib
 import numpy as np
 import pytest
 
-from common import crops, frames
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.preprocessing import crops, frames
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from parity_tests.conftest import NEEDS
 
 # 8-bit noise, the worst there is; 1080p is where float32 positions tell most.

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from common.training._data_for_tests import put
+from common.testing.data import put
 from parity_tests import conftest
 
 KILLS = min(20, int(os.environ.get("I3D_KILLS", "2")))

@@ -10,8 +10,10 @@ import json
 import numpy as np
 import pytest
 
-from common import arch, evaluate_sample, label_maps, video
-from common.frames import to_range
+from common import arch, video
+from common.annotations import label_maps
+from common.predict import evaluate_sample
+from common.preprocessing.frames import to_range
 from parity_tests import randomise
 from parity_tests.compare import assert_close
 

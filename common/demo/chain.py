@@ -13,12 +13,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import metrics
 from common.demo import motions
-from common.evaluation import results, scores
+from common.evaluation import metrics, results, scores
 from common.files import write_text
+from common.jobs import markers
 from common.provenance import to_json
-from common.work import markers
 
 SIZE = {"sample_duration": "16", "short_side": "64,64", "crop": "64", "global_pool": "true"}
 """Small enough for two cores; 16 frames in a random order say nothing of the motion (`motions`)."""

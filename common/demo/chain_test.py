@@ -4,11 +4,14 @@ import importlib.util
 import numpy as np
 import pytest
 
-from common import annotation_files, files, recipes, stored
+from common import files
+from common.annotations import annotation_files
 from common.demo import chain, motions
 from common.demo.chain import Options
 from common.evaluation import joining, results, scores
 from common.evaluation.scores import Scores
+from common.training import recipes
+from common.video import stored
 
 
 @pytest.fixture

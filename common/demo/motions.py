@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import files
-from common.progress import Progress
+from common.jobs.progress import Progress
 
 PICTURES = 17
 """Pictures of a scene."""

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from common import annotation_files, flow, video
+from common import flow, video
+from common.annotations import annotation_files
 from common.demo import motions
 from common.demo.motions import DIRECTIONS, MOTIONS, PICTURES, Options
 from common.prepare import annotating

@@ -6,10 +6,12 @@ import importlib.util
 import numpy as np
 import pytest
 
-from common import arch, engines, evaluate_sample, frames
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT, usual
+from common import arch, engines
 from common.engines import Session, extractor, scorer
 from common.errors import CheckpointError
+from common.predict import evaluate_sample
+from common.preprocessing import frames
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, usual
 from parity_tests import randomise
 
 NET = arch.narrow(arch.make("r2plus1d_18", 3), 32)

@@ -7,10 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from common import arch, engines
-from common.contracts import InputContract
-from common.crops import Frames
 from common.engines import Floats, Session
 from common.engines.scorer import values
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Frames
 
 
 @dataclasses.dataclass(frozen=True)

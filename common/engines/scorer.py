@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, engines, frames
-from common.contracts import InputContract
-from common.crops import Frames
+from common import arch, engines
 from common.engines import Floats, Session
+from common.preprocessing import frames
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Frames
 from common.training.optimisation import interpolation
 
 

@@ -7,10 +7,10 @@ from absl import app, flags
 
 from common import engines, memory, processors
 from common.annotations import SUBSETS
-from common.clip_reader import Source
 from common.engines import scorer
 from common.evaluation import evaluating, protocols
 from common.evaluation.evaluating import Make, Options
+from common.evaluation.fusion import FUSIONS
 from common.flags import (
     ALLOW_FAILURES,
     ANNOTATIONS,
@@ -34,8 +34,8 @@ from common.flags import (
     chosen_streams,
     weights,
 )
-from common.fusion import FUSIONS
-from common.recipes import TASKS
+from common.training.recipes import TASKS
+from common.video.clip_reader import Source
 
 PROTOCOL = flags.DEFINE_enum(
     "protocol",

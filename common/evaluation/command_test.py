@@ -9,8 +9,8 @@ from absl.testing import flagsaver
 from common import engines
 from common.engines import scorer
 from common.evaluation import command
-from common.evaluation._evaluations_for_tests import NAMES, Maker, read_results, write_weights
-from common.training._data_for_tests import put
+from common.testing.data import put
+from common.testing.evaluations import NAMES, Maker, read_results, write_weights
 
 pytestmark = pytest.mark.usefixtures("thin")
 

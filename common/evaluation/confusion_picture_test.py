@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from common import label_maps
+from common.annotations import label_maps
 from common.evaluation import confusion_picture
 
 

@@ -9,17 +9,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import annotation_files, arch, files, networks
-from common.annotations import Annotations, Record
-from common.clip_reader import ClipReader, Source, flow_stamp
-from common.contracts import InputContract
-from common.crops import Frames
+from common import arch, files, networks
+from common.annotations import Annotations, Record, annotation_files
 from common.errors import listing
 from common.evaluation import confusion_picture, joining, protocols, results, scores, scoring
 from common.evaluation.scores import Scores
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.networks import Loaded
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Frames
+from common.video.clip_reader import ClipReader, Source, flow_stamp
 
 
 class Scorer(Protocol):

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from common import annotation_files
-from common.annotations import Action
+from common.annotations import Action, annotation_files
 from common.evaluation import confusion_picture, evaluating, scores
-from common.evaluation._evaluations_for_tests import (
+from common.testing.data import CLASSES, STAMP, put
+from common.testing.evaluations import (
     CONTRACTS,
     NAMES,
     Maker,
@@ -17,7 +17,6 @@ from common.evaluation._evaluations_for_tests import (
     read_results,
     write_weights,
 )
-from common.training._data_for_tests import CLASSES, STAMP, put
 
 pytestmark = pytest.mark.usefixtures("thin")
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import fusion
 from common.errors import listing
-from common.evaluation import results, scores
+from common.evaluation import fusion, results, scores
 from common.evaluation.scores import FrameScores, Scores
 from common.files import check_target
 

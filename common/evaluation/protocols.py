@@ -5,9 +5,9 @@ A result without its protocol says little: the same network gains several points
 
 import dataclasses
 
-from common import clips, crops
-from common.contracts import InputContract
 from common.errors import listing
+from common.preprocessing import clips, crops
+from common.preprocessing.contracts import InputContract
 
 TEMPORAL = ("whole", "center", "even", "sliding", "cover")
 

@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from common.contracts import RGB_CONTRACT, usual
 from common.evaluation import protocols
 from common.evaluation.protocols import PROTOCOLS, Protocol
+from common.preprocessing.contracts import RGB_CONTRACT, usual
 
 
 def _filled(name, **changes):

@@ -11,19 +11,19 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from common import crops
 from common.annotations import Record
-from common.clip_reader import Clip
-from common.crops import Frames
 from common.evaluation import protocols
 from common.evaluation.protocols import Protocol
+from common.preprocessing import crops
+from common.preprocessing.crops import Frames
+from common.video.clip_reader import Clip
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Reader(Interface):
-    """Reads frames of records, as `common.clip_reader.ClipReader` does; used by threads."""
+    """Reads frames of records, as `common.video.clip_reader.ClipReader` does; used by threads."""
 
     def count(self, record: Record, stream: str) -> int:
         """How many frames, or flows, there are."""
@@ -131,7 +131,7 @@ def _views(
 ) -> Iterator[View]:
     """All crops of each window. Each frame is read once, even if windows share it."""
     wanted = sorted({index for window in windows for index in window})
-    from common import resizing  # numba takes a moment
+    from common.preprocessing import resizing  # numba takes a moment
 
     frames = resizing.resize_clip(reader.read(record, wanted, stream), protocol.short_side or 0)
     places = protocols.corners(protocol, *crops.size_of(frames))

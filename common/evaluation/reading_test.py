@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.evaluation import reading
-from common.evaluation._readers_for_tests import MadeUp, record
 from common.evaluation.protocols import Protocol
+from common.testing.readers import MadeUp, record
 
 TOTALS = {"a": 10, "b": 3, "c": 7}
 RECORDS = [record(name) for name in TOTALS]

@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from common import metrics, provenance
-from common.checkpoints import Checkpoint
-from common.contracts import InputContract
-from common.evaluation import confusion_picture, table
+from common import provenance
+from common.evaluation import confusion_picture, metrics, table
 from common.evaluation.scores import FrameScores, Scores
 from common.files import write_text
+from common.preprocessing.contracts import InputContract
+from convert.checkpoints import Checkpoint
 
 FILES = NAME, TEXT, PICTURE = "results.json", "results.txt", "confusion.png"
 

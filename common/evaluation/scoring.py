@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.annotations import Record
-from common.clip_reader import frame_rate
-from common.crops import Frames
 from common.evaluation import reading, targets
 from common.evaluation.averaging import ClipAverage, FrameAverage, FrameResult
 from common.evaluation.protocols import Protocol
 from common.evaluation.reading import Part, Reader, View
 from common.evaluation.scores import FrameScores, Scores
-from common.progress import Progress
+from common.jobs.progress import Progress
+from common.preprocessing.crops import Frames
+from common.video.clip_reader import frame_rate
 
 Floats = NDArray[np.float32]
 Result = TypeVar("Result", covariant=True)

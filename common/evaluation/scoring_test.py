@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from common.annotations import Action
-from common.clip_reader import ClipReader, Source
-from common.contracts import RGB_CONTRACT
 from common.evaluation import protocols, scoring
-from common.evaluation._readers_for_tests import MadeUp, record
 from common.evaluation.protocols import Protocol
 from common.evaluation.scoring import Job
+from common.preprocessing.contracts import RGB_CONTRACT
+from common.testing.readers import MadeUp, record
+from common.video.clip_reader import ClipReader, Source
 
 CONTRACT = dataclasses.replace(RGB_CONTRACT, frames=4, short_side=8, crop=6)
 CLASSES = ("first", "last", "mean")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common import clips
 from common.annotations import Record
+from common.annotations.frame_labels import as_written, frame_labels, rule_of
 from common.errors import listing
-from common.frame_labels import as_written, frame_labels, rule_of
+from common.preprocessing import clips
 
 POINTS = 25
 """Moments of a video that the localisation of Charades is measured at."""

@@ -5,7 +5,7 @@ import pytest
 
 from common.annotations import Action, Record
 from common.evaluation import targets
-from common.evaluation._readers_for_tests import record
+from common.testing.readers import record
 
 SPANS = (Action(1, 2.0, 5.0), Action(2, 9.6, 20.0))
 

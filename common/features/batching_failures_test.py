@@ -6,15 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from common.features._producers_for_tests import (
-    PATIENCE,
-    Network,
-    clips,
-    in_threads,
-    producer,
-    until,
-)
 from common.features.batching import Batcher
+from common.testing.producers import PATIENCE, Network, clips, in_threads, producer, until
 
 
 @pytest.mark.parametrize("submits", [0, 1])

@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from common.features._producers_for_tests import PATIENCE, Network, clips, in_threads, producer
 from common.features.batching import Batcher
-from common.work import _threads
+from common.jobs import _threads
+from common.testing.producers import PATIENCE, Network, clips, in_threads, producer
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 7, 20])

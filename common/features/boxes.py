@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common import crops
 from common.errors import listing
+from common.preprocessing import crops
 
 POLICIES = ("frame", "union")
 
@@ -98,7 +98,7 @@ def cut(
     Raises:
         ValueError: The box is no square, or leaves the frame; or a size below 1.
     """
-    from common import resizing  # numba takes a moment
+    from common.preprocessing import resizing  # numba takes a moment
 
     left, upper, right, lower = map(int, box)
     if right - left != lower - upper:

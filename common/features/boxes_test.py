@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import frames
 from common.features.boxes import check, cut, squares
+from common.preprocessing import frames
 
 
 def _squares(*boxes, height=240, width=320, **options):

@@ -34,9 +34,9 @@ from common.flags import (
     chosen_engines,
     chosen_streams,
 )
-from common.work import command as work
-from common.work import runs
-from common.work.task import Item
+from common.jobs import command as work
+from common.jobs import runs
+from common.jobs.task import Item
 
 PRESET = flags.DEFINE_enum(
     "preset",

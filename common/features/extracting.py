@@ -12,17 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common import crops
-from common.crops import Frames
 from common.features import boxes, tracks, windows
 from common.features.extraction import CROPS, Extraction
 from common.features.network import Floats, Network
 from common.features.outputs import Features, Rows
 from common.features.reading import Reader
+from common.features.tracklets import Tracklet
 from common.features.windows import Span, Window
-from common.tracklets import Tracklet
-from common.work.pictures import Picture
-from common.work.task import Item
+from common.jobs.pictures import Picture
+from common.jobs.task import Item
+from common.preprocessing import crops
+from common.preprocessing.crops import Frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +241,6 @@ def _features(sinks: Sequence[_Sink], rate: float | None, start: float) -> Featu
 
 
 def _resized(pictures: Iterator[Picture], width: int, height: int) -> Iterator[Picture]:
-    from common import resizing  # numba takes a moment
+    from common.preprocessing import resizing  # numba takes a moment
 
     return (resizing.resize(picture, height, width) for picture in pictures)

@@ -3,8 +3,8 @@
 import dataclasses
 
 from common import arch
-from common.contracts import InputContract
 from common.errors import listing
+from common.preprocessing.contracts import InputContract
 
 MODES = ("segment", "dense", "framewise")
 PADS = ("frames", "rows", "none")

@@ -1,4 +1,4 @@
-"""Items to files of features: a task, which runs of `common.work` do."""
+"""Items to files of features: a task, which runs of `common.jobs` do."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common import contracts, engines, flow, networks, provenance
+from common import engines, flow, networks, provenance
 from common.features import extracting, extraction, network, outputs
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
 from common.features.network import Make, Source
 from common.features.outputs import Features
 from common.features.reading import Reader
-from common.work.task import Item
+from common.jobs.task import Item
+from common.preprocessing import contracts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from common.annotations import Action, Annotations, Record
 from common.errors import listing
-from common.work import inputs
-from common.work.task import Item
+from common.jobs import inputs
+from common.jobs.task import Item
 
 
 def found(

@@ -8,8 +8,8 @@ import pytest
 
 from common.annotations import Action, Annotations, Record
 from common.features import items
-from common.work import markers
-from common.work.task import Item
+from common.jobs import markers
+from common.jobs.task import Item
 
 VIDEO = Record("a/one", "a/one.mp4", "training", fps=10.0, unit="frames")
 ACTIONS = (Action(1, 0, 20), Action(0, 20, 25))

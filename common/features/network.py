@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import arch, engines, networks
-from common.contracts import InputContract
-from common.crops import Frames
 from common.engines import extractor as engine_extractor
 from common.features.batching import Batcher
 from common.features.extraction import Extraction
 from common.networks import Loaded
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Frames
 
 Floats = NDArray[np.float32]
 

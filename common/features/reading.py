@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common import clip_reader, flow, frames, processors, stored, video
-from common.crops import Frames
+from common import flow, processors, video
 from common.features.extraction import Extraction
 from common.flow import TVL1Params, encoding
-from common.work.pictures import Picture, Pictures
-from common.work.task import Item
+from common.jobs.pictures import Picture, Pictures
+from common.jobs.task import Item
+from common.preprocessing import frames
+from common.preprocessing.crops import Frames
+from common.video import clip_reader, stored
 
 _AT_ONCE = 64  # stored flows that are read together
 _TVL1 = TVL1Params()
@@ -119,7 +121,7 @@ def is_array(path: Path) -> bool:
 
 
 def _sized(picture: Picture, extraction: Extraction) -> Picture:
-    from common import resizing  # numba takes a moment
+    from common.preprocessing import resizing  # numba takes a moment
 
     if extraction.size:
         width, height = extraction.size

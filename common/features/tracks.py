@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from common import tracklets
 from common.errors import listing
-from common.features import boxes
+from common.features import boxes, tracklets
+from common.features.tracklets import Tracklet
 from common.printable import printable
-from common.tracklets import Tracklet
 
 
 def place(folder: str | os.PathLike[str], suffix: str, name: str) -> Path:

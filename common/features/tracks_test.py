@@ -5,7 +5,7 @@ import pytest
 from absl import logging
 
 from common.features import tracks
-from common.tracklets import Tracklet
+from common.features.tracklets import Tracklet
 
 
 @pytest.fixture

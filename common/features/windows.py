@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from common import arch
-from common.crops import Frames
 from common.features import chunks
 from common.features.extraction import Extraction
+from common.preprocessing.crops import Frames
 
 Span = tuple[int, int]
 """The first frame that a row is of, and one past the last."""

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.contracts import usual
 from common.features import windows
 from common.features.extraction import Extraction, filled, rows_endpoint
+from common.preprocessing.contracts import usual
 
 NET = arch.make("inception_i3d")
 

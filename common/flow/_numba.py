@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.compiling import compiled
 from common.flow.params import TVL1Params
+from common.preprocessing.compiling import compiled
 
 Floats = NDArray[np.float32]
 Grey = NDArray[np.uint8] | Floats

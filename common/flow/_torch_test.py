@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from common import frames, video
+from common import video
 from common.flow import TVL1Params, _opencv
+from common.preprocessing import frames
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 

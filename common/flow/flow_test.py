@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from common import flow, frames, video
+from common import flow, video
 from common.flow import TVL1Params
+from common.preprocessing import frames
 
 ENGINES = ("opencv", "numba", "torch")
 OURS = ("numba", "torch")

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import annotation_files, datasets, files, layouts
-from common.annotations import SUBSETS, Annotations, Record
-from common.datasets import Dataset
+from common import files
+from common.annotations import SUBSETS, Annotations, Record, annotation_files, datasets
+from common.annotations.datasets import Dataset
 from common.errors import listing
-from common.work import markers
+from common.jobs import markers
+from common.video import layouts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from common import annotation_files, label_maps
-from common.annotations import Action, Annotations, Record
+from common.annotations import Action, Annotations, Record, annotation_files, label_maps
 from common.prepare import annotating
 from common.prepare.annotating import Options
 

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common import processors, storing, video_clips
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common import processors
 from common.flow import TVL1Params
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
-from common.work.pictures import Picture, Pictures
-from common.work.task import Item
+from common.jobs.pictures import Picture, Pictures
+from common.jobs.task import Item
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.video import storing, video_clips
 
 STREAMS = ("rgb", "flow")
 

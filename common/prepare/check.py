@@ -19,8 +19,8 @@ from absl import flags
 from common import command
 from common.files import check_target
 from common.flags import INPUT, LIMIT
+from common.jobs import command as work
 from common.prepare import checking
-from common.work import command as work
 
 MIN_FRAMES = flags.DEFINE_integer(
     "min_frames",

@@ -13,11 +13,11 @@ from common import processors, video
 from common.annotations import Annotations, Record
 from common.errors import listing
 from common.files import write_text
+from common.jobs import inputs, making, runs
+from common.jobs.runs import Report, Settings
+from common.jobs.task import Item
 from common.printable import printable
 from common.provenance import to_json
-from common.work import inputs, making, runs
-from common.work.runs import Report, Settings
-from common.work.task import Item
 
 KINDS = {
     "missing": "not there",

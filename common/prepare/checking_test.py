@@ -14,12 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from common import storing, video
+from common import video
 from common.annotations import Annotations, Record
+from common.jobs.runs import Settings
+from common.jobs.task import Item
 from common.prepare import checking
 from common.prepare.checking import Finding
-from common.work.runs import Settings
-from common.work.task import Item
+from common.video import storing
 
 
 def _check(folder, *items, min_frames=1, workers=0):

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import annotation_files, stored
-from common._films_for_tests import SIZE
-from common.datasets import vidor
+from common.annotations import annotation_files
+from common.annotations.datasets import vidor
+from common.annotations.frame_labels import frame_labels
 from common.flow import stamp
 from common.flow.encoding import BOUND
-from common.frame_labels import frame_labels
-from common.prepare import _actions_for_tests, _classes_for_tests
-from common.prepare._corpus_for_tests import SIDE, Case
+from common.testing import actions, classes
+from common.testing.corpus import SIDE, Case
+from common.testing.films import SIZE
+from common.video import stored
 
 ROOT = Path(__file__).parents[2]
-CASES = _classes_for_tests.CASES | _actions_for_tests.CASES
+CASES = classes.CASES | actions.CASES
 FAST = ("ucf101", "something_v1")
 
 

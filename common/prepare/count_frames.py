@@ -19,10 +19,10 @@ from absl import app
 
 from common import command
 from common.flags import ALLOW_FAILURES, DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
+from common.jobs import command as work
+from common.jobs import inputs
 from common.prepare import counting
 from common.printable import printable
-from common.work import command as work
-from common.work import inputs
 
 work.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, ALLOW_FAILURES)
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from common import layouts
-from common.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout
-from common.progress import Progress
-from common.work import workers
-from common.work.task import Item
+from common.jobs import workers
+from common.jobs.progress import Progress
+from common.jobs.task import Item
+from common.video import layouts
+from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout
 
 # Those where x and y lie apart are counted folder by folder, as frames.
 _LAYOUTS: dict[str, ImageLayout] = {

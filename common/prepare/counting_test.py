@@ -2,10 +2,10 @@
 
 import pytest
 
+from common.jobs.progress import Progress
+from common.jobs.task import Item
 from common.prepare import counting
 from common.prepare.counting import Counted
-from common.progress import Progress
-from common.work.task import Item
 
 
 def _touch(folder, pattern, numbers):

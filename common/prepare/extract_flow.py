@@ -16,8 +16,8 @@ from absl import flags
 
 from common import command
 from common.flow import encoding, stamp
+from common.jobs import command as work
 from common.prepare.flow_task import RECIPE, FlowTask
-from common.work import command as work
 
 LAST = flags.DEFINE_enum(
     "last", "repeat", list(stamp.LAST), "Repeat the last flow, or drop it: one less than frames."

@@ -12,8 +12,8 @@ same. What is done is skipped, so a run that was stopped is simply started again
 from collections.abc import Sequence
 
 from common import command
+from common.jobs import command as work
 from common.prepare.frame_task import AS_STORED, FrameTask
-from common.work import command as work
 
 work.declare(*work.RUN, *work.PICTURES, work.LAYOUT)
 

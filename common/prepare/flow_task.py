@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import flow, frames, layouts, processors, storing
+from common import flow, processors
 from common.flow import TVL1Params
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
-from common.work.pictures import Pictures
-from common.work.task import Item
+from common.jobs.pictures import Pictures
+from common.jobs.task import Item
+from common.preprocessing import frames
+from common.video import layouts, storing
 
 RECIPE = Pictures(fps=25, short_side=256)
 """Of the flow of Kinetics (Carreira and Zisserman, CVPR 2017); folders keep their rate."""

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import layouts, storing
-from common.work.pictures import Pictures
-from common.work.task import Item
+from common.jobs.pictures import Pictures
+from common.jobs.task import Item
+from common.video import layouts, storing
 
 AS_STORED = Pictures()
 

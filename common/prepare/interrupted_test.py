@@ -22,7 +22,7 @@ import av
 import numpy as np
 import pytest
 
-from common.work._tasks_for_tests import contents, failed
+from common.testing.tasks import contents, failed
 
 ROOT = Path(__file__).parents[2]
 COUNT = 8  # videos

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from common.work import inputs, runs
-from common.work._tasks_for_tests import Behaves, Folders, contents, failed
-from common.work.runs import Item, Settings
+from common.jobs import inputs, runs
+from common.jobs.runs import Item, Settings
+from common.testing.tasks import Behaves, Folders, contents, failed
 
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from common.work import inputs, runs
-from common.work._tasks_for_tests import Folders
+from common.jobs import inputs, runs
+from common.testing.tasks import Folders
 videos, out, log, workers, pause = sys.argv[1:]
 task = Folders(files=5, pause=float(pause), log=Path(log))
 report = runs.run(task, inputs.items(videos), runs.Settings(Path(out), int(workers)))
@@ -32,8 +32,8 @@ HANGING = """
 import signal
 import sys
 from pathlib import Path
-from common.work import runs
-from common.work._tasks_for_tests import Behaves
+from common.jobs import runs
+from common.testing.tasks import Behaves
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 folder = Path(sys.argv[1])
 items = [runs.Item(str(k), folder / "how") for k in range(9)]

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from common import annotation_files, command, datasets
+from common import command
+from common.annotations import annotation_files, datasets
 from common.flags import DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
 from common.prepare import annotating
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from absl import flags
 
 from common import command
+from common.jobs import command as work
 from common.prepare.array_task import RECIPE
 from common.prepare.preview_task import PreviewTask
-from common.work import command as work
 
 MAX_FRAMES = flags.DEFINE_integer(
     "max_frames",

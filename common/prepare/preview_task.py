@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common import frames, preview, processors, video_clips
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common import processors
 from common.flow import TVL1Params
+from common.jobs.pictures import Pictures
+from common.jobs.task import Item
 from common.prepare.array_task import RECIPE
-from common.work.pictures import Pictures
-from common.work.task import Item
+from common.preprocessing import frames
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.video import preview, video_clips
 
 _TVL1 = TVL1Params()
 

@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
-from common import frames, layouts, preview, stored, storing, video, video_clips
-from common.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common import video
 from common.flow import encoding, stamp
+from common.jobs import runs
+from common.jobs.pictures import Pictures
+from common.jobs.task import Item
 from common.prepare.array_task import ArrayTask
 from common.prepare.flow_task import FlowTask
 from common.prepare.frame_task import FrameTask
 from common.prepare.preview_task import PreviewTask
-from common.work import runs
-from common.work.pictures import Pictures
-from common.work.task import Item
+from common.preprocessing import frames
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.video import layouts, preview, stored, storing, video_clips
 
 HEIGHT, WIDTH, STEP = 48, 64, 2
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from common import command
+from common.jobs import command as work
 from common.prepare.array_task import RECIPE, STREAMS, ArrayTask
-from common.work import command as work
 
 STREAM = flags.DEFINE_multi_enum("stream", list(STREAMS), list(STREAMS), "Which arrays to make.")
 MAX_FRAMES = flags.DEFINE_integer(

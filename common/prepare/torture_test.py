@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from common.prepare import _torture_for_tests as torture
-from common.prepare._torture_for_tests import BAD, GOOD
+from common.testing import torture as torture
+from common.testing.torture import BAD, GOOD
 
 ROOT = Path(__file__).parents[2]
 TOO_SHORT = {**BAD, "one": ("mp4", "flow needs at least two frames. Received: 1")}

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.recipes import Recipe
 from common.training.crew import Crew, Dataset, Key
 from common.training.examples import Example
+from common.training.recipes import Recipe
 
 # What random numbers of (seed, epoch, item) are for. NumPy's generator takes [7, 0] and [7, 0, 0]
 # for the same seed, so an example's own, [seed, epoch, index], end in a 0 that is not written.

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import recipes
-from common.training import batches
+from common.training import batches, recipes
 from common.training.batches import Batch, Batches, dropout_masks, order
 from common.training.examples import Example, ItemError
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from absl import app, flags
 
-from common import memory, processors, recipes
-from common.clip_reader import Source
+from common import memory, processors
 from common.flags import (
     ANNOTATIONS,
     CHECKPOINT,
@@ -26,13 +25,17 @@ from common.flags import (
     WORKERS,
     chosen_streams,
 )
-from common.recipes import RECIPES, Recipe
-from common.training import loop, snapshots
+from common.training import loop, recipes, snapshots
 from common.training.loop import Create, Place
 from common.training.plan import Options, Plan
+from common.training.recipes import RECIPES, Recipe
+from common.video.clip_reader import Source
 
 RECIPE = flags.DEFINE_enum(
-    "recipe", "finetune", list(RECIPES), "How to train; `common/recipes.py` has all numbers."
+    "recipe",
+    "finetune",
+    list(RECIPES),
+    "How to train; `common/training/recipes.py` has all numbers.",
 )
 SET = flags.DEFINE_multi_string(
     "set", [], "A field of the recipe as NAME=VALUE; may be given several times."

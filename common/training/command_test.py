@@ -6,10 +6,10 @@ import pytest
 from absl import app, flags
 from absl.testing import flagsaver
 
-from common import processors, recipes
-from common.training import command
-from common.training._data_for_tests import put
-from common.training._toy_learner_for_tests import Creator
+from common import processors
+from common.testing.data import put
+from common.testing.toy_learner import Creator
+from common.training import command, recipes
 from common.training.loop import Place
 
 FIELDS = {

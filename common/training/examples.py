@@ -11,16 +11,16 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from common import clips, crops
 from common.annotations import Annotations, Record
-from common.clip_reader import Clip, ClipReader, ComputedFlow, Source, flow_stamp, frame_rate
-from common.contracts import InputContract
-from common.crops import Frames
+from common.annotations.frame_labels import frame_labels, rule_of
 from common.errors import listing
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
-from common.frame_labels import frame_labels, rule_of
-from common.recipes import Recipe
+from common.preprocessing import clips, crops
+from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Frames
+from common.training.recipes import Recipe
+from common.video.clip_reader import Clip, ClipReader, ComputedFlow, Source, flow_stamp, frame_rate
 
 Target = int | NDArray[np.float32]
 
@@ -176,7 +176,7 @@ def _cut(stored: Frames, recipe: Recipe, rng: np.random.Generator) -> Frames:
     height, width = crops.resized_size(*crops.size_of(stored), side)
     corner = crops.random_corner(height, width, recipe.crop, rng)
     flipped = recipe.flip and crops.random_flip(rng)
-    from common import resizing  # numba takes a moment
+    from common.preprocessing import resizing  # numba takes a moment
 
     clip = crops.crop(resizing.resize_clip(stored, side), corner, recipe.crop)
     return crops.flip(clip, recipe.stream == "flow") if flipped else clip

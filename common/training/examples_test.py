@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from common import clips, contracts, crops, frames, recipes, storing
-from common._films_for_tests import Film
 from common.annotations import Action, Annotations, Record
-from common.clip_reader import Source
+from common.annotations.frame_labels import frame_labels
 from common.flow.stamp import FlowStamp
-from common.frame_labels import frame_labels
+from common.preprocessing import clips, contracts, crops, frames
+from common.testing.films import Film
+from common.training import recipes
 from common.training.examples import ItemError, TrainingSet
+from common.video import storing
+from common.video.clip_reader import Source
 
 SMALL = ["sample_duration=4", "sample_rate=2", "short_side=20,28", "crop=16", "num_classes=3"]
 RECIPE = recipes.changed(recipes.get("finetune"), SMALL)

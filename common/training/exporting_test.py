@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import arch, recipes
+from common import arch
 from common.errors import CheckpointError
 from common.model_card import ModelCard
-from common.training import exporting, start
+from common.training import exporting, recipes, start
 from common.training.snapshot import Snapshot
 from convert import dialects, hub
 from parity_tests import randomise

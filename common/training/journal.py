@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import preview
 from common.files import replacing
 from common.training._event_file import EventFile, append
+from common.video import preview
 
 LOG, CURVES = "log.jsonl", "curves.png"
 

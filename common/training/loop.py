@@ -12,16 +12,15 @@ from statistics import fmean
 
 from absl import logging
 
-from common import schedules
 from common.errors import listing
-from common.recipes import Recipe
-from common.schedules import Plateau
-from common.training import exporting, journal, start
+from common.training import exporting, journal, schedules, start
 from common.training.batches import Batch, Batches
 from common.training.clock import Clock
 from common.training.journal import Journal
 from common.training.learner import Learner, Measured
 from common.training.plan import Plan
+from common.training.recipes import Recipe
+from common.training.schedules import Plateau
 from common.training.snapshot import Snapshot
 from common.training.snapshots import RunFolder
 

@@ -7,10 +7,10 @@ import logging
 import numpy as np
 import pytest
 
-from common import model_card, recipes
-from common.training import loop, snapshot
-from common.training._data_for_tests import CLASSES, STAMP, put
-from common.training._toy_learner_for_tests import WEIGHT, Creator, Learner, StopError
+from common import model_card
+from common.testing.data import CLASSES, STAMP, put
+from common.testing.toy_learner import WEIGHT, Creator, Learner, StopError
+from common.training import loop, recipes, snapshot
 from common.training.loop import Place
 from common.training.plan import Options, Plan
 from common.training.snapshots import RunFolder

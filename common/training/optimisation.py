@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from common import arch
 from common.arch import Arrays
 from common.errors import CheckpointError, listing
-from common.recipes import Recipe
 from common.training.batches import Batch, dropout_masks
 from common.training.learner import Measured
+from common.training.recipes import Recipe
 
 # torch.amp.GradScaler's: where the scale starts, and after how many good steps it doubles.
 FIRST_SCALE = 65536.0

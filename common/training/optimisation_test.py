@@ -6,11 +6,11 @@ import pytest
 
 from common import arch
 from common.errors import CheckpointError
-from common.recipes import BATCH_NORMS, RECIPES
 from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured
 from common.training.optimisation import Scaler
+from common.training.recipes import BATCH_NORMS, RECIPES
 
 NET = arch.narrow(arch.make("i3d_resnet50_nl_8x8", 5), 16)
 RECIPE = replace(RECIPES["nonlocal_400k"], architecture=NET.name)

@@ -3,17 +3,17 @@
 import dataclasses
 from pathlib import Path
 
-from common import annotation_files, digests, recipes
-from common.annotations import Annotations
-from common.clip_reader import Source
+from common import digests
+from common.annotations import Annotations, annotation_files
 from common.flow import stamp
 from common.model_card import ModelCard
-from common.recipes import Recipe
-from common.training import exporting, start
+from common.training import exporting, recipes, start
 from common.training.examples import TrainingSet
+from common.training.recipes import Recipe
 from common.training.snapshot import Snapshot
 from common.training.start import Start
 from common.training.validation import Validation
+from common.video.clip_reader import Source
 
 
 @dataclasses.dataclass(frozen=True)

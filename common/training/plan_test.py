@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from common import annotation_files, recipes
-from common.training._data_for_tests import CLASSES, STAMP, put
+from common.annotations import annotation_files
+from common.testing.data import CLASSES, STAMP, put
+from common.training import recipes
 from common.training.plan import Options, Plan
 
 CHANGES = [

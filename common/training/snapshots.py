@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import claims, provenance
+from common import provenance
 from common.errors import CheckpointError, listing
 from common.files import write_text
+from common.jobs import claims
 from common.training.snapshot import Best, Snapshot, read, write
 
 RESUME = ("auto", "never")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from common import arch, model_card
-from common.contracts import FLOW_CONTRACT
 from common.errors import CheckpointError
 from common.model_card import ModelCard
+from common.preprocessing.contracts import FLOW_CONTRACT
 from common.training import exporting
 from common.training.snapshot import Best, Snapshot
 from common.training.snapshots import RunFolder

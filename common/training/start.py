@@ -8,12 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from common import arch, contracts, networks
-from common.contracts import InputContract
+from common import arch, networks
 from common.errors import AmbiguousNetworkError, listing
 from common.networks import Loaded
-from common.recipes import Recipe
+from common.preprocessing import contracts
+from common.preprocessing.contracts import InputContract
 from common.training import optimisation
+from common.training.recipes import Recipe
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,14 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import arch, checkpoints, contracts, model_card, recipes
-from common.checkpoints import Checkpoint
-from common.contracts import RGB_CONTRACT
+from common import arch, model_card
 from common.model_card import ModelCard
-from common.training import exporting, start
+from common.preprocessing import contracts
+from common.preprocessing.contracts import RGB_CONTRACT
+from common.training import exporting, recipes, start
 from common.training.snapshot import Snapshot
 from common.training.snapshots import RunFolder
-from convert import hub
+from convert import checkpoints, hub
+from convert.checkpoints import Checkpoint
 from convert.formats import safetensors
 from parity_tests import randomise
 

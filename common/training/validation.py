@@ -6,16 +6,16 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from common import arch, metrics
+from common import arch
 from common.annotations import Annotations
-from common.clip_reader import ClipReader, Source
-from common.evaluation import protocols, scoring
+from common.evaluation import metrics, protocols, scoring
 from common.evaluation.scores import Scores
 from common.flow.stamp import FlowStamp
-from common.recipes import Recipe
 from common.training.examples import TrainingSet
 from common.training.learner import Learner
+from common.training.recipes import Recipe
 from common.training.start import Start
+from common.video.clip_reader import ClipReader, Source
 
 SUBSET = "validation"
 

@@ -8,10 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from common import annotation_files, recipes
-from common.annotations import Action
-from common.training import start, validation
-from common.training._data_for_tests import CLASSES, put
+from common.annotations import Action, annotation_files
+from common.testing.data import CLASSES, put
+from common.training import recipes, start, validation
 from common.training.validation import Validation
 
 CHANGES = [

@@ -93,6 +93,9 @@ def read_back(path: Path, net: arch.Network) -> dict[str, Array]:
 
 def _save(model: Any, folder: Path) -> None:
     """Saves an `i3d_tf.VideoModel` with its signature."""
+    import i3d_tf  # noqa: F401  # before TensorFlow, see there
+
+    # isort: split
     import tensorflow as tf
 
     net = model.net

@@ -1,0 +1,64 @@
+"""HMDB51: 6,766 clips of 51 classes, with three folds of 70 training and 30 test clips a class.
+
+The annotations are the folder `testTrainMulti_7030_splits` with a list for each class and fold;
+the videos lie as `CLASS/NAME.avi`. The clips of code 2, its tests, are the "validation" subset
+here, as everybody uses them; those of code 0 are not used in the fold.
+"""
+
+from pathlib import Path
+
+from common.annotations import Record, label_maps
+from common.annotations.datasets import Dataset, Slip, _files
+
+_SUBSETS = {"0": None, "1": "training", "2": "validation"}
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./")
+
+_COUNTS = {"training": (3_570,), "validation": (1_530,)}
+
+
+def records(annotations: Path, fold: str) -> list[Record]:
+    """The clips of a fold: class by class, each as in its list."""
+    names = _files.Names()
+    found = []
+    for label, class_name in enumerate(classes(annotations, fold)):
+        path = _files.require(annotations, f"{class_name}_test_split{fold}.txt")
+        for number, line in _files.lines(path):
+            name, _, code = line.rpartition(" ")
+            if not name.endswith(".avi") or "/" in name or code not in _SUBSETS:
+                _files.malformed(path, number, "'NAME.avi CODE' with code 0, 1 or 2", line)
+            subset = _SUBSETS[code]
+            if subset is None:
+                continue
+            video = f"{class_name}/{name.strip()}"
+            record = Record(video.removesuffix(".avi"), video, subset, (label,))
+            found.append(names.add(record, path, number))
+    return found
+
+
+def classes(annotations: Path, fold: str) -> tuple[str, ...]:
+    """The 51 names, sorted."""
+    return label_maps.load(label_maps.HMDB51)
+
+
+DATASET = Dataset(
+    name="hmdb51",
+    title="HMDB51",
+    homepage="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
+    citation="H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre. HMDB: A Large Video Database "
+    "for Human Motion Recognition. ICCV 2011.",
+    licence="CC BY 4.0",
+    records=records,
+    classes=classes,
+    variant="fold",
+    variants=("1", "2", "3"),
+    class_counts={"1": 51, "2": 51, "3": 51},
+    counts={"1": _COUNTS, "2": _COUNTS, "3": _COUNTS},
+    slips=(
+        Slip(
+            "names hold characters that shells, globs and printf patterns take for their own",
+            lambda record: not _PLAIN.issuperset(record.name),
+        ),
+    ),
+    candidates=_files.also_in("hmdb51_org"),
+)

@@ -1,0 +1,255 @@
+"""VidOR: who does what to whom in 10,000 videos of everyday life, with boxes on every frame.
+
+The folder of annotations holds `{training,validation}/<group>/<video>.json`; the 2,165 videos for
+testing have none. Videos are `<group>/<video>.mp4`. What a subject does is a span of frames:
+0-based as decoded, the end no longer belongs to it. So label row f is for the f-th decoded frame,
+which is image f + 1 where images are counted from 1. A box is of inclusive pixels in the file, and
+half-open here.
+
+Classes are the 42 actions, or with the variant "predicates" these and the 8 spatial relations, in
+the fixed order of the I3D ports. (VidVRD-helper numbers those it has met, by the alphabet.)
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import json_files
+from common.annotations import Action, Record, label_maps
+from common.annotations.datasets import Dataset, Slip, _files
+from common.annotations.frame_labels import frame_labels as labels_of_frames
+
+Box = tuple[
+    float, float, float, float
+]  # left, upper, right, lower; pixels, right and lower outside
+
+VARIANTS = {"actions": 42, "predicates": 50}
+
+_MAPS = {"actions": label_maps.VIDOR_ACTIONS, "predicates": label_maps.VIDOR_PREDICATES}
+
+_VERSION = "VERSION 1.0"
+_SUBSETS = ("training", "validation")
+
+_MOST_ERRORS = 10
+
+
+def records(annotations: Path, variant: str = "actions") -> list[Record]:
+    """The videos of both subsets, training first, by group and video.
+
+    An action towards two objects is two equal spans. Spans that leave the video, or end before they
+    start, are kept; they match no frame there.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it has no annotations.
+        ValueError: Malformed files; the text names each, or ten and how many more there are.
+    """
+    indices = {name: index for index, name in enumerate(classes(annotations, variant))}
+    others = {*classes(annotations, "predicates")} - indices.keys()
+    if not annotations.is_dir():
+        raise FileNotFoundError(f"{annotations}: there is no such folder of annotations.")
+    paths = [
+        (subset, path)
+        for subset in _SUBSETS
+        for path in sorted((annotations / subset).glob("*/*.json"))
+    ]
+    if not paths:
+        _files.missing(annotations, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
+    found, wrong = [], []
+    for subset, path in paths:
+        try:
+            found.append(_record(path, subset, indices, others))
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = [f"{len(wrong) - _MOST_ERRORS:,} more files are malformed."]
+        raise ValueError("\n".join(wrong[:_MOST_ERRORS] + more * (len(wrong) > _MOST_ERRORS)))
+    return found
+
+
+def classes(annotations: Path, variant: str = "actions") -> tuple[str, ...]:
+    """The 42 actions, or the 50 predicates; the files have no list."""
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; expected {' or '.join(VARIANTS)}.")
+    return label_maps.load(_MAPS[variant])
+
+
+def candidates(record: Record) -> Iterator[Record]:
+    """By group, or by subset and group, in the folder or in `video` there; or folders of frames."""
+    folders = ("", "video/", f"{record.subset}/", f"video/{record.subset}/")
+    for suffix in (".mp4", ""):
+        for folder in folders:
+            yield dataclasses.replace(record, path=f"{folder}{record.name}{suffix}")
+
+
+def frame_labels(
+    record: Record, variant: str = "actions", subject: int | None = None
+) -> NDArray[np.uint8]:
+    """What is done on each frame, towards any object.
+
+    Args:
+        record: Of `records` with the same variant.
+        variant: One of `VARIANTS`.
+        subject: Only what this tracklet does; None is what anybody does.
+
+    Returns:
+        [frames, 42] or [frames, 50], 0 or 1.
+    """
+    return labels_of_frames(record, VARIANTS[variant], subject=subject)
+
+
+def objects(path: Path) -> dict[int, str]:
+    """Tracklet to what it is, one of the 80 names of `label_map_vidor_objects.txt`.
+
+    Args:
+        path: The annotation file of a video: `record.boxes` in the folder of annotations.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A malformed file.
+    """
+    return _objects(_load(path), path)
+
+
+def tracklets(path: Path) -> dict[int, dict[int, Box]]:
+    """Tracklet to 0-based frame to box; an object that leaves the picture has gaps.
+
+    Boxes are half-open: the file's largest row and column still belong to it, so 1 is added.
+
+    Args:
+        path: As of `objects`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A malformed file.
+    """
+    content = _load(path)
+    found: dict[int, dict[int, Box]] = {tid: {} for tid in _objects(content, path)}
+    for frame, boxes in enumerate(_field(content, "trajectories", list, path)):
+        for number, entry in enumerate(json_files.check(boxes, list, f"{path}: frame {frame}")):
+            where = f"{path}: frame {frame}, box {number}"
+            tid = json_files.field(json_files.check(entry, dict, where), "tid", int, where)
+            if tid not in found:
+                raise ValueError(f"{where}: no object has the tid {tid}.")
+            if frame in found[tid]:
+                raise ValueError(f"{where}: the object with tid {tid} has a box there already.")
+            found[tid][frame] = _box(json_files.field(entry, "bbox", dict, where), where)
+    return found
+
+
+def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) -> Record:
+    content = _load(path)
+    name = f"{path.parent.name}/{path.stem}"
+    if _field(content, "video_path", str, path) != f"{name}.mp4":
+        raise ValueError(
+            f"{path}: is about the video {content['video_path']!r}, expected {f'{name}.mp4'!r}. "
+            "Put the file where its video belongs."
+        )
+    frames = _field(content, "frame_count", int, path)
+    fps = _field(content, "fps", float, path)
+    if frames < 1 or fps <= 0:
+        raise ValueError(
+            f"{path}: expected a frame_count and an fps above 0, got {frames} and {fps}."
+        )
+    tids = _objects(content, path)
+    actions = []
+    for number, entry in enumerate(_field(content, "relation_instances", list, path)):
+        where = f"{path}: relation {number}"
+        json_files.check(entry, dict, where)
+        predicate = json_files.field(entry, "predicate", str, where)
+        if predicate not in indices and predicate not in others:
+            raise ValueError(f"{where}: {predicate!r} is none of the 50 predicates of VidOR.")
+        subject, towards, begin, end = (
+            json_files.field(entry, key, int, where)
+            for key in ("subject_tid", "object_tid", "begin_fid", "end_fid")
+        )
+        if not {subject, towards} <= tids.keys():
+            raise ValueError(f"{where}: no object has the tid {subject}, or {towards}.")
+        if begin < 0:
+            raise ValueError(f"{where}: expected frames from 0 on, got begin_fid {begin}.")
+        if predicate in indices:
+            actions.append(Action(indices[predicate], begin, end, subject))
+    return Record(
+        name=name,
+        path=f"{name}.mp4",
+        subset=subset,
+        labels=tuple(sorted({action.label for action in actions})),
+        actions=tuple(actions),
+        unit="frames",
+        duration=frames / fps,
+        fps=float(fps),
+        frames=frames,
+        boxes=f"{subset}/{name}.json",
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json_files.check(json_files.load(path), dict, str(path))
+    if content.get("version") != _VERSION:
+        raise ValueError(
+            f"{path}: expected version {_VERSION!r}, got {content.get('version')!r}. "
+            "Files of VidVRD, which look alike, have none."
+        )
+    return content
+
+
+def _objects(content: dict[str, Any], path: Path) -> dict[int, str]:
+    known = label_maps.load(label_maps.VIDOR_OBJECTS)
+    found: dict[int, str] = {}
+    for number, entry in enumerate(_field(content, "subject/objects", list, path)):
+        where = f"{path}: object {number}"
+        tid = json_files.field(json_files.check(entry, dict, where), "tid", int, where)
+        category = json_files.field(entry, "category", str, where)
+        if tid in found or category not in known:
+            raise ValueError(
+                f"{where}: expected a tid of its own and one of the {len(known)} categories of "
+                f"VidOR, got {tid} and {category!r}."
+            )
+        found[tid] = category
+    return found
+
+
+def _box(entry: dict[str, Any], where: str) -> Box:
+    left, upper, right, lower = (
+        float(json_files.field(entry, key, float, where))
+        for key in ("xmin", "ymin", "xmax", "ymax")
+    )
+    if right < left or lower < upper:
+        raise ValueError(f"{where}: expected xmin <= xmax, ymin <= ymax, got {entry}.")
+    return left, upper, right + 1, lower + 1
+
+
+def _field(content: dict[str, Any], key: str, kind: type, path: Path) -> Any:
+    return json_files.field(content, key, kind, str(path))
+
+
+DATASET = Dataset(
+    name="vidor",
+    title="VidOR",
+    homepage="https://xdshang.github.io/docs/vidor.html",
+    citation=(
+        "X. Shang, D. Di, J. Xiao, Y. Cao, X. Yang, T.-S. Chua. Annotating Objects and Relations "
+        "in User-Generated Videos. ICMR 2019."
+    ),
+    variant="labels",
+    variants=tuple(VARIANTS),
+    records=records,
+    classes=classes,
+    class_counts=VARIANTS,
+    counts={variant: {"training": (7000,), "validation": (835,)} for variant in VARIANTS},
+    slips=(
+        Slip("videos without any action", lambda record: not record.actions),
+        Slip(
+            "spans end after the last frame: the rest of them is without effect",
+            lambda record: any(action.end > (record.frames or 0) for action in record.actions),
+        ),
+        Slip(
+            "spans end where or before they start: they match no frame, but their class counts",
+            lambda record: any(action.end <= action.start for action in record.actions),
+        ),
+    ),
+    candidates=candidates,
+)

@@ -1,0 +1,80 @@
+"""Names of the classes, in the order of a network's logits."""
+
+import os
+from pathlib import Path
+
+from common.errors import AssetError
+
+KINETICS_400 = "label_map.txt"
+KINETICS_600 = "label_map_600.txt"
+UCF101 = "label_map_ucf101.txt"  # in the order of classInd.txt
+HMDB51 = "label_map_hmdb51.txt"
+VIDOR_ACTIONS = "label_map_vidor_actions.txt"
+VIDOR_PREDICATES = "label_map_vidor_predicates.txt"
+VIDOR_OBJECTS = "label_map_vidor_objects.txt"
+
+_KINETICS = {KINETICS_400: 400, KINETICS_600: 600}
+
+_CLASSES = {
+    **_KINETICS,
+    UCF101: 101,
+    HMDB51: 51,
+    VIDOR_ACTIONS: 42,
+    VIDOR_PREDICATES: 50,
+    VIDOR_OBJECTS: 80,
+}
+
+_PACKAGE = Path(__file__).resolve().parents[1]  # common
+
+
+def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Reads class names: one of the names above, or a file with one class a line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: An empty file or line, text that is not UTF-8, or, for the names above, another
+            number of classes than the name says.
+    """
+    name = os.fspath(name_or_path)
+    path = _own_file(name) if name in _CLASSES else Path(name)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}: there is no such label map. Expected {', '.join(_CLASSES)} or the path of "
+            "a text file with one class a line."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, one class a line; {error}.") from error
+    if not lines:
+        raise ValueError(f"{path}: expected one class a line, got an empty file.")
+    names = tuple(line.strip() for line in lines)
+    if "" in names:
+        number = names.index("") + 1
+        raise ValueError(f"{path}: line {number} is empty. Expected one class a line, no gaps.")
+    expected = _CLASSES.get(name, len(names))
+    if len(names) != expected:
+        raise ValueError(
+            f"{path}: expected {expected} classes, got {len(names)}. Restore the project's file."
+        )
+    return names
+
+
+def for_classes(count: int) -> tuple[str, ...]:
+    """Class names where nothing but their number is known: Kinetics, or "class 17"."""
+    for name, classes in _KINETICS.items():
+        if classes == count:
+            return load(name)
+    return tuple(f"class {index}" for index in range(count))
+
+
+def _own_file(name: str) -> Path:
+    """The file in the checkout's `data/`, or beside this module in a built package."""
+    places = (_PACKAGE / "data" / name, _PACKAGE.parent / "data" / name)
+    for path in places:
+        if path.is_file():
+            return path
+    raise AssetError(
+        f"{name}: the project's label map is missing. Looked for {places[0]} and {places[1]}. "
+        "Install the project again, or restore `data/` of the checkout."
+    )

@@ -1,0 +1,360 @@
+"""The commands as people call them, and how their flags become settings."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from common import flow
+from common.annotations import Annotations, Record, annotation_files
+from common.flow import stamp
+from common.jobs import command as work
+from common.jobs.pictures import Pictures
+from common.jobs.task import Item
+from common.video import stored
+
+ROOT = Path(__file__).parents[2]
+
+RUN = (
+    "allow_failures", "annotations", "dry_run", "engine", "input", "limit", "output", "overwrite",
+    "workers",
+)  # fmt: skip
+SOURCES = ("source_fps", "square_pixels")
+FLOW = ("flow_engine", "tvl1")
+FLAGS = {
+    "check": (*RUN, "min_frames"),
+    "count_frames": tuple(flag for flag in RUN if flag not in ("annotations", "engine")),
+    "extract_frames": (*RUN, *SOURCES, "fps", "short_side", "layout"),
+    "extract_flow": (*RUN, *SOURCES, *FLOW, "fps", "short_side", "layout", "last", "bound"),
+    "to_numpy": (*RUN, *SOURCES, *FLOW, "stream", "max_frames"),
+    "preview": (*RUN, *SOURCES, *FLOW, "max_frames"),
+}
+
+
+def _run(command, *flags, cwd=None):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", f"common.prepare.{command}", *map(str, flags)],
+        capture_output=True, text=True, check=False, cwd=cwd or ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def _video(path, count=10, rate=25, size=(32, 24)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, "gray"
+        for k in range(count):
+            picture = np.full((size[1], size[0], 3), 10 * k, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    _video(folder / "run/a.mkv")
+    _video(folder / "walk/b.mkv", 20, 50)
+    return folder
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_help_lists_the_flags_of_the_command_and_no_others(command):
+    done = _run(command, "--help")
+    listed = [
+        line.split(":")[0].strip().removeprefix("--").removeprefix("[no]")
+        for line in done.stdout.splitlines()
+        if line.startswith("  --")
+    ]
+    assert sorted(listed) == sorted(FLAGS[command])
+    assert f"python -m common.prepare.{command} --input=" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "text"),
+    [
+        ("extract_frames", ["--fps=-1"], "flag --fps=-1: -1.0 is not a non-negative number"),
+        ("extract_frames", ["--fps=1e9"], "fps must be above 0 and at most 1000"),
+        ("extract_frames", ["--fps=nan"], "fps must be above 0 and at most 1000. Received: nan"),
+        ("extract_frames", ["--short_side=1"], "short_side must be at least 2 pixels"),
+        ("extract_frames", ["--workers=-1"], "flag --workers=-1"),
+        ("extract_frames", ["--limit=0"], "flag --limit=0: 0 is not a positive integer"),
+        ("extract_frames", ["--source_fps=25"], "--source_fps is for folders of frames"),
+        ("extract_frames", ["--input={tmp}/none"], "none: there is no such file or folder"),
+        ("extract_frames", ["--input={tmp}"], "0 videos found under .*or folders of frames"),
+        ("extract_frames", ["--input="], "--input is missing: a video, a folder, or a .txt"),
+        ("extract_frames", ["--output="], "--output is missing: the folder to write to"),
+        ("extract_frames", ["--annotations={junk}"], "junk.json: these are no annotations"),
+        ("extract_frames", ["--annotations={tmp}/x.json"], "x.json: there is no such file"),
+        ("extract_frames", ["stray"], "unexpected argument 'stray'"),
+        ("extract_frames", ["--last=drop"], "Unknown command line flag 'last'"),
+        ("extract_frames", ["--layout=uv"], "no such layout. Expected one of charades, frame"),
+        ("extract_flow", ["--layout=img"], "no such layout. Expected one of charades, flow_xy"),
+        ("extract_flow", ["--bound=0"], "bound must be above 0. Received: 0.0"),
+        ("extract_flow", ["--tvl1=warps=0"], "warps must be at least 1. Received: 0"),
+        ("extract_flow", ["--tvl1=speed=9"], "NAME being one of tau, .*Received: 'speed=9'"),
+        ("extract_flow", ["--layout=img"], "should be one of <image_xy|flow_xy|"),
+        ("to_numpy", ["--fps=25"], "--fps is no flag of this command"),
+        ("to_numpy", ["--max_frames=1"], "flag --max_frames=1: 1 is not integer >= 2"),
+        ("preview", ["--short_side=100"], "--short_side is no flag of this command"),
+        ("check", ["--flow_engine=numba"], "--?flow_engine"),
+        ("check", ["--min_frames=0"], "flag --min_frames=0"),
+        ("count_frames", ["--output={tmp}/new"], "--output is another folder than --input"),
+    ],
+)
+def test_wrong_flags_end_with_one_line_and_nothing_written(videos, tmp_path, command, wrong, text):
+    junk = tmp_path / "junk.json"
+    junk.write_text("[1, 2]")
+    given = {"--input": str(videos), "--output": str(tmp_path / "out")}
+    if command == "count_frames":
+        del given["--output"]
+    for flag in wrong:
+        name, equals, value = flag.format(tmp=tmp_path, junk=junk).partition("=")
+        given[name] = value
+        if equals and not value:
+            del given[name]
+    done = _run(command, *(f"{name}={value}" if value else name for name, value in given.items()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(f"^error: .*{text}", done.stderr), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [junk]
+
+
+def test_frames_then_flow_of_them(videos, tmp_path):
+    frames, flow = tmp_path / "frames", tmp_path / "flow"
+    done = _run("extract_frames", f"--input={videos}", f"--output={frames}", "--fps=25")
+    assert done.stdout == "extract_frames: 2 done, 0 skipped, 0 failed, 20 frames\n"
+    arguments = (f"--input={frames}", f"--output={flow}", "--short_side=24", "--layout=flow_xy")
+    done = _run("extract_flow", *arguments, "--workers=2")
+    assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 20 flows\n"
+    for clip in (stored.open_flow(flow, name) for name in ("run/a", "walk/b")):
+        assert (len(clip), clip.stamp.fps, clip.stamp.short_side) == (10, 25, 24)
+    done = _run("extract_flow", *arguments, "--dry_run")
+    assert done.stdout == "extract_flow: 0 to do, 2 skipped, 0 failed, 20 flows\n"
+    done = _run("extract_flow", *arguments, "--fps=12.5", "--workers=0")
+    assert done.stdout.startswith("extract_flow: 2 done (2 in place of what was there), ")
+    assert stamp.read(flow / "run/a").fps == 12.5
+    assert len(stored.open_flow(flow, "run/a")) == 5
+
+
+def test_the_usual_rate_may_be_written_out(videos, tmp_path):
+    path = videos / "run/a.mkv"
+    arguments = (f"--input={path}", f"--output={tmp_path}", "--short_side=24", "--workers=0")
+    assert "1 done" in _run("extract_flow", *arguments).stdout
+    assert "1 skipped" in _run("extract_flow", *arguments, "--fps=25").stdout
+
+
+def test_videos_and_folders_of_frames_together(videos, tmp_path):
+    mixed = tmp_path / "mixed"
+    _run(
+        "extract_frames",
+        f"--input={videos / 'run'}",
+        f"--output={mixed}",
+        "--fps=10",
+        "--workers=0",
+    )
+    _video(mixed / "videos/c.mkv")
+    (mixed / "videos/c_1.jpg").write_text("a picture of the video, and no frame")
+    arguments = (f"--input={mixed}", f"--output={tmp_path}", "--short_side=24", "--workers=0")
+    done = _run("extract_flow", *arguments)
+    assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 14 flows\n"
+    assert stamp.read(tmp_path / "a").fps == 10
+    assert stamp.read(tmp_path / "videos/c").fps == 25
+
+
+def _annotations(path, *records):
+    annotation_files.write(path, Annotations(("run", "walk"), records))
+    return path
+
+
+def test_clips_of_annotations_and_then_their_frames(videos, tmp_path):
+    listed = _annotations(
+        tmp_path / "list.json",
+        Record("x/clip 1", "walk/b.mkv", "training", (1,), start=0.1, end=0.3),
+        Record("x/gone", "run/gone.mkv", "training", (0,)),
+    )
+    frames, flow = tmp_path / "frames", tmp_path / "flow"
+    arguments = (f"--annotations={listed}", "--workers=0")
+    done = _run("extract_frames", f"--input={videos}", f"--output={frames}", *arguments)
+    assert done.returncode == 1
+    assert "1 done, 0 skipped, 1 failed, 10 frames" in done.stdout
+    arguments = (*arguments, "--allow_failures=1", "--last=drop", "--short_side=0")
+    done = _run("extract_flow", f"--input={frames}", f"--output={flow}", *arguments)
+    assert done.returncode == 0
+    assert "1 done, 0 skipped, 1 failed, 9 flows" in done.stdout
+    made = stored.open_flow(flow, "x/clip 1")
+    assert (len(made), made.stamp.fps, made.stamp.short_side) == (9, None, None)
+
+
+def test_check(videos, tmp_path):
+    listed = _annotations(
+        tmp_path / "list.json",
+        Record("a", "run/a.mkv", "training", (0,), fps=25.0, frames=10),
+        Record("gone", "run/gone.mkv", "training", (0,)),
+    )
+    (videos / "walk/empty.mp4").touch()
+    try:
+        arguments = (f"--input={videos}", f"--output={tmp_path}", "--workers=1")
+        done = _run("check", *arguments, f"--annotations={listed}", "--dry_run")
+        assert (done.returncode, done.stdout) == (0, "check: 2 videos to look at\n")
+        assert list(tmp_path.iterdir()) == [listed]
+        done = _run("check", *arguments, f"--annotations={listed}")
+        assert done.returncode == 1
+        content = json.loads((tmp_path / "report.json").read_text())
+        assert content["problems"] == {"missing": 1}
+        assert content["unlisted"] == ["walk/b", "walk/empty"]
+        assert content["coverage"] == {"run": {"expected": 2, "good": 1}}
+        assert done.stdout == (tmp_path / "report.txt").read_text()
+        done = _run("check", *arguments, "--dry_run")
+        assert done.stdout == "check: 3 videos to look at\n"
+        done = _run("check", *arguments, "--allow_failures=1", "--workers=0")
+        assert done.returncode == 0
+        content = json.loads((tmp_path / "report.json").read_text())
+        assert (content["videos"], content["problems"]) == (3, {"empty": 1})
+        assert "unlisted" not in content
+    finally:
+        (videos / "walk/empty.mp4").unlink()
+
+
+def test_count_frames(tmp_path):
+    for name, numbers in (("a/good", [1, 2, 3]), ("a/right", [0, 1]), ("gap", [1, 3])):
+        (tmp_path / name).mkdir(parents=True)
+        for number in numbers:
+            (tmp_path / name / f"image_{number:05d}.jpg").touch()
+    (tmp_path / "a/right/n_frames").write_text("2")
+    done = _run("count_frames", f"--input={tmp_path}", "--dry_run")
+    summary = "count_frames: 3 folders, 5 frames or flows, 1 n_frames"
+    assert (done.returncode, done.stdout) == (1, f"{summary} to write, 1 failed\n")
+    assert not (tmp_path / "a/good/n_frames").exists()
+    done = _run("count_frames", f"--input={tmp_path}", "--allow_failures=1")
+    assert (done.returncode, done.stdout) == (0, f"{summary} written, 1 failed\n")
+    assert "image_00002.jpg is missing" in done.stderr
+    assert (tmp_path / "a/good/n_frames").read_text() == "3"
+    assert not (tmp_path / "gap/n_frames").exists()
+    (tmp_path / "a/good/n_frames").write_text("7")
+    also = (f"--output={tmp_path / 'a/..'}", "--workers=2", "--overwrite")
+    done = _run("count_frames", f"--input={tmp_path}", *also)
+    assert (done.returncode, done.stdout) == (1, f"{summary} written, 1 failed\n")
+    (tmp_path / "a/good/n_frames").unlink()
+    assert _run("count_frames", "--input=.", cwd=tmp_path / "a/good").returncode == 0
+    assert (tmp_path / "a/good/n_frames").read_text() == "3"
+
+
+@pytest.fixture
+def given():
+    """A function that sets flags as a command line does, for a test."""
+    parsed = flags.FLAGS.is_parsed()
+    with flagsaver.flagsaver():
+        yield lambda *arguments: flags.FLAGS(["the test", *arguments])
+    if not parsed:
+        flags.FLAGS.unparse_flags()
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "items", "workers", "threads"),
+    [
+        ([], 16, 100, 16, 1),
+        ([], 16, 2, 2, 8),
+        ([], 16, 5, 5, 3),
+        ([], 1, 5, 1, 1),
+        (["--workers=4"], 16, 100, 4, 4),
+        (["--workers=64"], 16, 100, 64, 1),
+        (["--workers=8"], 16, 1, 1, 16),
+        (["--workers=0"], 16, 100, 0, 16),
+    ],
+)
+def test_shares_of_the_processor(monkeypatch, given, asked, cores, items, workers, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    given("--output=out", "--allow_failures=3", "--dry_run", *asked)
+    found = work.settings([Item(str(k), Path()) for k in range(items)])
+    assert (found.workers, found.threads) == (workers, threads)
+    assert (found.output, found.allow_failures, found.dry_run) == (Path("out"), 3, True)
+    assert (found.engine, found.overwrite) == ("local", False)
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked", "workers"),
+    [
+        (None, [], 16),
+        ("numba", [], 16),
+        ("torch", [], 4),
+        ("torch", ["--workers=9"], 9),
+    ],
+)
+def test_few_processes_share_a_gpu(monkeypatch, given, engine, asked, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(flow, "_cuda", lambda: True)
+    given("--output=out", *asked)
+    items = [Item(str(k), Path()) for k in range(100)]
+    assert work.settings(items, engine).workers == workers
+
+
+# A process of its own: two of these commands have a flag of one name. Here is a GPU, 16 cores, and
+# nothing is done; where no flow is computed, nobody asks whether there is a GPU.
+ON_A_GPU = """
+import sys
+from importlib import import_module
+from common import command, flow, processors
+from common.jobs import runs
+
+_, name, cuda, *flags = sys.argv
+flow._cuda = {"yes": lambda: True, "not asked": None}[cuda]
+processors.count = lambda: 16
+runs.run = lambda task, items, settings: sys.exit(f"{settings.workers} processes")
+module = import_module(f"common.prepare.{name}")
+command.run(module.main, ["", *flags], module)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "cuda", "workers"),
+    [
+        ("extract_frames", [], "not asked", 16),
+        ("check", [], "not asked", 16),
+        ("to_numpy", ["--stream=rgb"], "not asked", 16),
+        ("to_numpy", [], "yes", 4),
+        ("preview", [], "yes", 4),
+        ("extract_flow", [], "yes", 4),
+        ("extract_flow", ["--flow_engine=numba"], "yes", 16),
+    ],
+)
+def test_few_processes_for_flow_alone(tmp_path, name, asked, cuda, workers):
+    for k in range(20):
+        (tmp_path / f"{k}.mp4").touch()
+    given = (f"--input={tmp_path}", f"--output={tmp_path / 'out'}", *asked)
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_GPU, name, cuda, *given],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == f"{workers} processes\n"
+
+
+USUAL = Pictures(fps=25, short_side=256)
+
+
+@pytest.mark.parametrize(
+    ("asked", "folders", "expected"),
+    [
+        ([], True, USUAL),
+        (["--fps=25"], False, USUAL),
+        (["--fps=10"], True, Pictures(fps=10, folder_fps=10, short_side=256)),
+        (["--fps=0", "--short_side=0"], True, Pictures()),
+        (["--fps=0"], False, Pictures(short_side=256)),
+        (["--source_fps=12"], True, Pictures(fps=25, source_fps=12, short_side=256)),
+        (["--nosquare_pixels", "--short_side=8"], False, Pictures(25, None, None, 8, False)),
+    ],
+)
+def test_pictures(tmp_path, given, asked, folders, expected):
+    items = [Item("a", tmp_path / "a.mp4"), *([Item("b", tmp_path)] if folders else [])]
+    given(*asked)
+    assert work.pictures(items, USUAL) == expected

@@ -1,0 +1,196 @@
+"""What to prepare: items from a video, a folder, a list, or the records of a data set."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.annotations import Record
+from common.errors import listing
+from common.flow import stamp
+from common.jobs import markers
+from common.jobs.task import Item
+from common.video import image_folders, video_files
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+
+
+def items(
+    path: str | os.PathLike[str],
+    annotations: Iterable[Record] | None = None,
+    limit: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    command: str = "",
+    arrays: bool = False,
+) -> tuple[Item, ...]:
+    """Finds what to prepare.
+
+    Args:
+        path: A video; a folder, searched with all in it for files that end as videos do and for
+            folders of frames (not of stamped flow), by name; a `.txt` list, a path a line,
+            relative to the list's folder, "#" before a comment; or, with `annotations`, the folder
+            of the data set. Links are followed. Names that begin with a dot are passed over.
+        annotations: The clips of a data set, in their order. A file that is not there is an item
+            too, which fails when its turn comes: what is missing is counted.
+        limit: Takes so many, from the beginning.
+        output: Where results go. In a folder that is searched it is passed over; where it is that
+            folder itself, the folders of frames that `command` made there are.
+        command: Which command is to run, as it stands in its markers.
+        arrays: In a folder, arrays of RGB (.npy) are items, too; but not those that one of our
+            commands of features has made, nor flow (NAME_flow.npy).
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or neither videos nor frames in it, or
+            nothing of what the annotations name.
+        NotADirectoryError: With annotations, it is a file.
+        ValueError: A limit below 1, or annotations without a clip.
+    """
+    path = _existing(path, limit)
+    if annotations is not None:
+        if not path.is_dir():
+            raise NotADirectoryError(f"{path}: expected the folder of the data set, got a file.")
+        found = items_of(annotations, path)
+    elif path.is_dir():
+        found = _in_folder(path, output, command, arrays)
+    elif path.suffix.lower() == ".txt":
+        found = _listed(path)
+    else:
+        found = (Item(_name(Path(path.name)), path),)
+    if not found:
+        frames = "or folders of frames such as image_00001.jpg, but flow and what is in the output"
+        suffixes = (*video_files.SUFFIXES, *([".npy"] if arrays else ()))
+        raise _nothing("videos", path, (*suffixes, frames))
+    return found[:limit]
+
+
+def items_of(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
+    """The items of a data set's clips, whose files, or extracted frames, are under `root`.
+
+    Raises:
+        FileNotFoundError: Not one of the clips is there.
+        ValueError: There is no clip.
+    """
+    found = tuple(_item(record, root) for record in annotations)
+    if not found:
+        raise ValueError(f"the annotations have no clip to look for under {root}.")
+    if not any(os.path.exists(item.source) for item in found):
+        paths = listing((item.source.relative_to(root).as_posix() for item in found), 3)
+        raise FileNotFoundError(
+            f"{root} has none of the {len(found):,} clips of the annotations, looked for {paths}. "
+            "Name the folder that these, or folders of frames named as the clips, are in."
+        )
+    return found
+
+
+def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tuple[Item, ...]:
+    """The folders under `root` that have images in them, by name; or `root` itself.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+        NotADirectoryError: It is a file.
+        ValueError: A limit below 1.
+    """
+    root = _existing(root, limit)
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: expected a folder of frames, got a file.")
+    images = (
+        each for each in video_files.files_under(root) if each.suffix.lower() in IMAGE_SUFFIXES
+    )
+    folders = dict.fromkeys(each.parent for each in images)
+    if not folders:
+        raise _nothing("images", root, IMAGE_SUFFIXES)
+    return _by_name(Item(_folder_name(each, root), each) for each in folders)[:limit]
+
+
+def _item(record: Record, root: Path) -> Item:
+    source, frames = root / record.path, root / record.name
+    # The rate of a video is not that of frames that somebody extracted of it.
+    fps = None if video_files.is_video(record.path) else record.fps or None
+    if not os.path.exists(source) and os.path.isdir(frames):
+        return Item(record.name, frames, fps=fps)  # of the clip alone: its span is all there is
+    return Item(record.name, source, record.start, record.end, fps)
+
+
+def _in_folder(
+    root: Path, output: str | os.PathLike[str] | None, command: str, arrays: bool
+) -> tuple[Item, ...]:
+    """The videos, and the folders of frames. Images beside videos are pictures of them."""
+    same = output is not None and os.path.realpath(output) == os.path.realpath(root)
+    videos: list[Path] = []
+    folders: dict[Path, None] = {}
+    others: set[Path] = set()
+    for path in video_files.files_under(root, None if same else output):
+        if video_files.is_video(path):
+            videos.append(path)
+            others.add(path.parent)
+        elif arrays and _is_rgb(path):
+            videos.append(path)
+        elif path.name == stamp.FILE_NAME:
+            others.add(path.parent)
+        elif image_folders.is_frame(path.name):
+            folders[path.parent] = None
+    if same:
+        others |= {each for each in folders if markers.read(each).get("command") == command}
+    for path in others:
+        folders.pop(path, None)
+    return _by_name(
+        (
+            *(Item(_name(path.relative_to(root)), path) for path in videos),
+            *(Item(_folder_name(path, root), path) for path in folders),
+        )
+    )
+
+
+def _is_rgb(path: Path) -> bool:
+    """Whether a file is an array of RGB, by its name; features and their parts are marked."""
+    if path.suffix.lower() != ".npy" or path.name.endswith("_flow.npy"):
+        return False
+    return markers.read(path).get("command") in (None, "to_numpy")
+
+
+def _by_name(found: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(sorted(found, key=lambda item: (item.name, item.source)))
+
+
+def _folder_name(path: Path, root: Path) -> str:
+    return root.absolute().name if path == root else path.relative_to(root).as_posix()
+
+
+def _listed(path: Path) -> tuple[Item, ...]:
+    """The items of a list; paths that lead out of its folder are named from their common parent."""
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    lines = [line.strip() for line in text.split("\n")]
+    paths = [Path(line) for line in lines if line and not line.startswith("#")]
+    outside = {
+        each: Path(os.path.abspath(path.parent / each))
+        for each in paths
+        if each.is_absolute() or ".." in each.parts
+    }
+    common = os.path.commonpath([each.parent for each in outside.values()]) if outside else ""
+    return tuple(
+        Item(
+            _name(outside[each].relative_to(common) if each in outside else each),
+            path.parent / each,
+        )
+        for each in paths
+    )
+
+
+def _name(path: Path) -> str:
+    """A name of a relative path: without the suffix of a video; other dots belong to the name."""
+    text = path.as_posix()
+    suffixed = video_files.is_video(path) or path.suffix == ".npy"
+    return text[: -len(path.suffix)] if suffixed else text
+
+
+def _existing(path: str | os.PathLike[str], limit: int | None) -> Path:
+    if limit is not None and limit < 1:
+        raise ValueError(f"a limit must be at least 1, or None for all. Received: {limit}.")
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder. Check the path.")
+    return path
+
+
+def _nothing(what: str, path: Path, suffixes: tuple[str, ...]) -> FileNotFoundError:
+    where = "in" if path.is_file() else "under"
+    return FileNotFoundError(f"0 {what} found {where} {path}, looked for {', '.join(suffixes)}.")

@@ -1,0 +1,164 @@
+"""What is made never takes the place of what others put there, and is never half there."""
+
+import contextlib
+import os
+
+import pytest
+
+from common.jobs import making, runs
+from common.jobs.runs import Item, Settings
+from common.testing.tasks import Folders, contents, failed, run
+
+
+@pytest.mark.parametrize(
+    "added", ["u/frame000001.jpg", "u/.done", "empty/", "notes.txt", "image_00003.bin"]
+)
+@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed):
+    """Whether the folder is whole, or has lost more than was added, or has to be made anew."""
+    out, item = tmp_path / "out", Item("a", videos / "a.mp4")
+    runs.run(Folders(), [item], Settings(out, workers=0))
+    for k in range(0 if added.endswith("bin") else lost):
+        (out / f"a/image_{k:05d}.bin").unlink()
+    path = out / "a" / added
+    if added.endswith("/"):
+        path.mkdir()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"command": "extract_flow"}')
+    before = contents(out)
+    report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0))
+    assert report.failed == ("a",)
+    kind = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame######.jpg", "empty/": "empty/"}
+    named = kind.get(added, "image_#####.bin" if added.endswith("bin") else added)
+    assert f"(holds more than it made: {named}); it stays as it is" in report.reasons["a"]
+    (out / "failed.jsonl").unlink()
+    assert contents(out) == before
+    report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0, overwrite=True))
+    assert report.replaced == ("a",)
+    runs.run(Folders(seed=seed), [item], Settings(tmp_path / "fresh", workers=0))
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("whose", ["make_folders", "make_others"])
+def test_nothing_is_put_into_what_is_done(videos, tmp_path, whose, overwrite):
+    """Flow below a folder of frames would be lost with the frames, or keep them from being made."""
+    out, log, task = tmp_path / "out", tmp_path / "log", Folders(log=tmp_path / "log")
+    run(Folders(command=whose), videos, out)
+    before = contents(out)
+    items = [Item("a/u", videos / "a.mp4"), Item("b/v", videos / "a.mp4")]
+    report = runs.run(task, items, Settings(out, workers=0, overwrite=overwrite))
+    assert (report.failed, report.done) == (("a/u",), ("b/v",))
+    assert f"a/u would be inside {out / 'a'}, which {whose} has made" in report.reasons["a/u"]
+    assert [line.split()[1] for line in log.read_text().splitlines()] == ["b/v"]
+    assert before.items() <= contents(out).items()
+    report = runs.run(Folders(), items, Settings(out / "a", workers=0))
+    assert report.failed == ("a/u", "b/v")
+
+
+@pytest.mark.parametrize("foreign", ["folder", "empty folder", "file", "changed", "other command"])
+def test_what_is_not_ours_stays(videos, tmp_path, foreign):
+    out = tmp_path / "out"
+    target, item = out / "a", Item("a", videos / "a.mp4")
+    out.mkdir()
+    if foreign == "file":
+        target.write_text("precious")
+    elif foreign == "changed":
+        runs.run(Folders(), [item], Settings(out, workers=0))
+        (out / "a.sum").write_text("precious")
+    elif foreign == "other command":
+        runs.run(Folders(command="other"), [item], Settings(out, workers=0))
+    else:
+        target.mkdir()
+        if foreign == "folder":
+            (target / "precious").write_text("precious")
+    before = contents(out)
+    report = runs.run(Folders(), [item], Settings(out, workers=0))
+    assert report.failed == ("a",)
+    assert report.status == 1
+    assert "exists and was not made by make_folders" in report.reasons["a"]
+    assert "--overwrite replaces it" in report.reasons["a"]
+    if foreign == "other command":
+        assert "was made by other" in report.reasons["a"]
+    assert failed(out)[0]["error"] == "FileExistsError"
+    (out / "failed.jsonl").unlink()
+    assert contents(out) == before
+    report = runs.run(Folders(), [item], Settings(out, workers=0, overwrite=True))
+    assert report.replaced == ("a",)
+    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_what_was_done_before_the_claim_is_not_done_again(videos, tmp_path, monkeypatch):
+    """Another run ends with an item just after this one has found it missing."""
+    out, log, claim = tmp_path / "out", tmp_path / "log", making.claims.claim
+    item, task = Item("a", videos / "a.mp4"), Folders(log=tmp_path / "log")
+
+    def late(folder, key):
+        monkeypatch.setattr(making.claims, "claim", claim)
+        assert runs.run(task, [item], Settings(out, workers=0)).done == ("a",)
+        return claim(folder, key)
+
+    monkeypatch.setattr(making.claims, "claim", late)
+    assert runs.run(task, [item], Settings(out, workers=0)).skipped == ("a",)
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_what_appeared_meanwhile_is_kept(videos, tmp_path, monkeypatch):
+    """Should the locks ever let two through, the first one's targets stay."""
+    out, item, first = tmp_path / "out", Item("a", videos / "a.mp4"), []
+
+    def make(self, item, temporary):
+        if not first:  # another run, inside this one, that no lock keeps out
+            first.append(1)
+            unlocked = contextlib.nullcontext()
+            monkeypatch.setattr(making.claims, "claim", lambda folder, key: unlocked)
+            monkeypatch.setattr(making, "_discard", lambda output, name: None)
+            assert runs.run(Folders(), [item], Settings(out, workers=0)).done == ("a",)
+            first.append((out / "a").stat().st_ino)
+            first.append((out / "a.sum").stat().st_ino)
+        return made(self, item, temporary)
+
+    made = Folders.make
+    monkeypatch.setattr(Folders, "make", make)
+    report = runs.run(Folders(), [item], Settings(out, workers=0))
+    assert report.failed == ()
+    assert first[1:] == [(out / "a").stat().st_ino, (out / "a.sum").stat().st_ino]
+
+
+def test_a_file_without_its_marker_never_appears(videos, tmp_path, monkeypatch):
+    """Stopped at any step of moving targets into place, the next run ends the same."""
+    item = Item("a", videos / "a.mp4")
+    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
+    rename, replace, steps = os.rename, os.replace, []
+
+    class Stopped(BaseException):
+        pass
+
+    def stopping(call):
+        def step(*arguments):
+            steps.append(1)
+            if len(steps) > allowed:
+                raise Stopped
+            call(*arguments)
+
+        return step
+
+    for allowed in range(6):
+        out = tmp_path / f"out{allowed}"
+        runs.run(Folders(seed=1), [item], Settings(out, workers=0))
+        steps.clear()
+        monkeypatch.setattr(os, "rename", stopping(rename))
+        monkeypatch.setattr(os, "replace", stopping(replace))
+        stopped = False
+        try:
+            runs.run(Folders(), [item], Settings(out, workers=0))
+        except Stopped:
+            stopped = True
+        assert stopped == (allowed < 5)
+        monkeypatch.setattr(os, "rename", rename)
+        monkeypatch.setattr(os, "replace", replace)
+        assert runs.run(Folders(), [item], Settings(out, workers=0)).failed == ()
+        assert contents(out) == contents(tmp_path / "fresh")

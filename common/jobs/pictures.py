@@ -1,0 +1,116 @@
+"""How frames are taken from a source, the same for every command."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import processors, video
+from common.jobs import markers
+from common.jobs.task import Item
+
+Picture = NDArray[np.uint8]
+
+_MOST_FPS = 1000  # as of `video.read_frames`
+_SMALLEST = 2  # pixels; flow needs as many
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Rate and size of the frames of a video, or of a folder of images.
+
+    Attributes:
+        fps: Frames a second of a video, by timestamps; None takes every frame there is.
+        folder_fps: The same of a folder of images, whose own rate has to be known for it.
+        source_fps: Images a second of a folder; None is what `extract_frames` noted there, or else
+            what the annotation says.
+        short_side: Pixels that the shorter side is resized to; None keeps the size.
+        square_pixels: Stretch the width where pixels are not square, as players do; else pixels
+            are kept as they are stored, as OpenCV does.
+    """
+
+    fps: float | None = None
+    folder_fps: float | None = None
+    source_fps: float | None = None
+    short_side: int | None = None
+    square_pixels: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("fps", "folder_fps", "source_fps"):
+            rate = getattr(self, name)
+            if rate is None:
+                continue
+            if not 0 < rate <= _MOST_FPS:
+                raise ValueError(
+                    f"{name} must be above 0 and at most {_MOST_FPS}. Received: {rate}."
+                )
+            object.__setattr__(self, name, float(rate))  # in markers 25 is not 25.0
+        if self.short_side is not None and self.short_side < _SMALLEST:
+            raise ValueError(
+                f"short_side must be at least {_SMALLEST} pixels. Received: {self.short_side}."
+            )
+
+    def of(self, item: Item, max_frames: int | None = None) -> Iterator[Picture]:
+        """Yields the frames [H, W, 3], uint8 RGB, one by one, `max_frames` at most.
+
+        Raises:
+            FileNotFoundError: There is no such source.
+            ValueError: It is no video (`VideoError`), cut short, has no frames in the span, or is
+                a folder whose rate is needed and not known.
+        """
+        folder = item.source.is_dir()
+        before: Picture | None = None
+        for frame in video.read_frames(
+            item.source,
+            self.folder_fps if folder else self.fps,
+            item.start or 0,
+            item.end,
+            max_frames,
+            source_fps=self._source_fps(item) if folder else None,
+            strict=True,
+            threads=processors.share(),
+            square_pixels=self.square_pixels,
+        ):
+            if frame is not before:  # one that is shown twice is resized once
+                before, picture = frame, self._sized(frame)
+            yield picture
+
+    def rate(self, item: Item) -> float | None:
+        """Frames a second that come out; None is the source's own rate, whatever it is."""
+        if not item.source.is_dir():
+            return self.fps
+        return self.folder_fps or self._source_fps(item)
+
+    def side(self, source: Path) -> int | None:
+        """Shorter side of what comes out, pixels; None is the size of the source."""
+        if self.short_side is None and source.is_dir():
+            side: int | None = _noted(source).get("short_side")
+            return side
+        return self.short_side
+
+    def square(self, source: Path) -> bool | None:
+        """Whether the pixels of what comes out are square; None where that is not known."""
+        if source.is_dir():
+            noted: bool | None = _noted(source).get("square_pixels")
+            return noted
+        return self.square_pixels
+
+    def _source_fps(self, item: Item) -> float | None:
+        return self.source_fps or _noted(item.source).get("fps") or item.fps
+
+    def _sized(self, frame: Picture) -> Picture:
+        if self.short_side is None:
+            return frame
+        from common.preprocessing import resizing  # numba takes a moment
+
+        return resizing.resize_short_side(frame, self.short_side)
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """The `Pictures` that the frames in a folder were extracted with; empty for others' frames."""
+    marker = markers.read(folder)
+    noted = marker.get("parameters", {}).get("pictures", {})
+    return dict(noted) if marker.get("command") == "extract_frames" else {}

@@ -1,0 +1,301 @@
+"""Runs a task over items into an output folder; may be killed, repeated and shared at any time.
+
+    OUTPUT/...               what the task makes, each target whole or not there, and its marker
+    OUTPUT/failed.jsonl      the items that could not be made, one a line, and why
+    OUTPUT/.work, .claims    what is being made, and by whom; gone afterwards
+
+An item is done when its targets are there and their markers say that they were made of the same
+source with the same parameters; it is skipped. One with others is made again. What is there
+without a marker is not ours and stays. So a run that was killed is simply started again, several
+may work on one folder, and all of it ends in the same bytes as one run without a break. Those that
+work at the same time have the same parameters, and each ends when all of its items are done.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from common import processors
+from common.errors import listing
+from common.jobs import _ray, _threads, failures, making, markers, workers
+from common.jobs.making import Outcome
+from common.jobs.progress import Progress
+from common.jobs.task import Item, Task
+from common.printable import printable
+
+__all__ = ["Item", "Report", "Settings", "Task", "run"]
+
+ENGINES = {"local": workers.each, "ray": _ray.each, "threads": _threads.each}
+
+_RESERVED = (making.CLAIMS, making.WORK, markers.NAME, failures.NAME)
+_SHOWN = 10  # failures in a summary
+_PAUSE = 0.5  # seconds between two looks at what is in the hands of others
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a task is run; nothing of it changes what is made.
+
+    Attributes:
+        output: The folder to write to.
+        workers: Processes, or threads. Even one process is not this one, so that a decoder that
+            crashes costs one item; 0 does the work here, for debugging.
+        overwrite: Replace targets that the command has not made. (What it has made is skipped or
+            made again as its marker says.)
+        dry_run: Only say what would be done.
+        engine: "local", "ray" for a cluster, or "threads" of this process, for a task that holds
+            what processes cannot share, as a network.
+        allow_failures: How many items may fail before the status is 1.
+    """
+
+    output: Path
+    workers: int = 1
+    overwrite: bool = False
+    dry_run: bool = False
+    engine: Literal["local", "ray", "threads"] = "local"
+    allow_failures: int = 0
+
+    @property
+    def threads(self) -> int:
+        """Threads for the libraries in each worker: its share of the processors."""
+        return max(1, processors.count() // max(1, self.workers))
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of the items: their names, in the order they were given.
+
+    Attributes:
+        done: Made now (or to be made, of a dry run), `replaced` among them.
+        replaced: Those that took the place of something: made with other parameters, of another
+            source, or by somebody else.
+        skipped: Done before, or meanwhile by another process.
+        failed: Those that could not be made.
+        counts: Sums of what the task counts, over `done` and `skipped`.
+        reasons: Why, for each name in `failed`.
+        command: The task's.
+        settings: How it was run.
+    """
+
+    done: tuple[str, ...]
+    replaced: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: tuple[str, ...]
+    counts: Mapping[str, int]
+    reasons: Mapping[str, str]
+    command: str
+    settings: Settings
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 when more items failed than may."""
+        return int(len(self.failed) > self.settings.allow_failures)
+
+    def text(self) -> str:
+        """The summary: a line, and the first failures with their reasons."""
+        dry = self.settings.dry_run
+        done = f"{len(self.done)} {'to do' if dry else 'done'}"
+        if self.replaced:
+            done += f" ({len(self.replaced)} in place of what was there)"
+        parts = [done, f"{len(self.skipped)} skipped", f"{len(self.failed)} failed"]
+        parts += [f"{count} {name}" for name, count in sorted(self.counts.items())]
+        lines = [f"{self.command}: {', '.join(parts)}"]
+        for name in self.failed[:_SHOWN]:
+            lines.append(f"  {printable(f'{name}: {self.reasons[name]}')}")
+        if len(self.failed) > _SHOWN:
+            lines.append(f"  and {len(self.failed) - _SHOWN} more")
+        if self.failed and not dry:
+            lines.append(f"  (all reasons: {self.settings.output / failures.NAME})")
+        return "\n".join(lines)
+
+
+def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
+    """Makes what is not done of the items, and says what became of each.
+
+    Raises:
+        ValueError: Items or targets that collide, settings that make no sense, a failed.jsonl
+            that cannot be read, or a run with other parameters is at work on the output.
+        NotADirectoryError, PermissionError: The output cannot be written to.
+        OSError: The disk is full, or knows no locks.
+        ImportError: The task, or the engine, needs something that is not installed.
+    """
+    items = [dataclasses.replace(item, source=item.source.absolute()) for item in items]
+    settings = dataclasses.replace(settings, output=settings.output.absolute())
+    _check_settings(settings)
+    _check_items(task, items, settings.output)
+    if settings.dry_run:
+        return _report(task, settings, [_bound(making.foresee, task, settings)(i) for i in items])
+    settings.output.mkdir(parents=True, exist_ok=True)
+    try:
+        with making.together(task, settings.output):
+            outcomes = _run(task, items, settings)
+    finally:
+        making.sweep(settings.output)
+    return _report(task, settings, [outcomes[item.name] for item in items])
+
+
+def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, Outcome]:
+    """The outcomes by name; what others are at is waited for."""
+    output = settings.output
+    foresee, make = (_bound(each, task, settings) for each in (making.foresee, making.make))
+    failed = failures.Failures(output, task.command)
+    outcomes: dict[str, Outcome] = {}
+    progress = Progress(task.command, len(items))
+
+    def note(item: Item, outcome: Outcome) -> None:
+        if outcome.state != "elsewhere":
+            outcomes[item.name] = outcome
+            failed.note(item, outcome)
+            skipped = outcome.state == "skipped"
+            frames = 0 if skipped else outcome.counts.get("frames", 0)
+            progress.add(outcome.state == "failed", skipped, frames)
+
+    try:
+        todo = list(items)
+        while todo:
+            results = ENGINES[settings.engine](make, todo, settings.workers, settings.threads)
+            with contextlib.closing(results):
+                for item, result in results:
+                    note(item, _outcome(item, result))
+            todo = []
+            while not todo and (left := [item for item in items if item.name not in outcomes]):
+                progress.wait(len(left))
+                free = [item for item in left if making.is_free(item, task, output)]
+                if not free:
+                    time.sleep(_PAUSE)
+                # Others have done it, mostly. What they have failed or died over is ours.
+                for item in free:
+                    outcome = foresee(item)
+                    if outcome.state == "skipped":
+                        note(item, outcome)
+                    else:
+                        todo.append(item)
+            progress.wait(0)
+        failed.flush()
+    except OSError as error:
+        if error.errno not in making.FULL:
+            raise
+        raise _full(output, len(items) - len(outcomes)) from error
+    finally:
+        progress.close()
+        with contextlib.suppress(OSError):  # it has failed before, and that error is on its way
+            failed.flush()
+    return outcomes
+
+
+def _bound(
+    function: Callable[..., Outcome], task: Task, settings: Settings
+) -> Callable[[Item], Outcome]:
+    return functools.partial(
+        function, task=task, output=settings.output, overwrite=settings.overwrite
+    )
+
+
+def _outcome(item: Item, result: Outcome | workers.Died) -> Outcome:
+    if isinstance(result, Outcome):
+        return result
+    return Outcome(item.name, "failed", error="WorkerDied", reason=result.reason)
+
+
+def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Report:
+    def names(*states: str) -> tuple[str, ...]:
+        return tuple(outcome.name for outcome in outcomes if outcome.state in states)
+
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+    return Report(
+        done=names("done", "replaced"),
+        replaced=names("replaced"),
+        skipped=names("skipped"),
+        failed=names("failed"),
+        counts=dict(counts),
+        reasons={each.name: each.reason for each in outcomes if each.state == "failed"},
+        command=task.command,
+        settings=settings,
+    )
+
+
+def _check_settings(settings: Settings) -> None:
+    if settings.workers < 0 or settings.allow_failures < 0:
+        raise ValueError(
+            "workers and allow_failures must be at least 0. "
+            f"Received: {settings.workers} and {settings.allow_failures}."
+        )
+    if settings.engine not in ENGINES:
+        raise ValueError(
+            f"engine must be one of {listing(ENGINES)}. Received: {settings.engine!r}."
+        )
+    output = settings.output
+    nearest = next(path for path in (output, *output.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise NotADirectoryError(
+            f"{nearest} is no folder, and {output} was to be written to. Choose another --output."
+        )
+    if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(f"{output} cannot be written: {nearest} takes no new files.")
+
+
+def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
+    """Items that would end in the same place are found before any work is done."""
+    json.dumps(dict(task.parameters()), allow_nan=False)
+    names: dict[str, Item] = {}
+    owners: dict[str, Item] = {}
+    for item in items:
+        if item.name in names:
+            raise ValueError(
+                f"two items have the name {item.name!r}: {names[item.name].source} and "
+                f"{item.source}. Rename one, or prepare them into different folders."
+            )
+        names[item.name] = item
+        targets = task.targets(item)
+        if not targets:
+            raise ValueError(f"{task.command} makes nothing of {item.name!r}.")
+        for target in targets:
+            _check_target(target, item)
+            if output / target in (item.source, *item.source.parents):
+                raise ValueError(
+                    f"{item.source} is what {item.name!r} is made of, and would be replaced by it. "
+                    "Choose another --output."
+                )
+            if target in owners:
+                raise _collision(target, owners[target], target, item)
+            owners[target] = item
+    for target, item in owners.items():
+        for parent in map(str, PurePosixPath(target).parents):
+            if parent in owners:
+                raise _collision(parent, owners[parent], target, item)
+
+
+def _check_target(target: str, item: Item) -> None:
+    parts = target.split("/")
+    if any(part in ("", ".", "..", *_RESERVED) for part in parts) or "\0" in target:
+        raise ValueError(
+            f"{item.name!r} ({item.source}) cannot be kept as {target!r}. Expected a relative "
+            f"path without {listing(('..', *_RESERVED))}. Rename it."
+        )
+
+
+def _collision(first: str, one: Item, second: str, other: Item) -> ValueError:
+    how = f"both be {first!r}" if first == second else f"be {first!r} and, inside it, {second!r}"
+    return ValueError(
+        f"what is made of {one.source} and of {other.source} would {how}. "
+        "Rename one, or prepare them into different folders."
+    )
+
+
+def _full(output: Path, left: int) -> OSError:
+    error = OSError(
+        f"the disk of {output} is full; {left} items are left to do. What is done is whole: free "
+        "some space and run the same command again."
+    )
+    error.errno = errno.ENOSPC
+    return error

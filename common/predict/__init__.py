@@ -1,0 +1,1 @@
+"""Classes of one video or sample."""

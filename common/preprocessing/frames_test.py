@@ -1,0 +1,193 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from common.preprocessing import crops, frames
+from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
+
+SIZES = [((24, 33), 16), ((33, 24), 16), ((17, 17), 40), ((19, 50), 7), ((10, 31), 25)]
+# Up, down, both, one pixel before or after, and the size it has.
+EXACT = [((24, 33), (16, 16)), ((9, 7), (31, 5)), ((1, 1), (3, 4)), ((5, 8), (1, 1)),
+         ((1, 6), (2, 9)), ((2, 3), (2, 9)), ((4, 5), (4, 5)), ((90, 120), (64, 86))]  # fmt: skip
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def _bilinear(clip, height, width):
+    """Each pixel from its four neighbours, in float64, straight from the definition."""
+    before_height, before_width = clip.shape[1:3]
+    result = np.empty((len(clip), height, width, clip.shape[3]))
+    for row in range(height):
+        y = min(max((row + 0.5) * before_height / height - 0.5, 0), before_height - 1)
+        top, bottom = int(y), min(int(y) + 1, before_height - 1)
+        for column in range(width):
+            x = min(max((column + 0.5) * before_width / width - 0.5, 0), before_width - 1)
+            left, right = int(x), min(int(x) + 1, before_width - 1)
+            result[:, row, column] = (
+                (1 - y % 1) * (1 - x % 1) * clip[:, top, left]
+                + (1 - y % 1) * (x % 1) * clip[:, top, right]
+                + (y % 1) * (1 - x % 1) * clip[:, bottom, left]
+                + (y % 1) * (x % 1) * clip[:, bottom, right]
+            )
+    return result
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(("before", "after"), EXACT)
+def test_resize_is_the_definition(rng, before, after, dtype):
+    clip = rng.uniform(0, 255, (2, *before, 3)).astype(dtype)
+    resized = frames.resize(clip, *after)
+    assert resized.dtype == np.float32
+    # Measured: 4.3e-5 of 255.
+    np.testing.assert_allclose(resized, _bilinear(clip, *after), rtol=0, atol=1e-4)
+    assert not np.shares_memory(resized, clip)
+
+
+def test_resize_by_hand():
+    clip = np.array([[0, 10], [20, 50]], np.uint8)[None, ..., None]
+    rows = [[0, 2.5, 7.5, 10], [5, 8.75, 16.25, 20], [15, 21.25, 33.75, 40], [20, 27.5, 42.5, 50]]
+    np.testing.assert_allclose(frames.resize(clip, 4, 4)[0, ..., 0], rows, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(frames.resize(clip, 1, 1)[0, 0, 0], [20])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(("size", "short"), SIZES)
+def test_resize_is_opencvs(rng, size, short, channels):
+    cv2 = pytest.importorskip("cv2")
+    clip = rng.uniform(0, 255, (3, *size, channels)).astype(np.float32)
+    resized = frames.resize_short_side(clip, short)
+    height, width = resized.shape[1:3]
+    for ours, frame in zip(resized, clip, strict=True):
+        theirs = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+        theirs = theirs.reshape(ours.shape)
+        # Without IPP its positions are float32: 2e-7 of the range for each pixel of a side.
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-7 * 255 * max(size))
+
+
+def test_resized_flow_has_longer_vectors(rng):
+    # x is 3 and y is -5 pixels everywhere: twice the height, a third of the width.
+    flow = np.broadcast_to(np.float32([3, -5]), (2, 6, 9, 2))
+    resized = frames.resize_flow(flow, 12, 3)
+    assert resized.shape == (2, 12, 3, 2)
+    np.testing.assert_allclose(resized, np.broadcast_to([1, -10], resized.shape), rtol=1e-6)
+    noise = rng.normal(size=(1, 5, 7, 2)).astype(np.float32)
+    np.testing.assert_array_equal(frames.resize_flow(noise, 5, 7), noise)
+    with pytest.raises(ValueError, match=r"got uint8\. Decode"):
+        frames.resize_flow(np.zeros((1, 4, 4, 2), np.uint8), 2, 2)
+    with pytest.raises(ValueError, match="got 3 channels"):
+        frames.resize_flow(np.zeros((1, 4, 4, 3), np.float32), 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((240, 320), (256, 341)), ((256, 340), (256, 340)), ((1080, 1920), (256, 455)),
+     ((1920, 1080), (455, 256)), ((300, 300), (256, 256))],
+)  # fmt: skip
+def test_sizes(size, expected):
+    clip = np.zeros((1, *size, 1), np.uint8)
+    assert frames.resize_short_side(clip).shape[1:3] == expected
+
+
+def test_resize_does_not_round_and_does_not_touch_its_input(rng):
+    clip = rng.integers(0, 256, (2, 30, 41, 3), np.uint8)
+    before = clip.copy()
+    as_float = frames.resize_short_side(clip.astype(np.float32), 20)
+    np.testing.assert_array_equal(frames.resize_short_side(clip, 20), as_float)
+    np.testing.assert_array_equal(clip, before)
+    same = frames.resize_short_side(clip, 30)
+    np.testing.assert_array_equal(same, clip)
+    assert same.dtype == np.float32
+
+
+# Smaller, larger, odd and even borders, as large as the crop, and the size that it has.
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    ("size", "short", "crop"),
+    [((41, 73), 20, 15), ((73, 41), 20, 14), ((12, 9), 31, 30), ((30, 47), 20, 20),
+     ((30, 47), 30, 21), ((60, 90), 20, 7), ((3, 5), 2, 1), ((20, 20), 1, 1)],
+)  # fmt: skip
+def test_only_the_crop_is_resized(rng, size, short, crop, dtype):
+    clip = rng.uniform(0, 255, (2, *size, 3)).astype(dtype)
+    whole = crops.center_crop(frames.resize_short_side(clip, short), crop)
+    resized = frames.resized_center_crop(clip, short, crop)
+    assert resized.dtype == np.float32
+    np.testing.assert_array_equal(resized, whole)
+    assert not np.shares_memory(resized, clip)
+
+
+def test_a_crop_larger_than_what_is_resized_is_refused():
+    with pytest.raises(ValueError, match="cannot cut 21x21 out of frames of 20x27"):
+        frames.resized_center_crop(np.zeros((1, 30, 40, 3), np.uint8), 20, 21)
+
+
+def test_to_range():
+    levels = np.array([0, 51, 255], np.uint8)
+    np.testing.assert_allclose(frames.to_range(levels), [-1, -0.6, 1], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(frames.to_range(levels, 0, 1), [0, 0.2, 1], rtol=0, atol=1e-7)
+    assert frames.to_range(levels).dtype == np.float32
+
+
+def test_values_are_standardised_where_the_contract_has_a_mean():
+    contract = InputContract(mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 5.0))
+    pixels = np.array([[[[3, 10, 255]]]], np.uint8)
+    expected = np.array([[[[1.0, 2.0, 50.4]]]], np.float32)
+    np.testing.assert_allclose(frames.to_contract(pixels, contract), expected, rtol=1e-6)
+    plain = frames.to_contract(pixels, InputContract(value_range=(0.0, 1.0)))
+    np.testing.assert_allclose(plain, pixels / 255, rtol=1e-6)
+
+
+def test_flow_is_clipped_and_divided():
+    x = np.float32([0, 0.3, -7, 20, 20.5, -1e9])
+    flow = np.stack([x, -x], -1)[None, None]
+    fed = frames.to_contract(flow, FLOW_CONTRACT)
+    expected = np.float32([0, 0.3, -7, 20, 20, -20]) / np.float32(20)
+    assert fed.dtype == np.float32
+    np.testing.assert_array_equal(fed, np.stack([expected, -expected], -1)[None, None])
+    unit = dataclasses.replace(FLOW_CONTRACT, value_range=(0.0, 1.0))
+    np.testing.assert_allclose(
+        frames.to_contract(flow, unit)[0, 0, :, 0], expected / 2 + 0.5, rtol=0, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"value_range": (0.0, 1.0)}, {"mean": (128.0, 120.0), "std": (64.0, 32.0)}],
+    ids=["[-1, 1]", "[0, 1]", "mean"],
+)
+def test_stored_flow_is_fed_as_what_was_stored(change):
+    contract = dataclasses.replace(FLOW_CONTRACT, **change)
+    levels = np.arange(256).astype(np.uint8)
+    stored = np.stack([levels, levels[::-1]], -1)[None, None]
+    pixels = (stored * (40 / 255) - 20).astype(np.float32)
+    fed = frames.to_contract(stored, contract)
+    np.testing.assert_allclose(frames.to_contract(pixels, contract), fed, rtol=0, atol=1e-6)
+    if not change:
+        assert fed.min() == -1 and fed.max() == 1
+        assert fed[0, 0, 128, 0] == pytest.approx(1 / 255, rel=1e-6)  # what zero is stored as
+        turned = frames.to_contract(crops.flip(stored, flow=True), contract)
+        np.testing.assert_array_equal(turned, crops.flip(fed, flow=True))
+    if "mean" in change:
+        np.testing.assert_allclose(fed[0, 0, :, 1], (levels[::-1] - 120.0) / 32, rtol=1e-6)
+
+
+def test_the_channels_must_be_the_contracts():
+    flow, rgb = (np.zeros((1, 2, 2, channels), np.float32) for channels in (2, 3))
+    with pytest.raises(ValueError, match="for flow, 2 channels, got 3"):
+        frames.to_contract(rgb, FLOW_CONTRACT)
+    with pytest.raises(ValueError, match="for rgb, 3 channels, got 2"):
+        frames.to_contract(flow, InputContract())
+    with pytest.raises(ValueError, match="uint8 or floating values, got int32"):
+        frames.to_contract(flow.astype(np.int32), FLOW_CONTRACT)
+
+
+def test_wrong_axes():
+    with pytest.raises(ValueError, match=r"\[T, H, W, C\]"):
+        frames.resize_short_side(np.zeros((3, 4, 5), np.float32))
+    with pytest.raises(ValueError, match="at least 1"):
+        frames.resize_short_side(np.zeros((1, 3, 4, 5), np.float32), 0)
+    with pytest.raises(ValueError, match="cannot resize to 2x0"):
+        frames.resize(np.zeros((1, 3, 4, 5), np.float32), 2, 0)

@@ -1,0 +1,1 @@
+"""Helpers of tests; no wheel carries them."""

@@ -1,0 +1,114 @@
+"""What a scorer of either framework must do: its scores against those of the model itself."""
+
+import dataclasses
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from common import arch
+from common.errors import CheckpointError
+from common.flow import encoding
+from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
+from common.testing.learner import NET as TRAINED
+from common.testing.learner import randomise
+
+NET = arch.with_dropout(TRAINED, 0.5)
+FLOW_NET = dataclasses.replace(NET, in_channels=2)
+ARRAYS, FLOW_ARRAYS = randomise.arrays(NET), randomise.arrays(FLOW_NET)
+USUAL = InputContract()
+STANDARDISED = InputContract(mean=(110.0, 100.0, 90.0), std=(58.0, 57.0, 56.0))
+
+Floats = NDArray[np.floating]
+
+Run = Callable[[Any, Floats], tuple[Floats, Floats]]
+"""Runs a model on clips [B, T, H, W, C] in its own values: logits, and features with channels
+last."""
+
+
+def make_scorer(
+    scorer: ModuleType, contract: InputContract = USUAL, precision: str = "float32"
+) -> Any:
+    """A scorer of `NET` from `ARRAYS`, of a framework's module `scorer`."""
+    return scorer.create(NET, ARRAYS, contract, precision)
+
+
+def make_clips(frames: int = 4) -> NDArray[np.uint8]:
+    """Two clips [2, frames, 6, 6, 3] of noise."""
+    rng = np.random.default_rng(frames)
+    return rng.integers(0, 256, (2, frames, 6, 6, 3), dtype=np.uint8)
+
+
+def check_values(scorer: ModuleType, run: Run, contract: InputContract) -> None:
+    """uint8 and float clips become what the contract says."""
+    own, clips = make_scorer(scorer, contract), make_clips()
+    if contract.mean and contract.std:
+        mean, std = (np.array(each, np.float32) for each in (contract.mean, contract.std))
+        values = (clips - mean) / std
+    else:
+        values = clips / np.float32(127.5) - 1
+    expected, _ = run(own.model, values)
+    for given in (clips, clips.astype(np.float32)):
+        actual = own.scores(given)
+        assert (actual.shape, actual.dtype) == ((2, 3), np.float32)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
+
+
+def check_flow(scorer: ModuleType, run: Run) -> None:
+    """Flow is taken as it is; stored as pictures it is what a decoder makes of them."""
+    flow = randomise.clips((2, 4, 6, 6, 2))
+    own = scorer.create(FLOW_NET, FLOW_ARRAYS, FLOW_CONTRACT)
+    expected, _ = run(own.model, flow)
+    np.testing.assert_allclose(own.scores(flow), expected, rtol=1e-5, atol=1e-6)
+    images = np.rint((flow + 1) * 127.5).astype(np.uint8)
+    expected, _ = run(own.model, encoding.to_unit(encoding.to_pixels(images)))
+    np.testing.assert_allclose(own.scores(images), expected, rtol=1e-5, atol=1e-6)
+
+
+def check_lengths(scorer: ModuleType, run: Run, frames: int) -> None:
+    """Clips may have any number of frames."""
+    own, clips = make_scorer(scorer), make_clips(frames)
+    expected, steps = _model(run, own, clips)
+    assert steps.shape == (2, -(-frames // 2), 3)
+    np.testing.assert_allclose(own.scores(clips), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(own.scores(clips), steps.mean(axis=1), rtol=1e-4, atol=1e-6)
+    assert own.frame_scores(clips).shape == (2, frames, 3)
+
+
+def check_frames(scorer: ModuleType, run: Run) -> None:
+    """Frames have the logits between those of time steps."""
+    own, clips = make_scorer(scorer), make_clips(4)
+    _, steps = _model(run, own, clips)
+    first, second = steps[:, 0], steps[:, 1]
+    expected = [first, 0.75 * first + 0.25 * second, 0.25 * first + 0.75 * second, second]
+    actual = own.frame_scores(clips)
+    assert (actual.shape, actual.dtype) == ((2, 4, 3), np.float32)
+    np.testing.assert_allclose(actual, np.stack(expected, axis=1), rtol=1e-4, atol=1e-6)
+    assert np.abs(first - second).max() > 1e-3
+
+
+def check_precision(scorer: ModuleType, precision: str) -> None:
+    """Half precision is near, and gives float32."""
+    clips = make_clips()
+    actual = make_scorer(scorer, precision=precision).scores(clips)
+    expected = make_scorer(scorer).scores(clips)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=0.03)
+    assert np.abs(actual - expected).max() > 1e-6  # else it was not half
+
+
+def check_other_weights(scorer: ModuleType) -> None:
+    """Weights of another network are refused."""
+    with pytest.raises(CheckpointError, match=r"conv1\.conv\.weight"):
+        scorer.create(NET, FLOW_ARRAYS, USUAL)
+
+
+def _model(run: Run, own: Any, clips: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Logits of the model itself, [B, K], and of its time steps, [B, T', K]."""
+    logits, features = run(own.model, clips / np.float32(127.5) - 1)
+    kernel, bias = (ARRAYS[f"Logits.fc.conv.{name}"] for name in ("weight", "bias"))
+    return logits, features.mean(axis=(2, 3)) @ kernel.reshape(3, 6).T + bias

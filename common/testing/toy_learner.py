@@ -1,0 +1,80 @@
+"""A learner of a few numbers, for tests of what is around it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import arch
+from common.arch import Arrays
+from common.preprocessing.contracts import InputContract
+from common.training.batches import Batch
+from common.training.learner import Measured
+from common.training.recipes import Recipe
+
+WEIGHT, MOMENTUM = "Logits.Conv3d_0c_1x1.conv.bias", "momentum/Logits.Conv3d_0c_1x1.conv.bias"
+
+
+class StopError(Exception):
+    """Somebody killed the run."""
+
+
+class Learner:
+    """Learns the mean brightness of each class, with momentum.
+
+    Attributes:
+        steps: That it has done.
+        stop_at: Before so many more it is killed.
+        nan_at: Before so many more its loss is no number.
+    """
+
+    def __init__(self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract):
+        self.means = arrays[WEIGHT].astype(np.float64) + 0
+        self.velocity = self.means * 0
+        self.stop_at: int | None = None
+        self.nan_at: int | None = None
+        self.steps = 0
+
+    def step(self, batches: Sequence[Batch], rate: float) -> Measured:
+        if self.steps == self.stop_at:
+            raise StopError
+        if self.steps == self.nan_at:
+            raise FloatingPointError("the loss is nan.")
+        self.steps += 1
+        gradient, wrong = self.means * 0, []
+        for batch in batches:
+            for clip, label in zip(batch.clips, batch.targets, strict=True):
+                wrong.append(self.means[label] - clip.mean() / 255)
+                gradient[label] += wrong[-1]
+        self.velocity = 0.9 * self.velocity + gradient
+        self.means -= rate * self.velocity
+        loss = float(np.mean(np.square(wrong)))
+        return Measured(loss, float(np.linalg.norm(gradient)), 0.5)
+
+    def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
+        brightness = clips.reshape(len(clips), -1).mean(axis=1) / 255
+        return np.asarray(-np.abs(brightness[:, None] - self.means), np.float32)
+
+    def frame_scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {WEIGHT: self.means.copy(), MOMENTUM: self.velocity.copy()}
+
+    def restore(self, arrays: Arrays) -> None:
+        self.means, self.velocity = arrays[WEIGHT].copy(), arrays[MOMENTUM].copy()
+
+
+class Creator:
+    """Makes a learner that ends as it is told, and keeps it."""
+
+    def __init__(self, stop_at: int | None = None, nan_at: int | None = None):
+        self._ends = stop_at, nan_at
+
+    def __call__(
+        self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract
+    ) -> Learner:
+        self.learner = Learner(net, arrays, recipe, contract)
+        self.learner.stop_at, self.learner.nan_at = self._ends
+        return self.learner

@@ -1,0 +1,152 @@
+"""What the commands `train` and `evaluate` of either framework do when people run them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from common import model_card
+from common.evaluation import scores
+from common.testing import forking
+from common.testing.data import CLASSES, put
+from common.training import snapshots, validation
+from convert import hub
+
+RECIPE = {
+    "steps": "3", "batch": "2", "schedule": "constant", "milestones": "", "rates": "",
+    "learning_rate": "0.02", "global_pool": "true", "sample_duration": "8", "short_side": "32,32",
+    "crop": "32", "evaluate_every": "3", "snapshot_every": "1", "log_every": "1", "keep": "1",
+}  # fmt: skip
+
+# By what is wrong: flags, fields of the recipe, and what the one line says.
+WRONG = {
+    "labels beyond the head": (["--num_classes=2"], {}, "expected labels below 2"),
+    "a field that there is not": ([], {"learning_rat": "1"}, "learning_rate"),
+    "a clip without frames": (["--rgb=missing"], {}, "1 of 6 records cannot be read"),
+    "flow made in two ways": (
+        ["--streams=flow", "--flow=mixed"], {}, "was not all made in the same way: parameters.warps"
+    ),
+    "weights of another network": (
+        ["--checkpoint=other.safetensors"], {}, "Expected inception_i3d_global. Received: r2plus1d"
+    ),
+}  # fmt: skip
+
+
+def train(backend: str, *flags: str, **recipe: str) -> list[str]:
+    """The command that trains on the data set that `put` has put into a folder, from there."""
+    fields = [f"--set={name}={value}" for name, value in {**RECIPE, **recipe}.items()]
+    return _command(f"{backend}.train", "--notensorboard", *fields, *flags)
+
+
+def check_run(backend: str, data: Path) -> None:
+    """A run ends with its files, and what they say is true; `evaluate` finds what it found."""
+    put(data, validation=5)
+    done = _run(data, train(backend, "--output=run", "--export=kinetics_i3d,piergiaj"))
+    assert done.returncode == 0, done.stderr
+    assert "trained 3 steps: run/model.safetensors" in done.stdout
+    assert {path.name for path in (data / "run").iterdir()} - {".lock"} == {
+        "snapshots", "best.json", "log.jsonl", "curves.png", "model.json", "model.safetensors",
+        "model_best.json", "model_best.safetensors",
+        "model_kinetics_i3d.ckpt.index", "model_kinetics_i3d.ckpt.data-00000-of-00001",
+        "model_piergiaj.pt",
+    }  # fmt: skip
+    *trained, judged = (json.loads(line) for line in (data / "run/log.jsonl").open())
+    assert [(note["step"], note["learning_rate"]) for note in trained] == [
+        (1, 0.02), (2, 0.02), (3, 0.02)
+    ]  # fmt: skip
+    assert trained[0]["loss"] < 2.5  # of fresh weights about log 3
+    assert all(note["gradient_norm"] > 0 for note in trained)
+    card = model_card.read(data / "run/model.safetensors")
+    assert card is not None
+    assert (card.classes, card.step, card.backend) == (CLASSES, 3, backend)
+    _check_exports(data / "run")
+
+    weights = "--checkpoint=run/model.safetensors"
+    evaluate = _command(f"{backend}.evaluate", weights, "--protocol=clip", "--output=results")
+    done = _run(data, evaluate)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((data / "results/results.json").read_text())
+    assert results["top_1"] == judged["validation_accuracy"]
+    assert results["coverage"] == {"expected": 5, "evaluated": 5, "failed": 0}
+    found = scores.read(data / "results/scores_rgb.npz")
+    loss = validation.cross_entropy(found.logits, found.labels)
+    np.testing.assert_allclose(loss, judged["validation_loss"], rtol=1e-6)
+
+
+def _check_exports(run: Path) -> None:
+    weights = hub.read(run / "model.safetensors")
+    assert weights.net.name == "inception_i3d_global"
+    for name in ("model_kinetics_i3d.ckpt", "model_piergiaj.pt"):
+        exported = hub.read(run / name)
+        assert (exported.net.name, exported.net.num_classes) == ("inception_i3d", 3)
+        assert f"model_{exported.dialect}" == Path(name).stem
+        for array, expected in weights.arrays.items():
+            np.testing.assert_array_equal(exported.arrays[array], expected, err_msg=array)
+
+
+def put_wrong(data: Path) -> None:
+    """What the cases of `WRONG` need."""
+    put(data)
+    shutil.copytree(data / "rgb", data / "missing")
+    shutil.rmtree(next((data / "missing/dark").glob("training_*")))
+    shutil.copytree(data / "flow", data / "mixed")
+    stamp = next((data / "mixed/light").glob("training_*.json"))
+    stamp.write_text(stamp.read_text().replace('"warps": 5', '"warps": 3'))
+    _write_other(data / "other.safetensors")
+
+
+def _write_other(path: Path) -> None:
+    """Weights of R(2+1)D."""
+    from common import arch
+
+    net = arch.make("r2plus1d_18", len(CLASSES))
+    arrays = {p.name: np.zeros(p.shape, np.float32) for p in arch.parameters(net)}
+    hub.write(hub.Weights(net, arrays), path)
+
+
+def check_wrong(backend: str, data: Path, case: str) -> None:
+    """One line says what is wrong, and nothing is left."""
+    flags, fields, text = WRONG[case]
+    command = train(backend, f"--output={case.replace(' ', '_')}", *flags, **fields)
+    _check_line(forking.run(command, data), text)
+    assert not (data / case.replace(" ", "_") / "snapshots").exists()
+
+
+def check_divergence(backend: str, data: Path) -> None:
+    """A rate that is far too high ends the run; the last snapshot is whole."""
+    put(data)
+    command = train(backend, "--output=run", learning_rate="1e30", steps="9")
+    done = forking.run(command, data)
+    _check_line(done, ", learning rate 1e+30: the ")
+    assert "try a lower learning rate" in done.stderr
+    assert not (data / "run/model.safetensors").exists()
+    last = snapshots.RunFolder(data / "run").latest()
+    assert last is not None
+    assert f"step {last.step}, " in done.stderr  # counted from 0
+    assert hub.read(data / f"run/snapshots/step_{last.step:06}.safetensors").net.num_classes == 3
+
+
+def _check_line(done: subprocess.CompletedProcess[str], text: str) -> None:
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert text in errors[0]
+    assert done.stdout == ""
+
+
+def _command(module: str, *arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", module, "--annotations=annotations.json", "--rgb=rgb", "--workers=0",
+        *arguments,
+    ]  # fmt: skip
+
+
+def _run(data: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=data, env=forking.environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip

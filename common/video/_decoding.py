@@ -1,0 +1,275 @@
+"""Decodes a video file with PyAV: puts a time to every frame, and seeks where that is exact."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from common.errors import listing
+from common.video import _orientation
+from common.video._timestamps import Shown, VideoError, in_order, stamp, timed
+
+if TYPE_CHECKING:
+    import av
+
+# Seeking is exact where the container marks keyframes and stores when each frame is shown: MP4 and
+# its kin, Matroska and WebM. AVI numbers frames as they are stored, MPEG-TS has no index.
+_SEEKABLE = ("mov,mp4", "matroska")
+
+# Frames held back to put timestamps in order. AVI may be wrong by as many B-frames as follow one
+# another (16 in x264); the others state when a frame is shown, and need it for faulty files alone.
+_WINDOW, _AVI_WINDOW = 4, 18
+
+# How much before the moment asked for a seek aims, seconds: some indices count in the order of
+# storage, which is ahead by a few frames.
+_SEEK_MARGIN = 1
+
+# Pixels less than this from square are taken as square: encoders round what they state.
+_NEARLY_SQUARE = Fraction(1, 100)
+_MOST_STRETCH = Fraction(8)
+
+# Of the stated length, so much has to be there, else the file is cut short. Headers are off by
+# some frames at the end, and by a second or two where sound goes on after the pictures.
+_WHOLE = Fraction(9, 10)
+
+
+# Containers whose header states when the last frame ends, counted from timestamp 0.
+_STATING_THE_END = ("matroska", "flv")
+
+
+class VideoFile:
+    """A video file that is open for reading; use it in a `with`.
+
+    Attributes:
+        path: The file.
+        tick: What its timestamps count, seconds; 0 where that is not known.
+        rate: Frames a second as the header says; None where it does not.
+        stated_frames: Frames as the header says; None where it does not.
+        duration: Seconds as the header says; None where it does not.
+        width: Pixels of the first frame, as shown: upright, and square if that was asked for.
+        height: See `width`.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None, square_pixels: bool = True):
+        """Opens it and decodes the first frame.
+
+        Args:
+            path: The file.
+            threads: Of the decoder and of the conversion to RGB; None leaves it to FFmpeg.
+            square_pixels: Stretch the width where pixels are not square.
+
+        Raises:
+            VideoError: Not a video, no video stream, no frame that decodes, or one that is to be
+                shown askew.
+        """
+        self.path = path
+        self._threads = threads
+        self._open()
+        try:
+            stream = self._stream
+            self.tick = stream.time_base or Fraction(0)
+            # PyAV gives an unknown rate as None or as a rational of 0/0 or 0/1: all are falsy.
+            self.rate: Fraction | None = stream.average_rate or stream.guessed_rate or None
+            self.stated_frames = stream.frames or None
+            self.duration = _duration(self._container, stream)
+            self._window = _AVI_WINDOW if self._container.format.name == "avi" else _WINDOW
+            self._origin = 0.0
+            self._decoding = self._decoded()
+            first = next(self._decoding, None)
+            if first is None:
+                raise VideoError(
+                    f"{path}: has a video stream without a single frame. Fetch or make it again."
+                )
+            self._first = first
+            self._origin = first.time or 0.0
+            self._orientation = _orientation.of(path, first)
+            width = _square_width(path, stream, first.width) if square_pixels else first.width
+            self._size = (width, first.height)
+            self.width, self.height = self._size[:: -1 if self._orientation.transposed else 1]
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def frames(self, start: Fraction, strict: bool) -> Iterator[Shown["av.VideoFrame"]]:
+        """Yields the frames in the order they are shown; call it once.
+
+        Args:
+            start: The first moment that matters, seconds: what is on the screen before it may or
+                may not be yielded. Frames are not decoded from the beginning where it can be
+                helped.
+            strict: A file that is cut short is an error, else a warning.
+
+        Raises:
+            VideoError: Damaged data, or cut short and `strict`.
+        """
+        aim = start - _SEEK_MARGIN
+        head = [self._first, *islice(self._decoding, self._window)]
+        exact = self._container.format.name.startswith(_SEEKABLE) and in_order(head)
+        if exact and aim > 0:
+            shown = self._after_seeking(stamp(self._first), aim)
+        else:
+            shown = self._timed(chain(head, self._decoding))
+        end = Fraction(0)
+        for each in shown:
+            end = each.time + each.duration
+            yield each
+        self._check_length(end, strict)
+
+    def to_rgb(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
+        """The frame as [height, width, 3] uint8 RGB, upright."""
+        if not hasattr(self, "_reformatter"):
+            from av.video.reformatter import VideoReformatter
+
+            self._reformatter = VideoReformatter()  # one for all: it keeps its tables
+        width, height = self._size
+        converted = self._reformatter.reformat(
+            frame, width, height, format="rgb24", threads=self._threads
+        )
+        return self._orientation.apply(np.asarray(converted.to_ndarray(), np.uint8))
+
+    def _decoded(self) -> Iterator["av.VideoFrame"]:
+        """The frames as the decoder hands them out: in order of showing. Damage is an error."""
+        import av
+
+        time, count = 0.0, 0
+        frames = self._container.decode(self._stream)
+        while True:
+            try:
+                frame = next(frames, None)
+            except (av.FFmpegError, EOFError) as error:
+                raise self._damaged(time, count) from error
+            if frame is None:
+                return
+            time = time if frame.time is None else frame.time - self._origin
+            if frame.is_corrupt:
+                raise self._damaged(time, count)
+            yield frame
+            count += 1
+
+    def _after_seeking(self, origin: Fraction, aim: Fraction) -> Iterator[Shown["av.VideoFrame"]]:
+        """The frames from the last keyframe before `aim` on, or all, where no such is found.
+
+        From a keyframe on, the decoder gives what it gives when it comes from the beginning. What
+        is stored after the keyframe and shown before it may need frames that were not decoded, and
+        is left out.
+        """
+        import av
+        from av.video.frame import PictureType
+
+        depth = self._stream.codec_context.reorder_depth
+        decoding = self._decoded()
+        try:
+            self._container.seek(int((origin + aim) / self.tick), stream=self._stream)
+            # The decoder forgets how many frames it must hold back to put them in order.
+            self._stream.codec_context.reorder_depth = depth
+            key = next(f for f in decoding if f.key_frame and f.pict_type == PictureType.I)
+            head = [key, *islice(decoding, self._window)]
+        except (av.FFmpegError, VideoError, StopIteration):
+            head = []
+        if head and in_order(head) and stamp(head[0]) - origin <= aim:
+            return self._timed(chain(head, decoding), origin)
+        self._container.close()
+        self._open()
+        return self._timed(self._decoded())
+
+    def _timed(
+        self, frames: Iterable["av.VideoFrame"], origin: Fraction | None = None
+    ) -> Iterator[Shown["av.VideoFrame"]]:
+        usual = 1 / (self.rate or Fraction(25))
+        return timed(self.path, usual, frames, self._window, origin)
+
+    def _open(self) -> None:
+        self._container = _open(self.path)
+        try:
+            self._stream = _video_stream(self.path, self._container)
+        except VideoError:
+            self._container.close()
+            raise
+        self._stream.thread_type = "AUTO"
+        if self._threads is not None:
+            self._stream.thread_count = self._threads
+
+    def _check_length(self, end: Fraction, strict: bool) -> None:
+        """Compares the length with the header's, where there is one: else FFmpeg guesses."""
+        stated, container = self.duration, self._container.format.name
+        if stated and container.startswith(_STATING_THE_END):
+            stated -= stamp(self._first)
+        elif not self.stated_frames:
+            return
+        elif container == "avi" and self.rate:  # its duration is adapted to the size of the file
+            stated = self.stated_frames / self.rate
+        if stated is None or end >= _WHOLE * stated:
+            return
+        text = (
+            f"{self.path}: cut short. The header states {float(stated):.2f} s, the pictures end at "
+            f"{float(end):.2f} s. Fetch it again, or re-encode it if what is left of it will do."
+        )
+        if strict:
+            raise VideoError(text)
+        logging.warning("%s", text)
+
+    def _damaged(self, time: float, count: int) -> VideoError:
+        return VideoError(
+            f"{self.path}: damaged at about {time:.2f} s, after {count} good frames. "
+            "Fetch it again, or re-encode it if what is left of it will do."
+        )
+
+
+def _open(path: Path) -> "av.container.InputContainer":
+    import av
+
+    if not path.stat().st_size:
+        raise VideoError(f"{path}: expected a video, got an empty file. Fetch it again.")
+    try:
+        # "file:", as a name with a colon is a protocol otherwise.
+        return av.open(f"file:{path}", metadata_errors="replace")
+    except (av.FFmpegError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise VideoError(
+            f"{path}: not a video that FFmpeg can open ({reason}). Expected a video file such as "
+            ".mp4, .mkv, .avi, .webm or .gif; if it is one, it is damaged: fetch it again."
+        ) from error
+
+
+def _video_stream(path: Path, container: "av.container.InputContainer") -> "av.VideoStream":
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:  # the cover of a song
+            return stream
+    kinds = listing({stream.type for stream in container.streams}) or "nothing"
+    raise VideoError(f"{path}: has no video stream, only {kinds}. Choose a file with pictures.")
+
+
+def _duration(
+    container: "av.container.InputContainer", stream: "av.VideoStream"
+) -> Fraction | None:
+    import av
+
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    return Fraction(container.duration, av.time_base) if container.duration else None
+
+
+def _square_width(path: Path, stream: "av.VideoStream", width: int) -> int:
+    """The width of a frame with its pixels made square; the height stays."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)  # 0 where it is not known
+    if abs(aspect - 1) < _NEARLY_SQUARE:
+        return width
+    if not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH:
+        raise VideoError(
+            f"{path}: states pixels {float(aspect):g} times as wide as high, at most "
+            f"{_MOST_STRETCH} was expected. square_pixels=False takes them as they are stored."
+        )
+    return max(1, round(width * aspect))

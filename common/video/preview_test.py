@@ -1,0 +1,65 @@
+import cv2
+import numpy as np
+import pytest
+
+from common import video
+from common.video import preview
+
+
+def test_flow_is_shown_as_the_release_shows_it(tmp_path):
+    flow = np.zeros((5, 20, 30, 2), np.float32)
+    flow[:, :10, :, 0], flow[:, :, 15:, 1] = 0.25, -0.5
+    preview.write_gif(tmp_path / "flow.gif", flow)
+    frames = np.stack(list(video.read_frames(tmp_path / "flow.gif")))
+    assert frames.shape == (5, 20, 30, 3)
+    np.testing.assert_allclose(frames[..., :2] / 255 - 0.5, flow, atol=1 / 255)
+    assert (frames[..., 2] == 127).all()
+
+
+def test_rgb_keeps_its_colours_and_the_rate(tmp_path):
+    ramp = np.linspace(-1, 1, 32 * 32 * 3, dtype=np.float32).reshape(1, 32, 32, 3)
+    clip = np.concatenate([ramp, -ramp, ramp])
+    preview.write_gif(tmp_path / "rgb.gif", clip, fps=25)
+    frames = np.stack(list(video.read_frames(tmp_path / "rgb.gif")))
+    assert frames.shape == (3, 32, 32, 3)
+    assert np.abs(frames / 255 * 2 - 1 - clip).mean() < 0.03
+    about = video.info(tmp_path / "rgb.gif")
+    assert about.fps == pytest.approx(25)
+    assert about.duration == pytest.approx(0.12)
+    assert b"NETSCAPE2.0" in (tmp_path / "rgb.gif").read_bytes()  # repeats
+    assert [path.name for path in tmp_path.iterdir()] == ["rgb.gif"]
+
+
+def test_values_out_of_range_are_clipped():
+    flow = np.full((1, 1, 1, 2), 0.9, np.float32)
+    assert preview.to_pictures(flow).tolist() == [[[[255, 255, 127]]]]
+
+
+def test_wrong_clips_leave_the_old_file(tmp_path):
+    (tmp_path / "a.gif").write_text("old")
+    with pytest.raises(ValueError, match=r"\[T, H, W, C\]"):
+        preview.write_gif(tmp_path / "a.gif", np.zeros((3, 4, 5, 4), np.float32))
+    with pytest.raises(ValueError, match="100 frames a second"):
+        preview.write_gif(tmp_path / "a.gif", np.zeros((3, 4, 5, 3), np.float32), fps=0)
+    assert (tmp_path / "a.gif").read_text() == "old"
+
+
+def test_a_sheet_shows_moments_in_columns_and_clips_in_rows(tmp_path):
+    levels = np.linspace(-1, 1, 21, dtype=np.float32)
+    rgb = np.tile(levels[:, None, None, None], (1, 6, 8, 3))
+    flow = np.tile(levels[:, None, None, None], (1, 6, 8, 2))
+    preview.write_sheet(tmp_path / "sheet.png", [rgb, flow], columns=5)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1]
+    assert sheet.shape == (12, 40, 3)
+    for column, level in enumerate([0, 64, 128, 191, 255]):
+        assert (sheet[:6, 8 * column : 8 * column + 8] == level).all()
+    assert sheet[6:, 0].tolist() == [[0, 0, 127]] * 6
+    assert sheet[6:, 39].tolist() == [[255, 255, 127]] * 6
+
+
+def test_a_short_clip_has_a_short_sheet(tmp_path):
+    preview.write_sheet(tmp_path / "sheet.png", [np.zeros((2, 6, 8, 3), np.float32)])
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (6, 16, 3)
+    with pytest.raises(ValueError, match="same length"):
+        preview.write_sheet(tmp_path / "a.png", [np.zeros((t, 6, 8, 3)) for t in (2, 3)])
+    assert not (tmp_path / "a.png").exists()

@@ -1,0 +1,167 @@
+"""A video as what a network is fed: frames or flow, resampled, resized, cropped, in range."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import flow, processors, video
+from common.flow import TVL1Params
+from common.preprocessing import crops, frames
+from common.preprocessing.contracts import CHANNELS, InputContract
+
+Floats = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+
+MIN_FRAMES = 9  # 8 frames leave one time step, and InceptionI3D's last pool needs two
+MAX_FRAMES = 250  # what the paper tests on: ten seconds at 25 frames a second
+
+_ROUNDING = 1e-4  # in how others scaled their arrays
+
+_DEFAULTS = TVL1Params()
+
+
+def clip_from_video(
+    path: str | os.PathLike[str],
+    contract: InputContract | None = None,
+    max_frames: int | None = MAX_FRAMES,
+    min_frames: int = MIN_FRAMES,
+    flow_engine: str = "auto",
+) -> Floats:
+    """Reads a video as one clip, or an array that holds one.
+
+    Works frame by frame, so that only what is kept is in memory.
+
+    Args:
+        path: The video file; or a .npy with an array [1, T, H, W, C] in [-1, 1], which is taken as
+            it is.
+        contract: Rate, short side, crop and value range; None is InceptionI3D's RGB stream.
+        max_frames: Takes so many frames from the beginning; None takes all.
+        min_frames: What the network needs at least.
+        flow_engine: Where the contract is for flow, what computes it: see `flow.tvl1`.
+
+    Returns:
+        [1, T, crop, crop, C] float32 in the contract's range. C is 3 for RGB and 2 for flow, of
+        which there is one for each frame: the last one is repeated.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Not a video (`VideoError`), not such an array, or too few frames.
+        ImportError: The flow engine needs a package that is not installed.
+    """
+    contract = contract or InputContract()
+    if Path(path).suffix == ".npy":
+        return _clip_from_array(Path(path), contract, max_frames, min_frames)
+    rate = contract.fps / contract.stride
+    pictures = video.read_frames(path, rate, max_frames=max_frames)
+    if contract.channels == "flow":
+        moving = _last_twice(flow_of_frames(pictures, contract, flow_engine))
+        kept: Iterator[Floats] = (frames.to_contract(each, contract) for each in moving)
+    else:
+        kept = rgb_of_frames(pictures, contract)
+    # One array from the beginning, in place of frames that are copied into one at the end.
+    frame = np.dtype((np.float32, (contract.crop, contract.crop, CHANNELS[contract.channels])))
+    try:
+        clip: Floats = np.fromiter(kept, frame)
+    except flow.TooFewFramesError as error:  # too short for any network
+        raise ValueError(f"{path}: {error}") from error
+    if len(clip) < min_frames:
+        what = f" at {rate:g} frames a second"
+        raise _too_short(path, len(clip), min_frames, max_frames, what)
+    return clip[None]
+
+
+def source(path: str | os.PathLike[str], stream: str) -> Path:
+    """Where a stream is read from: of NAME_rgb.npy or NAME_flow.npy its own file, else `path`."""
+    path = Path(path)
+    for other in CHANNELS:
+        if path.name.endswith(f"_{other}.npy"):
+            return path.with_name(f"{path.name.removesuffix(f'{other}.npy')}{stream}.npy")
+    return path
+
+
+def rgb_of_frames(pictures: Iterable[Picture], contract: InputContract) -> Iterator[Floats]:
+    """Yields [crop, crop, 3], float32 in the contract's range, of each frame [H, W, 3]."""
+    for picture in pictures:
+        cropped = frames.resized_center_crop(picture[None], contract.short_side, contract.crop)
+        yield frames.to_contract(cropped, contract)[0]
+
+
+def flow_of_frames(
+    pictures: Iterable[Picture],
+    contract: InputContract,
+    engine: str = "auto",
+    params: TVL1Params = _DEFAULTS,
+    threads: int | None = None,
+) -> Iterator[Floats]:
+    """Yields the flow [crop, crop, 2], float32 in pixels, of each frame [H, W, 3] but the last.
+
+    It is computed on whole frames, resized to the short side first, and cropped afterwards.
+
+    Args:
+        pictures: uint8 RGB, all of one size.
+        contract: Short side and crop.
+        engine: See `flow.tvl1`.
+        params: See `flow.tvl1`.
+        threads: Pairs that are worked on at a time; None is one a core.
+
+    Raises:
+        ValueError: Fewer than two frames, or as `flow.tvl1`.
+        ImportError: The flow engine needs a package that is not installed.
+    """
+    greys = (
+        frames.to_grey(np.rint(frames.resize_short_side(picture[None], contract.short_side))[0])
+        for picture in pictures
+    )
+    for each in flow.flows(greys, params, engine, threads or processors.count()):
+        yield np.asarray(crops.center_crop(each[None], contract.crop)[0], np.float32)
+
+
+def _last_twice(flows: Iterable[Floats]) -> Iterator[Floats]:
+    """What there is, one at least, and the last once more."""
+    for each in flows:
+        yield each
+    yield each
+
+
+def _clip_from_array(
+    path: Path, contract: InputContract, max_frames: int | None, min_frames: int
+) -> Floats:
+    if contract.mean or contract.value_range != (-1, 1):
+        raise ValueError(
+            f"{path}: an array holds values in [-1, 1], and the weights expect {contract.values}. "
+            "Give the video itself."
+        )
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file. Check the path.") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a .npy file with numbers. {error}.") from error
+    channels = CHANNELS[contract.channels]
+    if array.ndim != 5 or array.shape[0] != 1 or array.shape[4] != channels or 0 in array.shape:
+        raise ValueError(
+            f"{path}: expected an array [1, T, H, W, {channels}] of {contract.channels}. "
+            f"Received: {list(array.shape)}."
+        )
+    clip = np.asarray(array[:, :max_frames], np.float32)
+    if clip.shape[1] < min_frames:
+        raise _too_short(path, clip.shape[1], min_frames, max_frames)
+    if not np.abs(clip).max() <= 1 + _ROUNDING:
+        raise ValueError(
+            f"{path}: expected values in [-1, 1]. Received: {clip.min():g} to {clip.max():g}."
+        )
+    return clip
+
+
+def _too_short(
+    path: str | os.PathLike[str], count: int, least: int, most: int | None, rate: str = ""
+) -> ValueError:
+    limit = "" if most is None else f" and --max_frames={most}"
+    larger = " or a larger --max_frames" if most is not None and most < least else ""
+    return ValueError(
+        f"{path}: too short. Expected at least {least} frames, got {count}{rate}{limit}. "
+        f"Choose a longer video{larger}."
+    )
