@@ -14,7 +14,8 @@ from dataclasses import replace
 import measuring
 from absl import app, flags
 
-from common import arch, files
+from common import arch
+from common.io import write_text
 
 ROUNDS = flags.DEFINE_integer("rounds", 15, "Turns of each.", lower_bound=1)
 PRECISION = flags.DEFINE_list("precisions", ["float32", "bfloat16"], "What is computed in.")
@@ -98,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
         lines.append(f"| {precision} | all | {total[0]:.1f} | {total[1]:.1f} |")
     print("\n".join(lines))
     if RESULTS.value:
-        files.write_text(RESULTS.value, "\n".join(lines) + "\n")
+        write_text(RESULTS.value, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import processes
 from absl import app, flags
 from numpy.typing import ArrayLike
 
-from common import files, memory, processors
+from common import memory, processors
+from common.io import write_text
 
 Run = Callable[[], Any]
 Key = TypeVar("Key", bound=Hashable)
@@ -159,7 +160,7 @@ def begin(device: str) -> None:
 def write(path: str | None, result: Mapping[str, Any]) -> None:
     """Writes a result, all or nothing; None is nowhere."""
     if path:
-        files.write_text(path, json.dumps(result, indent=1) + "\n")
+        write_text(path, json.dumps(result, indent=1) + "\n")
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import measuring
 from absl import app
 
-from common.files import write_text
+from common.io import write_text
 
 BEGIN, END = "<!-- measured: make performance -->", "<!-- end of what is measured -->"
 RESULTS = Path(__file__).parent / "results"

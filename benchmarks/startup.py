@@ -15,7 +15,7 @@ import measuring
 import processes
 from absl import app, flags
 
-from common import files
+from common.io import write_text
 
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted turns of each.", lower_bound=1)
 RESULTS = flags.DEFINE_string("results", None, "A file for the table as well.")
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         lines.append(f"| {name} | {' | '.join(f'{n:.2f}' for n in numbers)} | {resident:.0f} |")
     print("\n".join(lines))
     if RESULTS.value:
-        files.write_text(RESULTS.value, "\n".join(lines) + "\n")
+        write_text(RESULTS.value, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from absl import logging
 
-from common.digests import Digest
-from common.errors import AssetError
+from common.io import AssetError, Digest
 from common.sources import PassedOver, Source
 
 _PACKAGE = Path(__file__).resolve().parent

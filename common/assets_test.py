@@ -6,8 +6,7 @@ import pytest
 
 from common import assets
 from common.assets import Asset
-from common.digests import Digest, DigestError, sha256
-from common.errors import AssetError
+from common.io import AssetError, Digest, DigestError, sha256
 from common.sources import PassedOver
 
 

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 
-from common.errors import listing
+from common.io import listing
 
 # Command: what it does, and its module; {backend} stands for i3d_tf or i3d_torch.
 COMMANDS = {

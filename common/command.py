@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from common.printable import printable
+from common.io import escape
 
 # What a user can put right; anything else is a bug and keeps its traceback.
 # (CheckpointError and VideoError are ValueErrors, AssetError is a FileNotFoundError.)
@@ -99,5 +99,5 @@ def _misused(error: Exception) -> int:
 
 def _complain(text: str) -> int:
     # A text may quote a file's names, or its own path.
-    print(f"error: {printable(' '.join(text.splitlines()))}", file=sys.stderr, flush=True)
+    print(f"error: {escape(' '.join(text.splitlines()))}", file=sys.stderr, flush=True)
     return 1

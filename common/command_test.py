@@ -35,8 +35,8 @@ def test_status(body, status):
         "ValueError('a\\nb')",
         "FileNotFoundError('a b')",
         "ImportError('a b')",
-        "__import__('common.errors').errors.CheckpointError('a b')",
-        "__import__('common.errors').errors.AssetError('a b')",
+        "__import__('common.io').io.CheckpointError('a b')",
+        "__import__('common.io').io.AssetError('a b')",
     ],
 )
 def test_an_error_of_the_user_is_one_line(error):

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import digests, json_files, provenance
-from common.files import write_text
+from common import provenance
 from common.flow.stamp import FlowStamp
+from common.io import load_json, sha256, write_text
 from common.preprocessing.contracts import InputContract
 
 FORMAT_VERSION = 1
@@ -58,7 +58,7 @@ def read(weights: str | os.PathLike[str]) -> ModelCard | None:
     path = weights.with_suffix(".json")
     if weights.suffix != ".safetensors" or not path.exists():
         return None
-    record = json_files.load(path)
+    record = load_json(path)
     try:
         version = record.pop("format_version")
         card = _parsed(record) if version == FORMAT_VERSION else None
@@ -72,7 +72,7 @@ def read(weights: str | os.PathLike[str]) -> ModelCard | None:
             f"{path}: expected a card of format version {FORMAT_VERSION}. Received: {version!r}. "
             "A later version of this software wrote it; use that one."
         )
-    if card.weights != (actual := digests.sha256("").of(weights)):
+    if card.weights != (actual := sha256("").of(weights)):
         raise ValueError(
             f"{path}: is of other weights than {weights}. Expected SHA-256 {card.weights}, got "
             f"{actual}. Keep the two files together, or move the card away."

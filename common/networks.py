@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common import arch, model_card, provenance
 from common.annotations import label_maps
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import CHANNELS, InputContract

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import arch, digests, networks
+from common import arch, networks
 from common.annotations import label_maps
-from common.errors import AmbiguousNetworkError, CheckpointError
+from common.io import AmbiguousNetworkError, CheckpointError, sha256
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
@@ -46,7 +46,7 @@ def test_a_file_that_nothing_is_known_of(thin, tmp_path, stream, channels):
     assert found.contract == contracts.of_stream("inception_i3d", stream)
     assert (found.row, found.card, found.classes, found.notes) == (None, None, (), ())
     assert found.path == path
-    assert found.digests == {"some.pt": f"sha256 {digests.sha256('').of(path)}"}
+    assert found.digests == {"some.pt": f"sha256 {sha256('').of(path)}"}
     for name, array in arrays.items():
         np.testing.assert_array_equal(found.arrays[name], array, err_msg=name)
 

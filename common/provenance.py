@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.digests import sha256
+from common.io import sha256
 from common.preprocessing.contracts import InputContract
 from convert.checkpoints import Checkpoint
 

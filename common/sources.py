@@ -28,7 +28,7 @@ from typing import IO, Any, Protocol
 
 from absl import logging
 
-from common.digests import DigestError, sha256
+from common.io import DigestError, sha256
 
 Land = Callable[[str, Path], None]
 

@@ -13,7 +13,7 @@ import zipfile
 import pytest
 
 from common import sources
-from common.digests import git_blob
+from common.io import git_blob
 from common.sources import PackageFile, PassedOver, Url
 
 CONTENT = bytes(range(256)) * 4096

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import changes
 
 

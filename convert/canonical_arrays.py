@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import CheckpointError, listing
+from common.io import CheckpointError, listing
 from convert.dialects import Native
 from convert.formats import release
 from convert.layouts import to_canonical

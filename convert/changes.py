@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from common import assets
 from common.annotations import label_maps
 from common.assets import Asset
-from common.digests import git_blob
-from common.errors import listing
+from common.io import git_blob, listing
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.sources import PackageFile, Source, Url
 

@@ -2,8 +2,7 @@ import pytest
 
 from common import arch, assets
 from common.annotations import label_maps
-from common.digests import Digest
-from common.errors import AssetError
+from common.io import AssetError, Digest
 from common.sources import PackageFile
 from convert import checkpoints
 

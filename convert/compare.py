@@ -14,7 +14,7 @@ import numpy as np
 from absl import app
 
 from common import command
-from common.errors import AmbiguousNetworkError, UnknownNetworkError, listing
+from common.io import AmbiguousNetworkError, UnknownNetworkError, listing
 from convert import changes, checkpoints, formats, hub
 
 # What a network's own weights would need to be read; a comparison changes nothing.

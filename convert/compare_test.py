@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import formats, hub
 from convert.compare import compare
 from convert.dialects import DIALECTS, to_native

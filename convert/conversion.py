@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError, listing
+from common.io import CheckpointError, listing
 from convert import hub, verify
 from convert.affine import to_affine
 from convert.dialects import DIALECTS

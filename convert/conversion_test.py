@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import affine, changes, classifier, conversion, formats, hub, inflation, verify
 from convert.dialects import DIALECTS, to_native
 from parity_tests import randomise

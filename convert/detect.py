@@ -16,12 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common import arch
-from common.errors import (
-    AmbiguousNetworkError,
-    CheckpointError,
-    UnknownNetworkError,
-    listing,
-)
+from common.io import AmbiguousNetworkError, CheckpointError, UnknownNetworkError, listing
 from convert import layouts, lazy_arrays
 from convert.dialects import DIALECTS, Dialect, Native
 

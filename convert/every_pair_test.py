@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import changes, hub
 from convert.dialects import DIALECTS
 from convert.exports import EXPORTS

@@ -12,8 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from common import arch
-from common.errors import listing
-from common.files import check_target
+from common.io import check_target, listing
 from convert import changes, classifier, detect, exports, formats, inflation
 from convert.canonical_arrays import check_equal, from_native
 from convert.dialects import DIALECTS, Dialect, has_scale, lazily_native

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.training.snapshots import RunFolder, Snapshot
 from convert import changes, formats, hub
 from convert.canonical_arrays import check_equal

@@ -13,15 +13,14 @@ from pathlib import Path
 from absl import app
 
 from common import arch, command
-from common.errors import listing
-from common.printable import printable
+from common.io import escape, listing
 from convert import checkpoints, formats, hub
 
 
 def table(path: Path) -> str:
     """Native names, shapes and types of a file, a line each."""
     arrays = formats.detect(path).read(path)
-    rows = [(printable(name), array) for name, array in arrays.items()]
+    rows = [(escape(name), array) for name, array in arrays.items()]
     width = max(len(name) for name, _ in rows)
     return "\n".join(
         f"{name:{width}}  {array.dtype.name}  {list(array.shape)}" for name, array in rows
@@ -40,7 +39,7 @@ def summary(path: Path) -> str:
         "parameters": f"{arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
     }
     if weights.ignored:
-        rows["passed over"] = printable(listing(weights.ignored, 3))
+        rows["passed over"] = escape(listing(weights.ignored, 3))
     return "\n".join(f"{name + ':':14}{value}" for name, value in rows.items())
 
 

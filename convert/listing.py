@@ -12,7 +12,7 @@ from types import ModuleType
 from absl import app
 
 from common import arch, command
-from common.files import write_text
+from common.io import write_text
 from common.preprocessing import contracts
 from convert.checkpoints import CHECKPOINTS
 from convert.dialects import DIALECTS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import detect, formats, hub
 from convert.dialects import DIALECTS, to_native
 from convert.lazy_arrays import shapes

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import hub
 
 Arrays = Mapping[str, np.ndarray]

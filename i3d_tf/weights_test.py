@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import i3d_tf
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import hub
 from parity_tests import randomise
 

@@ -6,7 +6,7 @@ import torch
 
 import i3d_torch
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import hub
 from parity_tests import randomise
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common import annotations, files, json_files
+from common import annotations
 from common.annotations import (
     Annotations,
     kenshohara_annotations,
     native_annotations,
     piergiaj_annotations,
 )
+from common.io import load_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> Annotations:
         ValueError: It is in none of them, or something in it is wrong; the text names the file.
     """
     path = Path(path)
-    document = json_files.load(path)
+    document = load_json(path)
     for row in FORMATS.values():
         if row.recognises(document):
             try:
@@ -76,4 +77,4 @@ def text(content: Annotations, container: str = "native") -> str:
 
 def write(path: str | os.PathLike[str], content: Annotations, container: str = "native") -> None:
     """Writes the file of `text`, all or nothing; errors as there."""
-    files.write_text(path, text(content, container))
+    write_text(path, text(content, container))

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from common.errors import AssetError
+from common.io import AssetError
 
 KINETICS_400 = "label_map.txt"
 KINETICS_600 = "label_map_600.txt"

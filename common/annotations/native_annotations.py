@@ -19,9 +19,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common import annotations, json_files
+from common import annotations
 from common.annotations import Action, Annotations, Record
-from common.errors import listing
+from common.io import check_json, listing
 
 _FORMAT = "i3d-annotations"
 
@@ -89,7 +89,7 @@ def read(document: Any) -> Annotations:
         )
     header = _checked("the file", document, _HEADER, required=_HEADER)
     content = Annotations(
-        classes=tuple(json_files.check(name, str, "classes") for name in header["classes"]),
+        classes=tuple(check_json(name, str, "classes") for name in header["classes"]),
         records=tuple(_record(value, number) for number, value in enumerate(header["records"])),
         dataset=header["dataset"],
         variant=header["variant"],
@@ -112,7 +112,7 @@ def _record(value: Any, number: int) -> Record:
     actions = fields.pop("actions", ())
     return Record(
         **fields,
-        labels=tuple(json_files.check(label, int, f"{where}, labels") for label in labels),
+        labels=tuple(check_json(label, int, f"{where}, labels") for label in labels),
         actions=tuple(
             Action(
                 **_checked(f"{where}, action {index}", action, _ACTION, ("label", "start", "end"))
@@ -126,7 +126,7 @@ def _checked(
     where: str, value: Any, kinds: Mapping[str, type], required: Iterable[str]
 ) -> dict[str, Any]:
     """A copy of an object with the fields it should have, each of its kind."""
-    fields = dict(json_files.check(value, dict, where))
+    fields = dict(check_json(value, dict, where))
     missing = [key for key in required if key not in fields]
     unknown = [key for key in fields if key not in kinds]
     if missing or unknown:
@@ -135,7 +135,7 @@ def _checked(
             f"{listing(unknown) or 'none'}."
         )
     for key, item in fields.items():
-        json_files.check(item, kinds[key], f"{where}, {key}")
+        check_json(item, kinds[key], f"{where}, {key}")
     return fields
 
 

@@ -15,9 +15,9 @@ import json
 import math
 from typing import Any
 
-from common import json_files
 from common.annotations import SUBSETS, Action, Annotations, Record
 from common.annotations.frame_labels import as_written
+from common.io import check_json, json_field, shown
 
 _SUFFIX = ".mp4"  # the path of a record is its key and this
 
@@ -55,37 +55,35 @@ def read(document: Any) -> Annotations:
     Raises:
         ValueError: The text names the entry, what was expected and what was received.
     """
-    records = (
-        _record(key, entry, f"entry {json_files.shown(key)}") for key, entry in document.items()
-    )
+    records = (_record(key, entry, f"entry {shown(key)}") for key, entry in document.items())
     return Annotations(classes=(), records=tuple(records))
 
 
 def _record(key: str, entry: Any, where: str) -> Record:
     if not key or key.startswith("/") or ".." in key.split("/"):
         raise ValueError(f"{where}: the key is no name that could be below a folder of videos.")
-    json_files.check(entry, dict, where)
-    subset = json_files.field(entry, "subset", str, where)
+    check_json(entry, dict, where)
+    subset = json_field(entry, "subset", str, where)
     if subset not in SUBSETS:
         raise ValueError(f"{where}: expected subset {' or '.join(SUBSETS)}, got {subset!r}.")
-    duration = float(json_files.field(entry, "duration", float, where))
+    duration = float(json_field(entry, "duration", float, where))
     if duration <= 0:
         raise ValueError(f"{where}: expected a duration above 0 seconds, got {duration:g}.")
     actions = tuple(
         _action(action, f"{where}: action {number}")
-        for number, action in enumerate(json_files.field(entry, "actions", list, where))
+        for number, action in enumerate(json_field(entry, "actions", list, where))
     )
     labels = tuple(sorted({action.label for action in actions}))
     return Record(key, key + _SUFFIX, subset, labels, actions=actions, duration=duration)
 
 
 def _action(action: Any, where: str) -> Action:
-    if len(json_files.check(action, list, where)) != 3:
-        raise ValueError(f"{where}: expected [class, start, end], got {json_files.shown(action)}.")
-    label = json_files.check(action[0], int, where)
+    if len(check_json(action, list, where)) != 3:
+        raise ValueError(f"{where}: expected [class, start, end], got {shown(action)}.")
+    label = check_json(action[0], int, where)
     if label < 0:
         raise ValueError(f"{where}: expected a class from 0 on, got {label}.")
-    start, end = (float(json_files.check(time, float, where)) for time in action[1:])
+    start, end = (float(check_json(time, float, where)) for time in action[1:])
     return Action(label, start, end)
 
 

@@ -49,7 +49,7 @@ from common.arch.variants import (
     with_dropout,
     without_dropout,
 )
-from common.errors import listing
+from common.io import listing
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     "inception_i3d": inception_i3d,

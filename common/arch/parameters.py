@@ -19,7 +19,7 @@ from common.arch.nodes import (
     Pool,
     Residual,
 )
-from common.errors import CheckpointError, listing
+from common.io import CheckpointError, listing
 
 Field = Literal[
     "conv.weight", "conv.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common.arch.nodes import Branches, Conv, Network, Node, NonLocal, Pool, Residual, Triple
 from common.arch.shapes import Shape, check_endpoint, endpoint_shapes, pads, smallest_size, window
-from common.errors import listing
+from common.io import listing
 
 Ends = tuple[NDArray[np.int64], NDArray[np.int64]]
 """First and last time step, both included, of each of some intervals."""

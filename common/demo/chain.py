@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common.demo import motions
 from common.evaluation import metrics, results, scores
-from common.files import write_text
+from common.io import write_text
 from common.jobs import markers
 from common.provenance import to_json
 

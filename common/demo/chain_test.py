@@ -4,7 +4,6 @@ import importlib.util
 import numpy as np
 import pytest
 
-from common import files
 from common.annotations import annotation_files
 from common.demo import chain, motions
 from common.demo.chain import Options
@@ -109,7 +108,7 @@ def test_rendering_is_done_once_and_with_the_same_options(options, rendered):
 
 @pytest.mark.parametrize("written", range(3))
 def test_rendering_that_was_stopped_is_done_again(options, rendered, monkeypatch, written):
-    write, count = files.write_text, []
+    write, count = motions.write_text, []
 
     def stopping(path, text):
         count.append(path)
@@ -118,7 +117,7 @@ def test_rendering_that_was_stopped_is_done_again(options, rendered, monkeypatch
         write(path, text)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "write_text", stopping)
+        patched.setattr(motions, "write_text", stopping)
         with pytest.raises(KeyboardInterrupt):
             chain.run(options)
     chain.run(options)

@@ -24,7 +24,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common import files
+from common.io import replacing, write_text
 from common.jobs.progress import Progress
 
 PICTURES = 17
@@ -116,7 +116,7 @@ def render(options: Options) -> str:
     progress.close()
     listed["classInd.txt"] = [f"{label} {motion}" for label, motion in enumerate(MOTIONS, 1)]
     for name, lines in listed.items():
-        files.write_text(lists / name, "\n".join(lines) + "\n")
+        write_text(lists / name, "\n".join(lines) + "\n")
     return (
         f"{options.train * len(MOTIONS):,} videos to train on and {options.test * len(MOTIONS):,} "
         f"to evaluate on, of {len(MOTIONS)} classes -> {videos}, {lists}"
@@ -146,7 +146,7 @@ def write_video(path: Path, pictures: Picture) -> None:
     import av
 
     with (
-        files.replacing(path) as temporary,
+        replacing(path) as temporary,
         av.open(str(temporary), "w", format="avi") as out,
     ):
         stream = cast("av.VideoStream", out.add_stream(_CODEC, rate=_FPS, options=_QUALITY))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import arch, processors
-from common.errors import listing
+from common.io import listing
 
 NATIVE = "native"
 ENGINES = (NATIVE, "onnxruntime", "openvino")

@@ -8,7 +8,7 @@ import pytest
 
 from common import arch, engines
 from common.engines import Session, extractor, scorer
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.predict import evaluate_sample
 from common.preprocessing import frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, usual

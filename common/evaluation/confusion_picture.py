@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import replacing
-from common.printable import printable
+from common.io import escape, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +54,7 @@ def write(
         raise ValueError(
             f"expected counts [K, K] and K names. Received: {list(counts.shape)} and {count}."
         )
-    names = [shortened(printable(name)) for name in classes]
+    names = [shortened(escape(name)) for name in classes]
     side = min(max(4.5, 2.0 + 0.45 * count), 12.0)  # inches
     wide = side + (1.5 if count <= _NAMED else 6.2)
     figure = Figure(figsize=(wide, side), dpi=150, layout="constrained")

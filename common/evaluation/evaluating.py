@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, files, networks
+from common import arch, networks
 from common.annotations import Annotations, Record, annotation_files
-from common.errors import listing
 from common.evaluation import confusion_picture, joining, protocols, results, scores, scoring
 from common.evaluation.scores import Scores
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
+from common.io import check_target, listing
 from common.networks import Loaded
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
@@ -75,7 +75,7 @@ def run(options: Options, make: Make, backend: str) -> tuple[Scores, str]:
     """
     written = (*results.FILES, *(f"scores_{stream}.npz" for stream in options.checkpoints))
     for name in written:
-        files.check_target(options.output / name, options.overwrite)
+        check_target(options.output / name, options.overwrite)
     annotations = annotation_files.read(options.annotations)
     # What is wrong with the last stream shows before the first is scored, which may take hours.
     planned = [_planned(stream, annotations, options, backend) for stream in options.checkpoints]

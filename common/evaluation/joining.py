@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import listing
 from common.evaluation import fusion, results, scores
 from common.evaluation.scores import FrameScores, Scores
-from common.files import check_target
+from common.io import check_target, listing
 
 NAME = "scores.npz"
 

@@ -5,7 +5,7 @@ A result without its protocol says little: the same network gains several points
 
 import dataclasses
 
-from common.errors import listing
+from common.io import listing
 from common.preprocessing import clips, crops
 from common.preprocessing.contracts import InputContract
 

@@ -8,7 +8,7 @@ from typing import Any
 from common import provenance
 from common.evaluation import confusion_picture, metrics, table
 from common.evaluation.scores import FrameScores, Scores
-from common.files import write_text
+from common.io import write_text
 from common.preprocessing.contracts import InputContract
 from convert.checkpoints import Checkpoint
 

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import listing
-from common.files import replacing
+from common.io import listing, replacing
 
 _FORMAT_VERSION = 1
 

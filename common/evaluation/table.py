@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.evaluation import confusion_picture
-from common.printable import printable
+from common.io import escape
 
 _ROWS = 30  # of classes, where not all are shown
 _FAILURES = 10
@@ -39,7 +39,7 @@ def text(found: Mapping[str, Any], rows: int = _ROWS) -> str:
         lines += [f"  {name}: {reason}" for name, reason in failures[:_FAILURES]]
         if len(failures) > _FAILURES:
             lines.append(f"  and {len(failures) - _FAILURES} more: see results.json")
-    return "\n".join(printable(line) for line in lines) + "\n"
+    return "\n".join(escape(line) for line in lines) + "\n"
 
 
 def title(found: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from common.annotations import Record
 from common.annotations.frame_labels import as_written, frame_labels, rule_of
-from common.errors import listing
+from common.io import listing
 from common.preprocessing import clips
 
 POINTS = 25

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import listing
+from common.io import listing
 from common.preprocessing import crops
 
 POLICIES = ("frame", "union")

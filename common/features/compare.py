@@ -18,9 +18,8 @@ from absl import app
 from numpy.typing import NDArray
 
 from common import command
-from common.errors import listing
 from common.features import outputs
-from common.printable import printable
+from common.io import escape, listing
 
 MOST_SHIFT = 64
 """Rows; at one every 8 frames and 25 frames a second, 20 seconds."""
@@ -89,7 +88,7 @@ def compare(one: str, other: str) -> tuple[str, bool]:
     lines += _table(found) + _first(notes, "notes") + _first(wrong, "that cannot be compared")
     if not found and not wrong:
         lines.append("no array of A has the name of one of B")
-    return "\n".join(map(printable, lines)), bool(found) and not wrong
+    return "\n".join(map(escape, lines)), bool(found) and not wrong
 
 
 def agreement(a: _Array, b: _Array) -> Agreement:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from common import arch
-from common.errors import listing
+from common.io import listing
 from common.preprocessing.contracts import InputContract
 
 MODES = ("segment", "dense", "framewise")

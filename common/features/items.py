@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.annotations import Action, Annotations, Record
-from common.errors import listing
+from common.io import listing
 from common.jobs import inputs
 from common.jobs.task import Item
 

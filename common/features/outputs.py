@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import listing
 from common.features import npy_dictionary
+from common.io import listing
 from common.provenance import to_json
 
 FORMATS = {"npy": ".npy", "npz": ".npz", "safetensors": ".safetensors", "h5": ".h5"}

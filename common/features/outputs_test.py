@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
 from common.features import outputs
 from common.features.outputs import FORMATS, Features, Rows
+from common.io import CheckpointError
 
 TOGETHER = [name for name in FORMATS if name != "h5"]
 RECORD = {"mode": "segment", "weights": {"a.pt": "sha256 00"}}

@@ -6,7 +6,7 @@ Each says what it aims at, and where its rows differ from those; the numbers are
 import dataclasses
 from collections.abc import Mapping
 
-from common.errors import listing
+from common.io import listing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,10 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import json_files
 from common.annotations.datasets import vidor
-from common.errors import CheckpointError
-from common.printable import printable
+from common.io import CheckpointError, check_json, escape, load_json, shown
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 
@@ -53,7 +51,7 @@ class Tracklet:
     boxes: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        who = f"tracklet {printable(self.individual)!r}"
+        who = f"tracklet {escape(self.individual)!r}"
         count = len(self.frames)
         if self.frames.shape != (count,) or self.boxes.shape != (count, 4) or not count:
             raise ValueError(
@@ -112,10 +110,10 @@ def read(
 
 def _tracklet(who: str, boxes: Mapping[int, Box], interpolate: bool, path: Path) -> Tracklet:
     if not boxes:
-        raise ValueError(f"{path}: the individual {printable(who)!r} has no box.")
+        raise ValueError(f"{path}: the individual {escape(who)!r} has no box.")
     known = sorted(boxes)
     if known[-1] >= _MOST_FRAMES:
-        raise ValueError(f"{path}: the individual {printable(who)!r} has a frame {known[-1]}.")
+        raise ValueError(f"{path}: the individual {escape(who)!r} has a frame {known[-1]}.")
     values = np.array([boxes[frame] for frame in known], np.float64)
     frames = np.array(known, np.int64)
     if interpolate:
@@ -130,30 +128,29 @@ def _tracklet(who: str, boxes: Mapping[int, Box], interpolate: bool, path: Path)
 
 
 def _from_json(path: Path) -> dict[str, dict[int, Box]]:
-    content = json_files.check(json_files.load(path), dict, str(path))
+    content = check_json(load_json(path), dict, str(path))
     if "trajectories" in content and "version" in content:
         # an object that is listed but never seen is of no use here
         found = vidor.tracklets(path).items()
         return {str(tid): dict(boxes) for tid, boxes in found if boxes}
     return {
-        who: _boxes(boxes, f"{path}: individual {json_files.shown(who)}")
-        for who, boxes in content.items()
+        who: _boxes(boxes, f"{path}: individual {shown(who)}") for who, boxes in content.items()
     }
 
 
 def _boxes(content: Any, where: str) -> dict[int, Box]:
     found: dict[int, Box] = {}
-    for key, box in json_files.check(content, dict, where).items():
+    for key, box in check_json(content, dict, where).items():
         if not (key.isascii() and key.isdigit()):
-            raise ValueError(f"{where}: expected a 0-based frame, got {json_files.shown(key)}.")
+            raise ValueError(f"{where}: expected a 0-based frame, got {shown(key)}.")
         if int(key) in found:
             raise ValueError(f"{where}: frame {int(key)} stands twice.")
         here = f"{where}, frame {int(key)}"
-        if len(json_files.check(box, list, here)) != 4:
+        if len(check_json(box, list, here)) != 4:
             raise ValueError(
                 f"{here}: expected [left, upper, right, lower], got {len(box)} values."
             )
-        left, upper, right, lower = (float(json_files.check(x, float, here)) for x in box)
+        left, upper, right, lower = (float(check_json(x, float, here)) for x in box)
         found[int(key)] = (left, upper, right, lower)
     return found
 
@@ -184,7 +181,7 @@ def _of_tree(tree: Mapping[Any, Any], size: int) -> dict[str, dict[int, Box]]:
         who = _plain(key)
         if type(who) not in (str, int):
             raise ValueError(f"expected the name or number of an individual, got {_shown(who)}")
-        where = f"individual {json_files.shown(str(who))}"
+        where = f"individual {shown(str(who))}"
         if str(who) in found:
             raise ValueError(f"{where} stands twice")
         if not isinstance(boxes, dict):
@@ -232,7 +229,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)}"
     known = isinstance(value, str | int | float)
-    return json_files.shown(value) if known else f"a {type(value).__name__}"
+    return shown(value) if known else f"a {type(value).__name__}"
 
 
 def _from_mot(path: Path, one_based: bool) -> dict[str, dict[int, Box]]:

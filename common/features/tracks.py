@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from common.errors import listing
 from common.features import boxes, tracklets
 from common.features.tracklets import Tracklet
-from common.printable import printable
+from common.io import escape, listing
 
 
 def place(folder: str | os.PathLike[str], suffix: str, name: str) -> Path:
@@ -35,7 +34,7 @@ def find(folder: str | os.PathLike[str], suffix: str, name: str) -> Path:
     path = place(folder, suffix, name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: there is no such file with the tracklets of {printable(name)!r}. Its "
+            f"{path}: there is no such file with the tracklets of {escape(name)!r}. Its "
             f"name is the video's up to the first dot, and then {suffix!r}."
         )
     return path
@@ -73,7 +72,7 @@ def of(
     if not kept:
         raise ValueError(f"{text}, and none is left. Lower min_frames or leave the video out.")
     if few:
-        short = (printable(t.individual) for t in found if len(t.frames) < min_frames)
+        short = (escape(t.individual) for t in found if len(t.frames) < min_frames)
         logging.warning("%s and are left out: %s.", text, listing(short))
     if frames is not None:
         check_frames(kept, frames, path)
@@ -82,7 +81,7 @@ def of(
             boxes.check(tracklet.boxes, height, width, int(tracklet.frames[0]))
         except ValueError as error:
             raise ValueError(
-                f"{path}: tracklet {printable(tracklet.individual)!r}, {error}"
+                f"{path}: tracklet {escape(tracklet.individual)!r}, {error}"
             ) from error
     return kept
 
@@ -98,7 +97,7 @@ def check_frames(found: Iterable[Tracklet], frames: int, path: str | os.PathLike
     for tracklet in found:
         if tracklet.frames[-1] >= frames:
             raise ValueError(
-                f"{path}: tracklet {printable(tracklet.individual)!r} is on frame "
+                f"{path}: tracklet {escape(tracklet.individual)!r} is on frame "
                 f"{tracklet.frames[-1]} (0-based), and the video has {frames:,} frames. Are the "
                 "tracklets of this video, and of every frame of it?"
             )

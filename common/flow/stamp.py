@@ -13,9 +13,8 @@ from pathlib import Path
 
 from absl import logging
 
-from common.errors import listing
-from common.files import write_text
 from common.flow.encoding import BOUND
+from common.io import listing, write_text
 
 FILE_NAME = "flow.json"
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.annotations import Record
-from common.errors import listing
 from common.flow import stamp
+from common.io import listing
 from common.jobs import markers
 from common.jobs.task import Item
 from common.video import image_folders, video_files

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from common.errors import listing
+from common.io import listing
 from common.jobs import claims, markers
 from common.jobs.task import Item, Task
 

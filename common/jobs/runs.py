@@ -24,12 +24,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from common import processors
-from common.errors import listing
+from common.io import escape, listing
 from common.jobs import _ray, _threads, failures, making, markers, workers
 from common.jobs.making import Outcome
 from common.jobs.progress import Progress
 from common.jobs.task import Item, Task
-from common.printable import printable
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
@@ -109,7 +108,7 @@ class Report:
         parts += [f"{count} {name}" for name, count in sorted(self.counts.items())]
         lines = [f"{self.command}: {', '.join(parts)}"]
         for name in self.failed[:_SHOWN]:
-            lines.append(f"  {printable(f'{name}: {self.reasons[name]}')}")
+            lines.append(f"  {escape(f'{name}: {self.reasons[name]}')}")
         if len(self.failed) > _SHOWN:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
         if self.failed and not dry:

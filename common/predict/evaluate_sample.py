@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from common import arch, engines, flow, memory, provenance
 from common.annotations import label_maps
-from common.errors import AssetError
-from common.files import check_target, write_text
 from common.flags import (
     ARCHITECTURE,
     CHECKPOINT,
@@ -28,6 +26,7 @@ from common.flags import (
     THREADS,
     chosen_engines,
 )
+from common.io import AssetError, check_target, write_text
 from common.predict import samples
 from common.preprocessing import contracts
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract

@@ -12,8 +12,8 @@ import numpy as np
 from absl import flags, logging
 
 from common import engines, memory
-from common.files import write_text
 from common.flags import ENGINE, THREADS, chosen_engines
+from common.io import write_text
 from common.predict import evaluate_sample
 from common.predict.evaluate_sample import SAMPLE, Floats, Options, Predict
 

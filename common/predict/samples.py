@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from common import assets
 from common.assets import Asset
-from common.digests import git_blob
-from common.errors import listing
+from common.io import git_blob, listing
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.sources import PackageFile, Url
 from common.video import video_clips

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common import assets
-from common.digests import Digest
+from common.io import Digest
 from common.predict import samples
 
 

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import files
 from common.annotations import SUBSETS, Annotations, Record, annotation_files, datasets
 from common.annotations.datasets import Dataset
-from common.errors import listing
+from common.io import check_target, listing, write_text
 from common.jobs import markers
 from common.video import layouts
 
@@ -55,7 +54,7 @@ def run(options: Options) -> str:
     """
     dataset = datasets.load(options.dataset)
     variant = _variant(dataset, options.variant)
-    files.check_target(options.output, overwrite=True)  # what is there may be as it should be
+    check_target(options.output, overwrite=True)  # what is there may be as it should be
     classes = dataset.classes(options.annotations, variant)
     records = dataset.records(options.annotations, variant)
     notes = datasets.check_counts(dataset, variant, records)
@@ -175,8 +174,8 @@ def _write(content: Annotations, options: Options) -> str:
     output, text = options.output, annotation_files.text(content, options.container)
     if output.is_file() and output.read_bytes() == text.encode():
         return f"{output} is as it should be"
-    files.check_target(output, options.overwrite)
+    check_target(output, options.overwrite)
     if options.dry_run:
         return f"would be written to {output}"
-    files.write_text(output, text)
+    write_text(output, text)
     return f"-> {output}"

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from common import command
-from common.files import check_target
 from common.flags import INPUT, LIMIT
+from common.io import check_target
 from common.jobs import command as work
 from common.prepare import checking
 

@@ -11,12 +11,10 @@ from typing import Any
 
 from common import processors, video
 from common.annotations import Annotations, Record
-from common.errors import listing
-from common.files import write_text
+from common.io import escape, listing, write_text
 from common.jobs import inputs, making, runs
 from common.jobs.runs import Report, Settings
 from common.jobs.task import Item
-from common.printable import printable
 from common.provenance import to_json
 
 KINDS = {
@@ -181,18 +179,17 @@ def summary(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
         some = [finding for finding in findings if finding.problem == kind]
         if some:
             lines.append(f"{len(some)} {about}:")
-            lines += [f"  {printable(f'{each.name}: {each.reason}')}" for each in some[:_SHOWN]]
+            lines += [f"  {escape(f'{each.name}: {each.reason}')}" for each in some[:_SHOWN]]
             lines += [f"  and {len(some) - _SHOWN} more"] if len(some) > _SHOWN else []
     if unlisted := content.get("unlisted"):
         lines.append(f"{len(unlisted)} videos that the annotations do not name:")
-        lines.append(f"  {printable(listing(unlisted, _SHOWN))}")
+        lines.append(f"  {escape(listing(unlisted, _SHOWN))}")
     if coverage := content.get("coverage"):
         worst = sorted(coverage.items(), key=lambda row: row[1]["good"] / row[1]["expected"])
         short = [row for row in worst if row[1]["good"] < row[1]["expected"]]
         lines.append(f"{len(coverage) - len(short)} of {len(coverage)} classes are complete")
         lines += [
-            f"  {printable(name)}: {row['good']} of {row['expected']}"
-            for name, row in short[:_SHOWN]
+            f"  {escape(name)}: {row['good']} of {row['expected']}" for name, row in short[:_SHOWN]
         ]
         lines += [f"  and {len(short) - _SHOWN} more"] if len(short) > _SHOWN else []
     return "\n".join(lines)

@@ -19,10 +19,10 @@ from absl import app
 
 from common import command
 from common.flags import ALLOW_FAILURES, DRY_RUN, INPUT, LIMIT, OUTPUT, OVERWRITE, WORKERS
+from common.io import escape
 from common.jobs import command as work
 from common.jobs import inputs
 from common.prepare import counting
-from common.printable import printable
 
 work.declare(INPUT, OUTPUT, WORKERS, OVERWRITE, LIMIT, DRY_RUN, ALLOW_FAILURES)
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     counted = counting.recount_all(items, workers, DRY_RUN.value)
     errors = [each.error for each in counted if each.error]
     for error in errors:
-        print(f"  {printable(error)}", file=sys.stderr)
+        print(f"  {escape(error)}", file=sys.stderr)
     print(
         f"count_frames: {len(items)} folders, {sum(each.count for each in counted)} frames or "
         f"flows, {sum(each.written for each in counted)} n_frames "

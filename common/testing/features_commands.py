@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, digests
+from common import arch
 from common.annotations import Action, Annotations, Record, annotation_files
 from common.features import outputs
+from common.io import sha256
 from common.preprocessing import contracts, crops
 from common.testing import forking
 from common.testing import torture as torture
@@ -281,7 +282,7 @@ def check_torture(backend: str, data: Path, videos: Path, output: Path) -> None:
 
 def _check_record(backend: str, data: Path, record: dict[str, Any]) -> None:
     """What the rows were made with."""
-    weights = f"sha256 {digests.sha256('').of(data / 'rgb.safetensors')}"
+    weights = f"sha256 {sha256('').of(data / 'rgb.safetensors')}"
     assert record["backend"] == backend
     assert record["streams"]["rgb"]["architecture"] == "inception_i3d_global"
     assert record["streams"]["rgb"]["weights"] == {"rgb.safetensors": weights}

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
 from common.testing.learner import (
     ARRAYS,

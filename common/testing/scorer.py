@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from common import arch
-from common.errors import CheckpointError
 from common.flow import encoding
+from common.io import CheckpointError
 from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
 from common.testing.learner import NET as TRAINED
 from common.testing.learner import randomise

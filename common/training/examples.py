@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from common.annotations import Annotations, Record
 from common.annotations.frame_labels import frame_labels, rule_of
-from common.errors import listing
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
+from common.io import listing
 from common.preprocessing import clips, crops
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import arch, digests, model_card, provenance
-from common.errors import CheckpointError
+from common import arch, model_card, provenance
+from common.io import CheckpointError, sha256
 from common.model_card import ModelCard
 from common.training.snapshot import ARCHITECTURE, Snapshot, as_array
 from common.training.start import Start
@@ -56,7 +56,7 @@ def finish(folder: Path, snapshot: Snapshot, card: ModelCard, name: str = "model
         recipe=snapshot.recipe,
         step=snapshot.step,
         averaged=snapshot.has_average,
-        weights=digests.sha256("").of(path),
+        weights=sha256("").of(path),
         versions=provenance.versions(card.backend),
     )
     model_card.write(path, card)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.model_card import ModelCard
 from common.training import exporting, recipes, start
 from common.training.snapshot import Snapshot

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import replacing
+from common.io import replacing
 from common.training._event_file import EventFile, append
 from common.video import preview
 

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from absl import logging
 
-from common.errors import listing
+from common.io import listing
 from common.training import exporting, journal, schedules, start
 from common.training.batches import Batch, Batches
 from common.training.clock import Clock

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from common import arch
 from common.arch import Arrays
-from common.errors import CheckpointError, listing
+from common.io import CheckpointError, listing
 from common.training.batches import Batch, dropout_masks
 from common.training.learner import Measured
 from common.training.recipes import Recipe

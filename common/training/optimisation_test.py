@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured

@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from common import digests
 from common.annotations import Annotations, annotation_files
 from common.flow import stamp
+from common.io import sha256
 from common.model_card import ModelCard
 from common.training import exporting, recipes, start
 from common.training.examples import TrainingSet
@@ -124,7 +124,7 @@ def _first(begin: Start, recipe: Recipe, annotations: Path, data: TrainingSet) -
         arrays={},
         recipe=recipes.to_json(recipe),
         data={
-            "annotations": digests.sha256("").of(annotations),
+            "annotations": sha256("").of(annotations),
             "clips": len(data),
             "weights": begin.weights,
             "flow": dataclasses.asdict(data.stamp) if data.stamp else None,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 
 Array = NDArray[Any]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.training import snapshot
 from common.training.snapshot import Snapshot
 from convert.formats import safetensors

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from common import provenance
-from common.errors import CheckpointError, listing
-from common.files import write_text
+from common.io import CheckpointError, listing, write_text
 from common.jobs import claims
 from common.training.snapshot import Best, Snapshot, read, write
 
@@ -24,7 +23,7 @@ RESUME = ("auto", "never")
 the path of a snapshot."""
 
 _NAME = re.compile(r"step_(\d{6,})\.safetensors")
-_LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.files.replacing`, when it was killed
+_LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.io.replacing`, when it was killed
 
 # What says how long a run is and what is kept of it, and changes no number, but for schedules that
 # count in them: the rate of a cosine ends with the steps, a plateau is a number of evaluations. And

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from common import arch, model_card
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from common.model_card import ModelCard
 from common.preprocessing.contracts import FLOW_CONTRACT
 from common.training import exporting

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from common import arch, networks
-from common.errors import AmbiguousNetworkError, listing
+from common.io import AmbiguousNetworkError, listing
 from common.networks import Loaded
 from common.preprocessing import contracts
 from common.preprocessing.contracts import InputContract

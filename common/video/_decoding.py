@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from common.errors import listing
+from common.io import listing
 from common.video import _orientation
 from common.video._timestamps import Shown, VideoError, in_order, stamp, timed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import listing
+from common.io import listing
 from common.video._timestamps import Shown, VideoError
 
 # A frame is anything, then its number, then the suffix: image_00001.jpg, 00001.jpg, X-000001.png.

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from common.errors import listing
-from common.files import write_text
+from common.io import listing, write_text
 
 N_FRAMES = "n_frames"
 """The file with the number of frames or flows of a clip, which the 3D-ResNets family reads."""

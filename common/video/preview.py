@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import replacing
+from common.io import replacing
 
 if TYPE_CHECKING:
     import av

@@ -11,9 +11,9 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import replacing, write_text
 from common.flow import encoding
 from common.flow.stamp import FlowStamp
+from common.io import replacing, write_text
 from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ArrayLayout, ImageLayout, get
 
 QUALITY = 95  # of jpgs, what dense_flow and OpenCV use

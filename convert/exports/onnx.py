@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from common import arch
-from common.files import replacing
+from common.io import replacing
 from convert.exports import _onnx_graph as parts
 from convert.exports import _onnx_messages as messages
 from convert.exports._onnx_graph import CLIPS, CONSTANT, FEATURES, LOGITS, Graph

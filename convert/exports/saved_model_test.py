@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.exports import saved_model
 from convert.formats import tf2_checkpoint
 from parity_tests import randomise

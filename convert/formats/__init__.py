@@ -13,7 +13,7 @@ Names and layouts stay as the file has them; `convert.dialects` gives them their
 from pathlib import Path
 from types import ModuleType
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import (
     caffe2_pkl,
     flax_msgpack,

@@ -14,8 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from common.errors import CheckpointError, listing
-from common.files import replacing
+from common.io import CheckpointError, listing, replacing
 from convert.formats import _bundle_entry, _leveldb_table, _raw_values, _varint
 from convert.formats._bundle_entry import Entry
 from convert.formats._crc32c import crc32c, mask, masked

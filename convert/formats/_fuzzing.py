@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import FORMATS, _mutate
 from convert.formats._fuzz_seeds import SEEDS
 

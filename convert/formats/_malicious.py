@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _fuzzing
 from convert.formats import _pickle_writer as pickled
 

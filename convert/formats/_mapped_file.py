@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import CheckpointError
-from common.printable import printable
+from common.io import CheckpointError, escape
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -130,7 +129,7 @@ def _address(array: npt.NDArray[Any]) -> int:
 def _line(error: Exception) -> str:
     """The text as one line of bounded length: a file's names may hold what a terminal obeys."""
     text = _shortened(str(error))
-    return _shortened(printable(text))
+    return _shortened(escape(text))
 
 
 def _shortened(text: str) -> str:

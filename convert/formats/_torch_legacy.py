@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.files import replacing
+from common.io import replacing
 from convert.formats import _pickle_writer as pickled
 from convert.formats import _raw_values, _torch_pickle, _unpickler
 from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error

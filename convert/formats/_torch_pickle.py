@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _pickle_writer as pickled
 from convert.formats import _pickled_tree, _raw_values, _torch_tensors, _unpickler
 from convert.formats._mapped_file import Bytes

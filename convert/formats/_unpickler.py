@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats._mapped_file import Bytes, release
 from convert.formats._pickle_scan import Allowed, Refused, admit, scan
 

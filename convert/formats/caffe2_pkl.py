@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.files import replacing
+from common.io import replacing
 from convert.formats import _pickle_writer as pickled
 from convert.formats import _pickled_tree, _raw_values
 from convert.formats._mapped_file import one_error

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _pickle_writer as pickled
 from convert.formats import caffe2_pkl, flax_pickle, torch_pt
 from convert.formats.corruption_test import damage, outcome

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _torch_legacy as torch_legacy
 from convert.formats import flax_pickle, safetensors, tf1_checkpoint, torch_pt
 

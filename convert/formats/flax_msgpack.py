@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from common.files import replacing
+from common.io import replacing
 from convert.formats import _msgpack, _nested_names, _pickled_tree, _raw_values
 from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error, release
 from convert.formats._msgpack import head, integer, text

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import FORMATS, flax_msgpack
 from convert.formats.corruption_test import damage, outcome
 

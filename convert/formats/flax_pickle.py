@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common.files import replacing
+from common.io import replacing
 from convert.formats import _nested_names, _pickled_tree
 from convert.formats import _pickle_writer as pickled
 from convert.formats._mapped_file import one_error

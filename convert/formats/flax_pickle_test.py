@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import caffe2_pkl, flax_pickle, torch_pt
 from convert.formats.corruption_test import damage
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import FORMATS, detect, for_output
 from convert.formats._mapped_file import one_error
 

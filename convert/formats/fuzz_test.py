@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import FORMATS, _fuzzing, _mutate, safetensors
 from convert.formats._fuzz_seeds import SEEDS
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert import hub
 from convert.formats import FORMATS, _leveldb_table
 from convert.formats._malicious import HUGE, RAW, called, dictionary, refusal

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import replacing
+from common.io import replacing
 from convert.formats import _raw_values
 from convert.formats._mapped_file import Bytes, crc32, first_bytes, mapped, one_error, release
 from convert.formats._protobuf import fields, header, string_field, varint_field

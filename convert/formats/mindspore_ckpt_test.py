@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import flax_pickle, mindspore_ckpt, safetensors, tf1_checkpoint, torch_pt
 from convert.formats._protobuf import bytes_field, fields, string_field, varint_field
 from convert.formats.corruption_test import ARRAYS, damage, is_original, outcome

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import mxnet_params
 from convert.formats.corruption_test import ARRAYS, damage, outcome
 

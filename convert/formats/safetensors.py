@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.files import replacing
+from common.io import replacing
 from convert.formats import _raw_values
 from convert.formats._crc32c import crc32c
 from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error, release

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import safetensors
 from convert.formats._crc32c import crc32c
 

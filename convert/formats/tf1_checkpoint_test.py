@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _bundle_entry, _leveldb_table, tf1_checkpoint
 from convert.formats._crc32c import masked
 from convert.formats._mapped_file import mapped

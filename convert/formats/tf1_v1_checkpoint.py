@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import CheckpointError, listing
+from common.io import CheckpointError, listing
 from convert.formats import _leveldb_table, _raw_values, _varint
 from convert.formats._bundle_entry import DTYPES
 from convert.formats._mapped_file import Bytes, last_bytes, mapped, one_error

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _leveldb_table, _varint, tf1_checkpoint, tf1_v1_checkpoint
 from convert.formats._crc32c import masked
 from convert.formats._protobuf import bytes_field, fixed32_field, string_field, varint_field

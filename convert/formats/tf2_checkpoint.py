@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _bundle
 from convert.formats._mapped_file import one_error
 from convert.formats._protobuf import bytes_field, string_field, varint_field

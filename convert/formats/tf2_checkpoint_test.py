@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _bundle, tf1_checkpoint, tf2_checkpoint
 from convert.formats.corruption_test import damage, outcome
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import CheckpointError
-from common.files import replacing
+from common.io import CheckpointError, replacing
 from convert.formats import _raw_values, _torch_legacy, _torch_pickle, _unpickler
 from convert.formats._mapped_file import (
     NOT_READABLE,

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _pickle_writer as pickled
 from convert.formats import tf1_checkpoint, torch_pt
 

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
+from common.io import CheckpointError
 from convert.formats import _pickle_writer as pickled
 from convert.formats import _unpickler, flax_pickle, torch_pt
 from convert.formats._numpy_pickle import NUMPY_GLOBALS

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.annotations import Record
 from common.annotations.datasets import _files
-from common.errors import listing
+from common.io import listing
 
 # Modules of this package, each with a `DATASET`; imported when asked for.
 NAMES = ("kinetics", "ucf101", "hmdb51", "something_v1", "charades", "vidor", "own")

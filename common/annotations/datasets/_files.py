@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from common.annotations import Record
-from common.errors import listing
+from common.io import listing
 from common.video import video_files
 
 

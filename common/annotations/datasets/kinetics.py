@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from common.annotations import Record, label_maps
 from common.annotations.datasets import Dataset, Slip, _files
-from common.errors import listing
+from common.io import listing
 
 _MAPS = {"400": label_maps.KINETICS_400, "600": label_maps.KINETICS_600}
 

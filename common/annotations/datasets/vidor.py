@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import json_files
 from common.annotations import Action, Record, label_maps
 from common.annotations.datasets import Dataset, Slip, _files
 from common.annotations.frame_labels import frame_labels as labels_of_frames
+from common.io import check_json, json_field, load_json
 
 Box = tuple[
     float, float, float, float
@@ -129,14 +129,14 @@ def tracklets(path: Path) -> dict[int, dict[int, Box]]:
     content = _load(path)
     found: dict[int, dict[int, Box]] = {tid: {} for tid in _objects(content, path)}
     for frame, boxes in enumerate(_field(content, "trajectories", list, path)):
-        for number, entry in enumerate(json_files.check(boxes, list, f"{path}: frame {frame}")):
+        for number, entry in enumerate(check_json(boxes, list, f"{path}: frame {frame}")):
             where = f"{path}: frame {frame}, box {number}"
-            tid = json_files.field(json_files.check(entry, dict, where), "tid", int, where)
+            tid = json_field(check_json(entry, dict, where), "tid", int, where)
             if tid not in found:
                 raise ValueError(f"{where}: no object has the tid {tid}.")
             if frame in found[tid]:
                 raise ValueError(f"{where}: the object with tid {tid} has a box there already.")
-            found[tid][frame] = _box(json_files.field(entry, "bbox", dict, where), where)
+            found[tid][frame] = _box(json_field(entry, "bbox", dict, where), where)
     return found
 
 
@@ -158,12 +158,12 @@ def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) 
     actions = []
     for number, entry in enumerate(_field(content, "relation_instances", list, path)):
         where = f"{path}: relation {number}"
-        json_files.check(entry, dict, where)
-        predicate = json_files.field(entry, "predicate", str, where)
+        check_json(entry, dict, where)
+        predicate = json_field(entry, "predicate", str, where)
         if predicate not in indices and predicate not in others:
             raise ValueError(f"{where}: {predicate!r} is none of the 50 predicates of VidOR.")
         subject, towards, begin, end = (
-            json_files.field(entry, key, int, where)
+            json_field(entry, key, int, where)
             for key in ("subject_tid", "object_tid", "begin_fid", "end_fid")
         )
         if not {subject, towards} <= tids.keys():
@@ -187,7 +187,7 @@ def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) 
 
 
 def _load(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json_files.check(json_files.load(path), dict, str(path))
+    content: dict[str, Any] = check_json(load_json(path), dict, str(path))
     if content.get("version") != _VERSION:
         raise ValueError(
             f"{path}: expected version {_VERSION!r}, got {content.get('version')!r}. "
@@ -201,8 +201,8 @@ def _objects(content: dict[str, Any], path: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     for number, entry in enumerate(_field(content, "subject/objects", list, path)):
         where = f"{path}: object {number}"
-        tid = json_files.field(json_files.check(entry, dict, where), "tid", int, where)
-        category = json_files.field(entry, "category", str, where)
+        tid = json_field(check_json(entry, dict, where), "tid", int, where)
+        category = json_field(entry, "category", str, where)
         if tid in found or category not in known:
             raise ValueError(
                 f"{where}: expected a tid of its own and one of the {len(known)} categories of "
@@ -214,8 +214,7 @@ def _objects(content: dict[str, Any], path: Path) -> dict[int, str]:
 
 def _box(entry: dict[str, Any], where: str) -> Box:
     left, upper, right, lower = (
-        float(json_files.field(entry, key, float, where))
-        for key in ("xmin", "ymin", "xmax", "ymax")
+        float(json_field(entry, key, float, where)) for key in ("xmin", "ymin", "xmax", "ymax")
     )
     if right < left or lower < upper:
         raise ValueError(f"{where}: expected xmin <= xmax, ymin <= ymax, got {entry}.")
@@ -223,7 +222,7 @@ def _box(entry: dict[str, Any], where: str) -> Box:
 
 
 def _field(content: dict[str, Any], key: str, kind: type, path: Path) -> Any:
-    return json_files.field(content, key, kind, str(path))
+    return json_field(content, key, kind, str(path))
 
 
 DATASET = Dataset(

@@ -1,0 +1,233 @@
+"""Files: atomic writes, strict JSON, hashes; and the errors and texts of what goes wrong."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+_CHUNK = 1 << 20
+
+_KINDS = {
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class CheckpointError(ValueError):
+    """A file of weights is unusable; the text names the file and says why."""
+
+
+class UnknownNetworkError(CheckpointError):
+    """Well-formed weights that fit no known network."""
+
+
+class AmbiguousNetworkError(CheckpointError):
+    """Weights that fit several networks; `names` are those of the architectures."""
+
+    def __init__(self, text: str, names: Iterable[str]):
+        super().__init__(text)
+        self.names = tuple(names)
+
+
+class AssetError(FileNotFoundError):
+    """A file that no source could provide; the text names it and every source tried."""
+
+
+class DigestError(ValueError):
+    """A file that exists but is not the expected one."""
+
+
+def listing(names: Iterable[str], most: int = 10) -> str:
+    """Names for an error text: sorted, at most `most`, then how many more there are."""
+    names = sorted(names)
+    text = ", ".join(names[:most])
+    more = len(names) - most
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def escape(text: str) -> str:
+    r"""Escapes unprintable characters of text of unknown origin, such as a name in a file.
+
+    Terminals obey control characters ("\x1b[2J" clears the screen), and direction marks make one
+    name look like another. Letters of every language, punctuation and spaces stay as they are.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; syncs and renames it to `path` at the end.
+
+    If the block raises, the temporary file is removed and `path` stays as it was. Missing parent
+    folders are created.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Flushes a file to the disk, so that a rename never outlives the content after a crash."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_target(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Checks that a file can be written, before the work for it starts.
+
+    Raises:
+        FileExistsError: It exists and `overwrite` is false.
+        IsADirectoryError: It is a folder.
+        PermissionError: Its folder, or the nearest existing one, takes no new files.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file to write.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already and stays as it is; --overwrite replaces it.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written: {folder} takes no new files.")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` as UTF-8, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def load_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file with unique keys and finite numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not such JSON.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file.") from error
+    try:
+        return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not well-formed JSON: {error}.") from error
+
+
+def check_json(value: Any, kind: type, where: str) -> Any:
+    """Returns `value` if it is of `kind`: int, float (integers included), str, list or dict.
+
+    Raises:
+        ValueError: It is not; the text starts with `where`.
+    """
+    accepted = (int, float) if kind is float else kind
+    right = isinstance(value, accepted) and not isinstance(value, bool)
+    if not right or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{where}: expected {_KINDS[kind]}, got {shown(value)}.")
+    return value
+
+
+def json_field(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
+    """Returns `entry[key]`, checked.
+
+    Raises:
+        ValueError: It is missing or of another kind.
+    """
+    if key not in entry:
+        raise ValueError(f"{where}: has no {key!r}; expected {_KINDS[kind]} under that key.")
+    return check_json(entry[key], kind, f"{where}: {key!r}")
+
+
+def shown(value: Any) -> str:
+    """A value for an error text: on one line, shortened to 80 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return found
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+@dataclasses.dataclass(frozen=True)
+class Digest:
+    """The identity of a file's content.
+
+    Attributes:
+        kind: "git_blob" is the id git gives the file: SHA-1 of "blob SIZE", a zero byte, content.
+        value: Hexadecimal digits, lower case.
+    """
+
+    kind: Literal["git_blob", "sha256"]
+    value: str
+
+    def of(self, path: str | os.PathLike[str]) -> str:
+        """The same kind of digest of a file; 50 MB take about 0.1 s."""
+        if self.kind == "sha256":
+            digest = hashlib.sha256()
+        else:
+            digest = hashlib.sha1(f"blob {os.stat(path).st_size}\0".encode(), usedforsecurity=False)
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def check(self, path: str | os.PathLike[str], advice: str) -> None:
+        """Raises `DigestError` unless the file at `path` matches; `advice` says what to do."""
+        actual = self.of(path)
+        if actual != self.value:
+            size = os.stat(path).st_size
+            raise DigestError(
+                f"{os.fspath(path)}: not the expected file. Expected {self}, "
+                f"got {actual} ({size:,} bytes). {_cause(Path(path))} {advice}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.value}"
+
+
+def git_blob(value: str) -> Digest:
+    return Digest("git_blob", value)
+
+
+def sha256(value: str) -> Digest:
+    return Digest("sha256", value)
+
+
+def _cause(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "It is a Git LFS pointer, not the file."
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "It is an HTML page: a login page of the network, or an error page."
+    return (
+        "Likely causes: a download that was cut short, a page of the network in its place, "
+        "or a file of another version."
+    )

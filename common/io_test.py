@@ -1,0 +1,152 @@
+"""Strict JSON, digests, and what is escaped for a terminal."""
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from common.io import (
+    DigestError,
+    check_json,
+    escape,
+    git_blob,
+    json_field,
+    load_json,
+    sha256,
+)
+
+
+def test_reads(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('\ufeff{"é": [1, 2.5, null]}', encoding="utf-8")
+    assert load_json(path) == {"é": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b'{"a": 1', "not well-formed JSON"),
+        (b"", "not well-formed JSON"),
+        (b'{"a": 1, "b": 2, "a": 1}', 'the key "a" stands twice'),
+        (b'{"a": NaN}', "NaN is no number of JSON"),
+        (b'"\xff"', "not well-formed JSON"),
+        (b"[" * 100_000, "not well-formed JSON"),
+    ],
+)
+def test_what_is_not_json_names_the_file(tmp_path, text, error):
+    path = tmp_path / "a.json"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match=rf"a\.json: .*{error}"):
+        load_json(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.json: there is no such file"):
+        load_json(tmp_path / "a.json")
+
+
+def test_kinds():
+    for value, kind in ((1, int), (1, float), (1.5, float), ("", str), ([], list), ({}, dict)):
+        assert check_json(value, kind, "here") == value
+    for value, kind in ((True, int), (1.0, int), ("1", int), (False, float), (1e999, float)):
+        with pytest.raises(ValueError, match=r"here: expected a .* number, got"):
+            check_json(value, kind, "here")
+    with pytest.raises(ValueError, match=r"here: 'x': expected a list, got \"long.*\.\.\.\.$"):
+        json_field({"x": "long " * 99}, "x", list, "here")
+    with pytest.raises(ValueError, match="here: has no 'y'; expected an object under that key"):
+        json_field({"x": 1}, "y", dict, "here")
+
+
+def test_both_kinds(tmp_path):
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    # What `git hash-object` prints for this content.
+    git_blob("ce013625030ba8dba906f756967f9e9ca394464a").check(path, "")
+    sha256(hashlib.sha256(b"hello\n").hexdigest()).check(path, "")
+
+
+def test_as_git_has_it(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(bytes(range(256)) * 10_000)
+    try:
+        done = subprocess.run(["git", "hash-object", path], capture_output=True, check=True)
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    assert git_blob("").of(path) == done.stdout.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"abc", "Likely causes"),
+        (b"", "Likely causes"),
+        (b"\n<!DOCTYPE html><html>", "HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    ],
+)
+def test_a_mismatch_says_everything(tmp_path, content, cause):
+    path = tmp_path / "weights"
+    path.write_bytes(content)
+    with pytest.raises(DigestError) as caught:
+        sha256("00ff").check(path, "Do this.")
+    text = str(caught.value)
+    assert text.startswith(f"{path}: not the expected file. Expected sha256 00ff, got ")
+    assert hashlib.sha256(content).hexdigest() in text
+    assert f"({len(content)} bytes)" in text
+    assert cause in text
+    assert text.endswith("Do this.")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "conv3d_1a_7x7/w",
+            "a b",
+            'it\'s "here"',
+            "C:\\x1b",
+            "Straße",
+            "слой/вес",
+            "卷积.权重",
+        ),
+        *("तल", "e\u0301", "½ ≤ ∞", "🙂"),
+    ],
+)
+def test_text_of_people_stays(text):
+    assert escape(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x9b2J", "\\x9b2J"),  # the same order in one character
+        ("a\rb\nc\td\0", "a\\rb\\nc\\td\\x00"),
+        ("\x7f\b", "\\x7f\\x08"),
+        ("x\u202egnp.exe", "x\\u202egnp.exe"),  # shown from right to left
+        ("a\u200bb\ufeff\u2028", "a\\u200bb\\ufeff\\u2028"),
+        ("\udcff", "\\udcff"),  # a byte of a file name that is not UTF-8
+        ("\U000e0041é", "\\U000e0041é"),
+    ],
+)
+def test_the_rest_is_escaped(text, shown):
+    assert escape(text) == shown
+
+
+def test_every_character():
+    for number in range(sys.maxunicode + 1):
+        shown = escape(chr(number))
+        assert shown.isprintable() and (shown == chr(number) or shown.startswith("\\"))
+
+
+def test_many_keys_are_checked_in_linear_time(tmp_path):
+    """200,000 keys, the last twice: a count for each key would take hours."""
+    keys = [f'"{k}": 0' for k in range(200_000)]
+    path = tmp_path / "many.json"
+    path.write_text("{" + ", ".join([*keys, '"199999": 1']) + "}")
+    with pytest.raises(ValueError, match='the key "199999" stands twice'):
+        load_json(path)
