@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from common import networks
+from common import models
 from common.preprocessing import crops
 from i3d_torch import preprocessing, weights
 from i3d_torch.model import VideoModel
@@ -35,7 +35,7 @@ def read(video: str) -> np.ndarray:
 
 @torch.no_grad()
 def main(checkpoint: str, video: str, output: str, window: int, short_side: int, crop: int) -> None:
-    loaded = networks.load(checkpoint, "rgb")
+    loaded = models.load(checkpoint, "rgb")
     model = VideoModel(loaded.net).eval()
     weights.assign(model, loaded.arrays)
     endpoint = loaded.net.head.features

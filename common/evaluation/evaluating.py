@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, networks
+from common import arch, models
 from common.annotations import Annotations, Record, annotation_files
 from common.evaluation import confusion_picture, joining, protocols, results, scores, scoring
 from common.evaluation.scores import Scores
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.io import check_target, listing
-from common.networks import Loaded
+from common.models import Model
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
 from common.video.clip_reader import ClipReader, Source, flow_stamp
@@ -96,12 +96,12 @@ class _Planned:
     """What is to be scored of a stream, with which weights, and for which task."""
 
     job: scoring.Job
-    loaded: Loaded
+    loaded: Model
     task: str
 
 
 def _planned(stream: str, annotations: Annotations, options: Options, backend: str) -> _Planned:
-    loaded = networks.load(options.checkpoints[stream], stream, options.architecture)
+    loaded = models.load(options.checkpoints[stream], stream, options.architecture)
     task = options.task or (str(loaded.card.recipe["task"]) if loaded.card else "classes")
     name = options.protocol or ("every_frame" if task == "frames" else "quo_vadis")
     least, _, _ = arch.smallest_size(loaded.net)
@@ -155,7 +155,7 @@ def _scored(planned: _Planned, make: Make, options: Options) -> Scores:
 
 
 def _flow(
-    reader: ClipReader, records: Sequence[Record], loaded: Loaded, options: Options
+    reader: ClipReader, records: Sequence[Record], loaded: Model, options: Options
 ) -> Mapping[str, object]:
     """How the flow was made, as JSON has it: all in the way the weights were trained on.
 
@@ -183,7 +183,7 @@ def _precision(options: Options) -> Mapping[str, object]:
     return {} if options.precision == "float32" else {"precision": options.precision}
 
 
-def _classes(annotations: Annotations, loaded: Loaded) -> tuple[str, ...]:
+def _classes(annotations: Annotations, loaded: Model) -> tuple[str, ...]:
     """Names of the head's classes, which must be the annotations' in the same order.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import engines, flow, networks, provenance
+from common import engines, flow, models, provenance
 from common.features import extracting, extraction, network, outputs
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
@@ -144,7 +144,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
     if not native:
         engines.check(options.engine, options.precision, options.device)
     loaded = {
-        stream: networks.load(checkpoint, stream, options.architecture)
+        stream: models.load(checkpoint, stream, options.architecture)
         for stream, checkpoint in options.checkpoints.items()
     }
     first = next(iter(loaded.values()))

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, engines, networks
+from common import arch, engines, models
 from common.engines import extractor as engine_extractor
 from common.features.batching import Batcher
 from common.features.extraction import Extraction
-from common.networks import Loaded
+from common.models import Model
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
 
@@ -97,7 +97,7 @@ class Network:
     width: int
 
 
-def contract_of(loaded: Loaded, values: tuple[float, ...]) -> InputContract:
+def contract_of(loaded: Model, values: tuple[float, ...]) -> InputContract:
     """The contract of weights, with other values where they are given."""
     if not values or loaded.stream == "flow":
         return loaded.contract
@@ -109,7 +109,7 @@ def load(source: Source) -> Network:
     """The network; whoever asks first loads it.
 
     Raises:
-        CheckpointError, ValueError, FileNotFoundError: As `networks.load`.
+        CheckpointError, ValueError, FileNotFoundError: As `models.load`.
     """
     with _loading:
         return _load(source)
@@ -117,7 +117,7 @@ def load(source: Source) -> Network:
 
 @functools.lru_cache(maxsize=2)
 def _load(source: Source) -> Network:
-    loaded = networks.load(source.checkpoint, source.stream, source.architecture)
+    loaded = models.load(source.checkpoint, source.stream, source.architecture)
     contract = contract_of(loaded, source.values)
     make = source.make
     if source.engine != engines.NATIVE:

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from common import _fields, arch
-from common._fields import need
+from common import arch, settings
+from common.settings import need
 
 STREAMS = ("rgb", "flow")
 SCHEDULES = ("constant", "multi_step", "cosine", "plateau")
@@ -154,7 +154,7 @@ class Recipe:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        _fields.check_types(self)
+        settings.check_types(self)
         for name, (expected, right) in _LIMITS.items():
             value = getattr(self, name)
             need(value is None or right(value), name, expected, value)
@@ -369,7 +369,7 @@ def changed(recipe: Recipe, texts: Iterable[str]) -> Recipe:
         if not equals:
             raise ValueError(f"a field of a recipe must be NAME=VALUE. Received: {text!r}.")
         need(name not in values, name, "given once", text)
-        values[name] = _fields.parsed(Recipe, name, value)
+        values[name] = settings.parsed(Recipe, name, value)
     return dataclasses.replace(recipe, **values)
 
 
@@ -385,8 +385,8 @@ def from_json(fields: dict[str, Any]) -> Recipe:
     Raises:
         ValueError: A field is unknown, missing, or has a value that it cannot have.
     """
-    _fields.check_names(Recipe, fields)
-    if missing := [name for name in _fields.hints(Recipe) if name not in fields]:
+    settings.check_names(Recipe, fields)
+    if missing := [name for name in settings.hints(Recipe) if name not in fields]:
         raise ValueError(f"a recipe must have all of its fields. Missing: {', '.join(missing)}.")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return Recipe(**values)

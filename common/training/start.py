@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from common import arch, networks
+from common import arch, models
 from common.io import AmbiguousNetworkError, listing
-from common.networks import Loaded
+from common.models import Model
 from common.preprocessing import contracts
 from common.preprocessing.contracts import InputContract
 from common.training import optimisation
@@ -73,9 +73,9 @@ def _architecture(recipe: Recipe) -> str:
     return variant if pooled and variant in arch.ARCHITECTURES else recipe.architecture
 
 
-def _loaded(recipe: Recipe, checkpoint: str | os.PathLike[str], num_classes: int) -> Loaded:
-    def load(architecture: str | None) -> Loaded:
-        return networks.load(
+def _loaded(recipe: Recipe, checkpoint: str | os.PathLike[str], num_classes: int) -> Model:
+    def load(architecture: str | None) -> Model:
+        return models.load(
             checkpoint, recipe.stream, architecture, num_classes, recipe.seed, snapshot=True
         )
 
@@ -92,7 +92,7 @@ def _loaded(recipe: Recipe, checkpoint: str | os.PathLike[str], num_classes: int
 
 
 def _fitting(
-    net: arch.Network, loaded: Loaded, checkpoint: str | os.PathLike[str]
+    net: arch.Network, loaded: Model, checkpoint: str | os.PathLike[str]
 ) -> tuple[arch.Network, tuple[str, ...]]:
     """The recipe's network, with trained scales where the weights have them; and notes."""
     from convert.dialects import has_scale

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import arch, networks
+from common import arch, models
 from common.annotations import label_maps
 from common.io import AmbiguousNetworkError, CheckpointError, sha256
 from common.model_card import ModelCard
@@ -31,7 +31,7 @@ def _write(path, architecture="inception_i3d", classes=3, channels=3, to=None):
 
 def _trained(folder, contract=RGB_CONTRACT):
     """Weights as a run leaves them, with their card."""
-    net = arch.make("inception_i3d_global", 3, networks.CHANNELS[contract.channels])
+    net = arch.make("inception_i3d_global", 3, models.CHANNELS[contract.channels])
     snapshot = Snapshot(3, net.name, 3, net.in_channels, randomise.arrays(net), {}, {})
     card = ModelCard(contract.channels, CLASSES, contract, "i3d_tf")
     return exporting.finish(folder, snapshot, card)
@@ -41,7 +41,7 @@ def _trained(folder, contract=RGB_CONTRACT):
 def test_a_file_that_nothing_is_known_of(thin, tmp_path, stream, channels):
     path = tmp_path / "some.pt"
     arrays = _write(path, channels=channels, to="hassony2")
-    found = networks.load(path, stream)
+    found = models.load(path, stream)
     assert (found.net.name, found.net.num_classes, found.stream) == ("inception_i3d", 3, stream)
     assert found.contract == contracts.of_stream("inception_i3d", stream)
     assert (found.row, found.card, found.classes, found.notes) == (None, None, (), ())
@@ -54,7 +54,7 @@ def test_a_file_that_nothing_is_known_of(thin, tmp_path, stream, channels):
 @pytest.mark.parametrize("contract", [RGB_CONTRACT, FLOW_CONTRACT])
 def test_a_file_with_a_card(thin, tmp_path, contract):
     contract = dataclasses.replace(contract, frames=9, crop=48)
-    found = networks.load(_trained(tmp_path, contract), contract.channels)
+    found = models.load(_trained(tmp_path, contract), contract.channels)
     assert (found.net.name, found.stream) == ("inception_i3d_global", contract.channels)
     assert found.contract == contract
     assert (found.classes, found.card.backend, found.row) == (CLASSES, "i3d_tf", None)
@@ -67,8 +67,8 @@ def test_a_snapshot_is_refused(thin, tmp_path):
     path = tmp_path / "snapshots/step_000003.safetensors"
     message = r"000003\.safetensors: a snapshot of a .* Use model\.safetensors, .* model_best\.safe"
     with pytest.raises(CheckpointError, match=message):
-        networks.load(path, "rgb")
-    assert networks.load(path, "rgb", snapshot=True).notes == (
+        models.load(path, "rgb")
+    assert models.load(path, "rgb", snapshot=True).notes == (
         "a snapshot's own weights, not their average",
     )
 
@@ -78,14 +78,14 @@ def test_a_card_of_other_weights_is_refused(thin, tmp_path):
     _write(tmp_path / "other.safetensors")
     (tmp_path / "other.safetensors").replace(path)
     with pytest.raises(ValueError, match="is of other weights than"):
-        networks.load(path, "rgb")
+        models.load(path, "rgb")
 
 
 def test_a_published_checkpoint(thin, tmp_path, monkeypatch):
     _write(tmp_path / "model.ckpt", classes=400, channels=2, to="kinetics_i3d")
     row = checkpoints.get("flow_scratch")
     monkeypatch.setattr(checkpoints, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
-    found = networks.load("flow_scratch", "flow")
+    found = models.load("flow_scratch", "flow")
     assert (found.row, found.card, found.contract) == (row, None, FLOW_CONTRACT)
     assert found.classes == label_maps.load(label_maps.KINETICS_400)
     assert found.digests == {file.file_name: str(file.digest) for file in row.files}
@@ -93,7 +93,7 @@ def test_a_published_checkpoint(thin, tmp_path, monkeypatch):
 
 def test_another_number_of_classes(thin, tmp_path):
     _write(tmp_path / "three.pt", to="hassony2")
-    found = networks.load(tmp_path / "three.pt", "rgb", num_classes=11)
+    found = models.load(tmp_path / "three.pt", "rgb", num_classes=11)
     assert found.net.num_classes == 11
     assert found.notes == ("a new classifier of 11 classes",)
 
@@ -106,7 +106,7 @@ def test_a_two_dimensional_network_is_inflated(thin, tmp_path):
     }
     native = to_native(DIALECTS["slim_inception_v1"], net, flat)
     safetensors.write(tmp_path / "image.safetensors", native)
-    found = networks.load(tmp_path / "image.safetensors", "rgb", num_classes=5)
+    found = models.load(tmp_path / "image.safetensors", "rgb", num_classes=5)
     assert (found.net.name, found.net.num_classes) == ("inception_i3d", 5)
     assert found.notes == ("2-D kernels inflated (repeat); a new classifier of 5 classes",)
     stem = "Conv3d_1a_7x7.conv.weight"
@@ -118,8 +118,8 @@ def test_the_architecture_is_asked_for_where_several_fit(thin, tmp_path):
     net = arch.make("i3d_resnet50_8x8", 3)
     safetensors.write(path, randomise.arrays(net))  # and not which it is
     with pytest.raises(AmbiguousNetworkError, match="Say which it is with --architecture"):
-        networks.load(path, "rgb")
-    found = networks.load(path, "rgb", "i3d_resnet50_8x8_padded")
+        models.load(path, "rgb")
+    found = models.load(path, "rgb", "i3d_resnet50_8x8_padded")
     assert found.net.name == "i3d_resnet50_8x8_padded"
     assert (found.contract.frames, found.contract.stride) == (8, 8)
 
@@ -127,18 +127,18 @@ def test_the_architecture_is_asked_for_where_several_fit(thin, tmp_path):
 def test_another_stream_is_refused(thin, tmp_path):
     _write(tmp_path / "rgb.pt", to="hassony2")
     with pytest.raises(ValueError, match=r"rgb\.pt: .* Expected flow, 2 .* Received: rgb\."):
-        networks.load(tmp_path / "rgb.pt", "flow")
+        models.load(tmp_path / "rgb.pt", "flow")
 
 
 def test_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such checkpoint.*gone\.pt"):
-        networks.load(tmp_path / "gone.pt", "rgb")
+        models.load(tmp_path / "gone.pt", "rgb")
 
 
 def test_the_release(real_data):
     real_data("checkpoints/rgb_scratch/model.ckpt.index")
-    found = networks.load("rgb_scratch", "rgb")
+    found = models.load("rgb_scratch", "rgb")
     assert (found.net.name, found.net.num_classes) == ("inception_i3d", 400)
     assert (found.contract, found.classes[0]) == (RGB_CONTRACT, "abseiling")
     with pytest.raises(ValueError, match="Expected flow"):
-        networks.load("rgb_scratch", "flow")
+        models.load("rgb_scratch", "flow")

@@ -20,7 +20,7 @@ from convert.checkpoints import Checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
-class Loaded:
+class Model:
     """A checkpoint.
 
     Attributes:
@@ -67,7 +67,7 @@ def load(
     num_classes: int | None = None,
     seed: int = 0,
     snapshot: bool = False,
-) -> Loaded:
+) -> Model:
     """Reads a checkpoint.
 
     Args:
@@ -112,4 +112,4 @@ def load(
         contract = card.contract
     else:
         contract = contracts.of_stream(weights.net.name, stream)
-    return Loaded(weights.net, weights.arrays, contract, path, row, card, notes)
+    return Model(weights.net, weights.arrays, contract, path, row, card, notes)
