@@ -2,10 +2,11 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from common import arch, model_card, provenance
@@ -58,6 +59,40 @@ class Model:
     def digests(self) -> dict[str, str]:
         """By file name, the digest that identifies the weights."""
         return provenance.weights(self.path, self.row)
+
+
+class Predictor(Protocol):
+    """A network in inference, in either framework.
+
+    Clips are [B, T, H, W, C]: uint8 RGB, float32 RGB in 0 to 255, or float32 flow in [-1, 1].
+    """
+
+    def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits [B, classes], averaged over time."""
+        ...
+
+    def frame_scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits [B, T, classes], one row a frame."""
+        ...
+
+    def features(self, clips: NDArray[Any], endpoint: str) -> NDArray[np.float32]:
+        """An endpoint [B, T', D], averaged over height and width."""
+        ...
+
+
+class MakePredictor(Protocol):
+    """Makes a framework's predictor; a function of a module, which other processes import."""
+
+    def __call__(
+        self,
+        model: Model,
+        *,
+        endpoints: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> Predictor:
+        """A predictor of the model's scores, and of the features of `endpoints`."""
+        ...
 
 
 def load(
