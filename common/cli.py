@@ -85,6 +85,8 @@ def main(argv: list[str] | None = None) -> None:
         module = importlib.import_module(module_name)
     except ImportError as error:
         sys.exit(f"i3d: {error}")
+    if hasattr(module, "Settings"):
+        command.start(module.main, module.Settings, argv=[f"i3d {name}", *rest])
     command.run(module.main, argv=[f"i3d {name}", *rest], module=module)
 
 
