@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 # What a training run is looked at with: curves, confusion matrices, TensorBoard.
 LOOK = ["matplotlib", "tensorboardX"]
@@ -21,6 +22,18 @@ DEV = [*TEST, *RAY, "mypy", "ruff"]
 # triton comes with CUDA builds of torch; what imports TensorFlow here is tested beside it.
 JUDGES = [*TORCH, "flax", "mindspore", "onnx", "triton", *ONNXRUNTIME, *OPENVINO]
 
+
+class BuildWithoutTests(build_py):
+    """Leaves tests and their helpers out of the wheel."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        return [
+            module
+            for module in super().find_package_modules(package, package_dir)
+            if not module[1].endswith("_test") and module[1] != "conftest"
+        ]
+
+
 setup(
     name="i3d",
     version="0.1.0",
@@ -30,7 +43,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=[
-        *find_packages(include=["common*", "convert*", "i3d_tf*", "i3d_torch*"]),
+        *find_packages(
+            include=["common*", "convert*", "i3d_tf*", "i3d_torch*"], exclude=["common.testing*"]
+        ),
         "common.data",
     ],
     # Label maps travel with the package; in the tree they stay in data/.
@@ -57,5 +72,6 @@ setup(
         "dev": DEV,
         "judges": JUDGES,
     },
+    cmdclass={"build_py": BuildWithoutTests},
     entry_points={"console_scripts": ["i3d = common.cli:main"]},
 )
