@@ -14,13 +14,10 @@ HDF5 = ["h5py>=3.10"]
 # safetensors is the judge of what we write; to read and write it we need no package.
 TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK, *HDF5]
 RAY = ["ray"]
-# Engines that run a network in place of a framework: `--engine`.
-ONNXRUNTIME = ["onnxruntime>=1.17"]
-OPENVINO = ["openvino>=2024.0"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
 # triton comes with CUDA builds of torch; what imports TensorFlow here is tested beside it.
-JUDGES = [*TORCH, "flax", "mindspore", "onnx", "triton", *ONNXRUNTIME, *OPENVINO]
+JUDGES = [*TORCH, "flax", "mindspore", "onnx", "triton", "onnxruntime"]
 
 
 class BuildWithoutTests(build_py):
@@ -66,8 +63,6 @@ setup(
         "all": TF + TORCH + HDF5,
         "hdf5": HDF5,
         "ray": RAY,
-        "onnxruntime": ONNXRUNTIME,
-        "openvino": OPENVINO,
         "test": TEST,
         "dev": DEV,
         "judges": JUDGES,

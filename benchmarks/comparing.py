@@ -1,7 +1,6 @@
 """Compares ways to compute the same clips: in turn, with their peaks of memory and differences."""
 
 import importlib.util
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,6 @@ from absl import logging
 from measuring import Run, Work
 
 from common import arch
-from common.engines import ENGINES
 from common.preprocessing import contracts
 
 _SIDES = {"cpu": 2048, "gpu": 8192}  # of the matrices whose product is the peak
@@ -129,7 +127,7 @@ def _take_turns(
     rows: dict[Candidate, dict[str, Any]], works: dict[Candidate, Work], device: str, rounds: int
 ) -> None:
     """Measures, and in the same turns what is the machine's best; adds "seconds" and "peak"."""
-    judges = {candidate: (_judge(candidate), candidate.precision) for candidate in works}
+    judges = {candidate: (candidate.backend, candidate.precision) for candidate in works}
     products = {judge: _product(*judge, device) for judge in dict.fromkeys(judges.values())}
     best = {judge: Work(run, kept=True) for judge, (run, _) in products.items()}
     taken = measuring.in_turn({**works, **best}, rounds)
@@ -162,22 +160,13 @@ def _product(backend: str, precision: str, device: str) -> tuple[Run, float]:
     return lambda: by_onednn(a, a, None, "none", [], "")[0, 0].item(), 2e-9 * side**3
 
 
-def _judge(candidate: Candidate) -> str:
-    """Whose matrix product a candidate is measured against; engines have none."""
-    return "torch" if candidate.backend in ENGINES else candidate.backend
-
-
 def _missing(candidate: Candidate, device: str) -> str | None:
     """What a candidate lacks here."""
     backend = candidate.backend
     if importlib.util.find_spec(backend) is None:
         return "not installed"
-    if backend in ENGINES and device == "gpu":
-        return "measured on CPUs alone"
     if backend == "tensorflow" and device == "gpu" and not _tensorflow_sees_a_gpu():
         return "TensorFlow sees no GPU"
-    if candidate.form.endswith("compiled") and device == "cpu" and not shutil.which("g++"):
-        return "no C++ compiler"
     return None
 
 

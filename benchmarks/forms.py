@@ -13,7 +13,7 @@ from comparing import Candidate, Case, torch_device
 from measuring import Run
 from numpy.typing import NDArray
 
-from common import arch, engines
+from common import arch
 from common.training.recipes import PRECISIONS
 
 
@@ -73,11 +73,10 @@ def _torch(case: Case, candidate: Candidate) -> Run:
     if form == "channels last":
         model.to(memory_format=torch.channels_last_3d)
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    fast = form.startswith("optimised")
-    if fast:
-        model = i3d_torch.optimize(model, precision, compiled=form == "optimised, compiled")
+    if form == "optimised":
+        model = i3d_torch.optimize(model, precision)
     call = _logits(model)
-    casts = not fast and precision != "float32"
+    casts = form != "optimised" and precision != "float32"
 
     def run() -> NDArray[np.float32]:
         with torch.no_grad(), torch.autocast(place.type, dtype, enabled=casts):
@@ -108,15 +107,6 @@ def _tensorflow(case: Case, candidate: Candidate) -> Run:
     return lambda: tf.cast(call(x), tf.float32).numpy()
 
 
-def _engine(case: Case, candidate: Candidate) -> Run:
-    net, arrays, clips = _inputs(case)
-    name = candidate.backend
-    session = engines.create(name, net, arrays, net.head.name, candidate.precision)
-    # Engines have channels first: clips are brought into that order once, with their values.
-    x = np.moveaxis(np.ascontiguousarray(np.moveaxis(clips, -1, 1)), 1, -1)
-    return lambda: session(x)
-
-
 def _logits(model: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda clips: model(clips)[0]
 
@@ -127,11 +117,9 @@ FORMS: dict[tuple[str, str], Form] = {
     ("torch", "plain"): Form(_torch, False),
     ("torch", "channels last"): Form(_torch, False),
     ("torch", "optimised"): Form(_torch, True, _REDUCED),
-    ("torch", "optimised, compiled"): Form(_torch, True, _REDUCED),
     ("tensorflow", "eager"): Form(_tensorflow, False),
     ("tensorflow", "function"): Form(_tensorflow, False),
     ("tensorflow", "optimised"): Form(_tensorflow, True, _REDUCED),
-    **{(name, "session"): Form(_engine, True, known) for name, known in engines.PRECISIONS.items()},
 }
 """By backend and name, in the order they are measured."""
 

@@ -28,7 +28,7 @@ NAMES = flags.DEFINE_list(
     ["inception_i3d", "i3d_resnet50_8x8", "r2plus1d_34"],
     "All forms of the first; of the others what is usual, and what is fastest.",
 )
-BACKENDS = flags.DEFINE_list("backends", list(forms.BACKENDS), "Frameworks and engines.")
+BACKENDS = flags.DEFINE_list("backends", list(forms.BACKENDS), "Frameworks.")
 PRECISION = flags.DEFINE_list("precisions", list(PRECISIONS), "float16 is for GPUs alone.")
 BATCHES = flags.DEFINE_list("batches", None, "By default 1, on a GPU 1,8,32.")
 FRAMES = flags.DEFINE_list("frames", None, "Of a clip; by default what the weights expect.")

@@ -48,7 +48,6 @@ PLAIN = Candidate("torch", "plain loop", "float32", kept=False)
 LEARNERS: Mapping[str, Mapping[str, Any]] = {
     "learner": {},
     "learner, recomputing": {"recompute": True},
-    "learner, compiled": {"compiled": True},  # which TensorFlow's is in any case
 }
 _RATE = 1e-7  # gradients of untrained weights are so large that usual steps would amplify rounding
 MODULES = {"torch": "i3d_torch.learner", "tensorflow": "i3d_tf.learner"}
@@ -62,9 +61,7 @@ def make(case: Case, candidate: Candidate) -> Run:
 def candidates() -> list[Candidate]:
     """What the flags ask for; the plain loop is the first in any case."""
     asked = itertools.product(BACKENDS.value, LEARNERS, PRECISION.value)
-    known = (Candidate(*each, kept=True) for each in asked)
-    twice = "tensorflow", "learner, compiled"
-    return [PLAIN, *(each for each in known if (each.backend, each.form) != twice)]
+    return [PLAIN, *(Candidate(*each, kept=True) for each in asked)]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -31,12 +31,7 @@ CHECKPOINT = flags.DEFINE_string(
 )
 PLACES = ("local", "ray")
 ENGINE = flags.DEFINE_list(
-    "engine",
-    [],
-    "Of commands that work on many videos, where: local, processes here (default), or ray, a Ray "
-    "cluster. Of those that run a network in inference, what runs it: native, the framework "
-    "(default), or onnxruntime or openvino, on CPUs. Of those that do both, one or two: "
-    "ray,openvino.",
+    "engine", [], "Where to work: local, in processes here (default), or ray, on a Ray cluster."
 )
 PRECISION = flags.DEFINE_enum(
     "precision",
@@ -137,7 +132,7 @@ def chosen_engines(*kinds: tuple[str, ...]) -> tuple[str, ...]:
     """Of each kind of engine the one that --engine names; the first where it names none.
 
     Args:
-        kinds: Those that the command has: `PLACES`, `engines.ENGINES`, or both.
+        kinds: Those that the command has, such as `PLACES`.
 
     Raises:
         UsageError: There is no such engine, or two of one kind are named.

@@ -64,41 +64,23 @@ def test_weights_that_nobody_would_read_are_refused(given, asked, random, text):
         flags.chosen_streams("flow", random)
 
 
-NETWORK = ("native", "onnxruntime", "openvino")
-
-
-@pytest.mark.parametrize(
-    ("asked", "kinds", "expected"),
-    [
-        ([], (flags.PLACES,), ("local",)),
-        (["--engine=ray"], (flags.PLACES,), ("ray",)),
-        ([], (NETWORK,), ("native",)),
-        (["--engine=openvino"], (NETWORK,), ("openvino",)),
-        (["--engine=ray"], (flags.PLACES, NETWORK), ("ray", "native")),
-        (["--engine=onnxruntime"], (flags.PLACES, NETWORK), ("local", "onnxruntime")),
-        (["--engine=ray,openvino"], (flags.PLACES, NETWORK), ("ray", "openvino")),
-        (["--engine=native,local"], (flags.PLACES, NETWORK), ("local", "native")),
-    ],
-)
-def test_engines_of_each_kind(given, asked, kinds, expected):
+@pytest.mark.parametrize(("asked", "expected"), [([], "local"), (["--engine=ray"], "ray")])
+def test_where_to_work(given, asked, expected):
     given(*asked)
-    assert flags.chosen_engines(*kinds) == expected
+    assert flags.chosen_engines(flags.PLACES) == (expected,)
 
 
 @pytest.mark.parametrize(
-    ("asked", "kinds", "text"),
+    ("asked", "text"),
     [
-        ("openvino", (flags.PLACES,), "--engine must be one of local, ray, not openvino"),
-        ("ray", (NETWORK,), "must be one of native, onnxruntime, openvino, not ray"),
-        ("ray,tvm", (flags.PLACES, NETWORK), "ray, native, onnxruntime, openvino, not tvm"),
-        ("openvino,native", (NETWORK,), "--engine takes one of a kind, not openvino and native"),
-        ("ray,openvino,ray", (flags.PLACES, NETWORK), "one of a kind, not ray and ray"),
+        ("openvino", "--engine must be one of local, ray, not openvino"),
+        ("ray,local", "--engine takes one of a kind, not ray and local"),
     ],
 )
-def test_engines_that_a_command_has_not_are_refused(given, asked, kinds, text):
+def test_a_place_that_does_not_exist_is_refused(given, asked, text):
     given(f"--engine={asked}")
     with pytest.raises(app.UsageError, match=text):
-        flags.chosen_engines(*kinds)
+        flags.chosen_engines(flags.PLACES)
 
 
 def test_weights_of_streams_are_numbers(given):

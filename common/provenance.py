@@ -18,8 +18,6 @@ from convert.checkpoints import Checkpoint
 _DISTRIBUTIONS = {
     "i3d_tf": ("i3d", "numpy", "av", "tensorflow", "dm-sonnet"),
     "i3d_torch": ("i3d", "numpy", "av", "torch"),
-    "onnxruntime": ("i3d", "numpy", "av", "onnxruntime"),
-    "openvino": ("i3d", "numpy", "av", "openvino"),
 }
 
 

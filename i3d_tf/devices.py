@@ -1,11 +1,23 @@
-"""With how many threads TensorFlow computes; where, it chooses itself.
-
-The twin of `i3d_torch/devices.py`.
-"""
+"""Where TensorFlow computes, and with how many threads; the twin of `i3d_torch/devices.py`."""
 
 import tensorflow as tf
 
 from common import processors
+
+
+def choose(device: str = "auto") -> str:
+    """Chooses where a network computes: TensorFlow's name of the first GPU or of the CPU.
+
+    Args:
+        device: "cpu", "gpu", or "auto": a GPU if there is one.
+
+    Raises:
+        ValueError: There is no GPU.
+    """
+    found = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not found:
+        raise ValueError("there is no GPU that TensorFlow can use. Leave out --device=gpu.")
+    return "/GPU:0" if found and device != "cpu" else "/CPU:0"
 
 
 def use_threads(count: int | None) -> None:

@@ -18,7 +18,8 @@ from absl import flags
 from common import command
 from common.evaluation import command as evaluation
 from common.flags import THREADS
-from i3d_tf import devices, scorer
+from i3d_tf import devices
+from i3d_tf.predictor import make_predictor
 
 flags.adopt_module_key_flags(evaluation)
 
@@ -26,7 +27,7 @@ flags.adopt_module_key_flags(evaluation)
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     devices.use_threads(THREADS.value)
-    return evaluation.main(scorer.create, "i3d_tf")
+    return evaluation.main(make_predictor, "i3d_tf")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ def test_the_commands_show_their_flags():
         *(
             "architecture",
             "checkpoint",
-            "engine",
             "eval_type",
             "flow_engine",
             "gif",
@@ -47,4 +46,4 @@ def test_the_commands_show_their_flags():
         ),
         *("overwrite", "sample", "threads", "video"),
     }
-    assert names(multi_evaluate) == {"engine", "output_dir", "sample", "threads"}
+    assert names(multi_evaluate) == {"output_dir", "sample", "threads"}

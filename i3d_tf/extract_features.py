@@ -18,7 +18,8 @@ from absl import flags
 from common import command
 from common.features import command as features
 from common.flags import THREADS
-from i3d_tf import devices, extractor
+from i3d_tf import devices
+from i3d_tf.predictor import make_predictor
 
 flags.adopt_module_key_flags(features)
 
@@ -26,7 +27,7 @@ flags.adopt_module_key_flags(features)
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     devices.use_threads(THREADS.value)
-    return features.main(extractor.create, "i3d_tf")
+    return features.main(make_predictor, "i3d_tf")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from convert import layouts
 from i3d_tf import batch_norm, losses, weights
 from i3d_tf.model import VideoModel
 from i3d_tf.optimize import training_model
-from i3d_tf.scorer import Scorer
+from i3d_tf.predictor import Predictor
 
 
 class Learner:
@@ -57,8 +57,8 @@ class Learner:
             self.gradients = {name: _zeros_like(p) for name, p in self.trained.items()}
             self.measured = tf.Variable(tf.zeros([2]), trainable=False)
             self.average = VideoModel(net) if recipe.average_decay else None
-        self.training = Scorer(self.model, contract, recipe.precision)
-        self.judged = Scorer(self.average or self.model, contract, recipe.precision)
+        self.training = Predictor(self.model, contract, recipe.precision)
+        self.judged = Predictor(self.average or self.model, contract, recipe.precision)
 
     def step(self, batches: Sequence[Batch], rate: float) -> Measured:
         """See `common.training.learner.Learner`."""

@@ -7,13 +7,18 @@ import torch
 from common import processors
 
 
-def choose() -> torch.device:
-    """The GPU of this process, of those on a machine each its own; the CPU where there is none.
+def choose(device: str = "auto") -> torch.device:
+    """Chooses where a network computes; each process of torchrun gets a GPU of its own.
+
+    Args:
+        device: "cpu", "gpu", or "auto": a GPU if there is one.
 
     Raises:
-        ValueError: torchrun has started more processes than there are GPUs.
+        ValueError: There is no GPU, or torchrun has started more processes than there are GPUs.
     """
-    if not torch.cuda.is_available():
+    if device == "gpu" and not torch.cuda.is_available():
+        raise ValueError("there is no GPU that PyTorch can use. Leave out --device=gpu.")
+    if device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     index, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if index >= count:

@@ -11,7 +11,6 @@ Writes OUTPUT/results.json, results.txt, confusion.png and the scores of each st
 videos failed than --allow_failures says.
 """
 
-import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -19,18 +18,16 @@ from absl import flags
 from common import command
 from common.evaluation import command as evaluation
 from common.flags import THREADS
-from i3d_torch import devices, scorer
-from i3d_torch.flags import COMPILED, is_compiled
+from i3d_torch import devices
+from i3d_torch.predictor import make_predictor
 
 flags.adopt_module_key_flags(evaluation)
-flags.declare_key_flag(COMPILED.name)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     devices.use_threads(THREADS.value)
-    make = functools.partial(scorer.create, compiled=is_compiled())
-    return evaluation.main(make, "i3d_torch")
+    return evaluation.main(make_predictor, "i3d_torch")
 
 
 if __name__ == "__main__":

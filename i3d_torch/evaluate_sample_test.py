@@ -36,7 +36,6 @@ def test_the_commands_show_their_flags():
         *(
             "architecture",
             "checkpoint",
-            "engine",
             "eval_type",
             "flow_engine",
             "gif",
@@ -46,4 +45,4 @@ def test_the_commands_show_their_flags():
         ),
         *("overwrite", "sample", "threads", "video"),
     }
-    assert names(multi_evaluate) == {"engine", "output_dir", "sample", "threads"}
+    assert names(multi_evaluate) == {"output_dir", "sample", "threads"}

@@ -11,7 +11,6 @@ and what they were made with. The command may be stopped, repeated, and run by s
 one output. The status is 1 where more videos failed than --allow_failures says.
 """
 
-import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -19,18 +18,16 @@ from absl import flags
 from common import command
 from common.features import command as features
 from common.flags import THREADS
-from i3d_torch import devices, extractor
-from i3d_torch.flags import COMPILED, is_compiled
+from i3d_torch import devices
+from i3d_torch.predictor import make_predictor
 
 flags.adopt_module_key_flags(features)
-flags.declare_key_flag(COMPILED.name)
 
 
 def main(argv: Sequence[str]) -> int:
     command.no_arguments(argv)
     devices.use_threads(THREADS.value)
-    make = functools.partial(extractor.create, compiled=is_compiled())
-    return features.main(make, "i3d_torch")
+    return features.main(make_predictor, "i3d_torch")
 
 
 if __name__ == "__main__":

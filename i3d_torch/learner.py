@@ -21,7 +21,7 @@ from common.training.recipes import Recipe
 from i3d_torch import batch_norm, losses, weights
 from i3d_torch.model import VideoModel
 from i3d_torch.optimize import training_model
-from i3d_torch.scorer import Scorer
+from i3d_torch.predictor import Predictor
 
 
 class Learner:
@@ -46,7 +46,7 @@ class Learner:
         self.replicas = dist.get_world_size(group) if group else 1
         self.scaler = optimisation.Scaler()
         self.decayed = optimisation.decayed(net, recipe)
-        self.model = training_model(net, recipe.recompute, recipe.compiled).train()
+        self.model = training_model(net, recipe.recompute).train()
         batch_norm.set_mode(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
         for name in optimisation.frozen_nodes(net, recipe):
             batch_norm.set_mode(self.model.get_submodule(name), "freeze")
@@ -59,8 +59,8 @@ class Learner:
         for name, parameter in self.trained.items():
             self.optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
         self.average = training_model(net).eval() if recipe.average_decay else None
-        self.training = Scorer(self.model, contract, recipe.precision)
-        self.judged = Scorer(self.average or self.model, contract, recipe.precision)
+        self.training = Predictor(self.model, contract, recipe.precision)
+        self.judged = Predictor(self.average or self.model, contract, recipe.precision)
 
     def step(self, batches: Sequence[Batch], rate: float) -> Measured:
         """See `common.training.learner.Learner`."""

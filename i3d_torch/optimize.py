@@ -6,8 +6,7 @@ contiguous. On a CPU an optimised model is as fast as a compiled one, and needs 
 """
 
 import contextlib
-import copy
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +31,6 @@ def optimize(
     model: VideoModel,
     precision: str = "float32",
     endpoints: Collection[str] | None = None,
-    compiled: bool = False,
 ) -> VideoModel:
     """A copy of a model for inference: batch norm folded, no copies to pad, channels last.
 
@@ -44,10 +42,6 @@ def optimize(
         precision: One of `PRECISIONS`; the head computes in float32.
         endpoints: Those that a call returns, so that the memory of others is free at once; None
             are the model's.
-        compiled: Compiles it for each size of clips, by torch.compile with weights that are part of
-            the program, on a GPU with autotuning and CUDA graphs too. Takes from ten seconds to
-            minutes, once; where there is no compiler, a warning says so and it runs as it is. On a
-            CPU it gains nothing.
 
     Raises:
         ValueError: A batch norm cannot be folded, or there is no such precision.
@@ -67,14 +61,10 @@ def optimize(
         if layer is not head:
             layer.to(dtype, memory_format=_LAYOUT)
     _replace(fast, {layers.Conv: _FoldedConv, layers.Residual: _Residual, layers.Pool: _Pool})
-    if compiled:
-        fast.forward = _Compiled(_frozen(fast), fast.forward)
     return fast
 
 
-def training_model(
-    net: arch.Network, recompute: bool = False, compiled: bool = False
-) -> VideoModel:
+def training_model(net: arch.Network, recompute: bool = False) -> VideoModel:
     """Makes a model with initial values whose training is fast: no copies to pad, channels last.
 
     Args:
@@ -82,20 +72,10 @@ def training_model(
         recompute: Keeps the outputs of endpoints alone for the backward pass, and computes what
             lies between once more: less memory, up to 40 % more time. Known as activation
             checkpointing: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
-        compiled: Compiles it for each size of clips, and for training and inference, by
-            torch.compile; meant for GPUs, as on a CPU it is slower then. Where there is no
-            compiler, a warning says so and it runs as it is.
-
-    Raises:
-        ValueError: It should be compiled, and recompute.
     """
-    if recompute and compiled:
-        raise ValueError("what is compiled cannot recompute. Leave out one of the two.")
     model = _Recomputing(net) if recompute else VideoModel(net)
     _replace(model, {layers.Conv: _Conv, layers.Pool: _Pool})
     model = model.to(memory_format=_LAYOUT)
-    if compiled:
-        model.forward = _Compiled(torch.compile(model.forward, dynamic=False), model.forward)
     return model
 
 
@@ -134,60 +114,6 @@ class _Inference(VideoModel):
         self, clips: Tensor, final_endpoint: str | None = None, dropout: Tensor | None = None
     ) -> _Outputs:
         return super().forward(clips.to(self.dtype), final_endpoint, dropout)
-
-
-class _Compiled:
-    """A model's forward, compiled; in its place the plain one, once it cannot be compiled.
-
-    Attributes:
-        call: The one that runs.
-        plain: The other, bound to its model.
-    """
-
-    def __init__(self, compiled: Callable[..., _Outputs], plain: Callable[..., _Outputs]):
-        self.call = compiled
-        self.plain = plain
-
-    def __call__(self, *arguments, **options) -> _Outputs:
-        try:
-            return self.call(*arguments, **options)
-        except RuntimeError as error:  # of dynamo and inductor, among others
-            if self.call is self.plain or isinstance(error, torch.OutOfMemoryError):
-                raise
-            outputs = self.plain(*arguments, **options)  # which raises what is wrong with them
-            logging.warning("It runs uncompiled, and slower: %s", str(error).splitlines()[0])
-            self.call = self.plain
-            _pack(self.plain.__self__, True)
-            return outputs
-
-    def __deepcopy__(self, memo: dict) -> Callable[..., _Outputs]:
-        # What is compiled has the weights of its model; a copy of that has its own.
-        return copy.deepcopy(self.plain, memo)
-
-
-def _frozen(model: _Inference) -> Callable[..., _Outputs]:
-    """The forward of a model for inference, compiled with its weights."""
-    _pack(model, False)  # inductor does it
-    on_gpu = next(model.parameters()).is_cuda
-    options = {"freezing": True, "max_autotune": on_gpu, "triton.cudagraphs": on_gpu}
-    run = torch.compile(model.forward, dynamic=False, options=options)
-
-    def call(*arguments, **options) -> _Outputs:
-        torch.compiler.cudagraph_mark_step_begin()
-        with torch.no_grad():
-            output, endpoints = run(*arguments, **options)
-        if not on_gpu:
-            return output, endpoints
-        # The next call overwrites the memory of CUDA graphs.
-        return output.clone(), {name: x.clone() for name, x in endpoints.items()}
-
-    return call
-
-
-def _pack(model: VideoModel, packs: bool) -> None:
-    for layer in model.modules():
-        if isinstance(layer, _FoldedConv):
-            layer.packs = packs
 
 
 class _Conv(nn.Module):

@@ -43,7 +43,7 @@ def weights(path, architecture="inception_i3d_global", channels=3):
 
 def extract(backend, source, output, tracking=None, streams=None, **settings):
     """The arrays and the sidecar of the one item that a source has."""
-    make = importlib.import_module(f"i3d_{backend}.extractor").create
+    make = importlib.import_module(f"i3d_{backend}.predictor").make_predictor
     fields = {"checkpoints", "architecture", "batch_size", "join", "format"}
     given = {name: settings.pop(name) for name in fields & settings.keys()}
     options = Options(extraction=Extraction(**settings), tracking=tracking, **given)

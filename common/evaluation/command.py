@@ -1,22 +1,19 @@
 """What `i3d_tf.evaluate` and `i3d_torch.evaluate` share: flags, and the way to an exit status."""
 
-import functools
 from pathlib import Path
 
 from absl import app, flags
 
-from common import engines, memory, processors
+from common import memory, processors
 from common.annotations import SUBSETS
-from common.engines import scorer
 from common.evaluation import evaluating, protocols
-from common.evaluation.evaluating import Make, Options
+from common.evaluation.evaluating import Options
 from common.evaluation.fusion import FUSIONS
 from common.flags import (
     ALLOW_FAILURES,
     ANNOTATIONS,
     ARCHITECTURE,
     CHECKPOINT,
-    ENGINE,
     FLOW,
     FLOW_CHECKPOINT,
     FLOW_ENGINE,
@@ -30,10 +27,10 @@ from common.flags import (
     THREADS,
     WEIGHTS,
     WORKERS,
-    chosen_engines,
     chosen_streams,
     weights,
 )
+from common.models import MakePredictor
 from common.training.recipes import TASKS
 from common.video.clip_reader import Source
 
@@ -78,7 +75,7 @@ ALLOW_MIXED_FLOW = flags.DEFINE_bool(
     "several ways.",
 )
 _SHARED = (
-    ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, ENGINE, FLOW, FLOW_CHECKPOINT,
+    ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_CHECKPOINT,
     FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, PRECISION, RGB, RGB_CHECKPOINT, STREAMS, THREADS,
     WEIGHTS, WORKERS,
 )  # fmt: skip
@@ -86,12 +83,8 @@ for _flag in _SHARED:
     flags.declare_key_flag(_flag.name)
 
 
-def main(make: Make, backend: str) -> int:
+def main(make: MakePredictor, backend: str) -> int:
     """The command of a backend (its package's name): flags to options, then `run`."""
-    (engine,) = chosen_engines(engines.ENGINES)
-    if engine != engines.NATIVE:
-        engines.check(engine, PRECISION.value)
-        make, backend = functools.partial(scorer.create, engine=engine), engine
     memory.keep()
     found, text = evaluating.run(_options(), make, backend)
     print(text, end="")

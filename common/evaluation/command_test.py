@@ -6,8 +6,6 @@ import pytest
 from absl import app, flags
 from absl.testing import flagsaver
 
-from common import engines
-from common.engines import scorer
 from common.evaluation import command
 from common.testing.data import put
 from common.testing.evaluations import NAMES, Maker, read_results, write_weights
@@ -38,34 +36,10 @@ def test_the_status_is_1_where_a_video_failed(data, tmp_path, missing, capsys):
     assert capsys.readouterr().out == (tmp_path / "results/results.txt").read_text()
 
 
-def test_another_engine_takes_the_place_of_the_framework(data, tmp_path, monkeypatch):
-    path, source = data
-    make, asked = Maker(), []
-
-    def create(net, arrays, contract, precision, *, engine):
-        asked.append((engine, precision))
-        return make(net, arrays, contract, precision)
-
-    monkeypatch.setattr(scorer, "create", create)
-    monkeypatch.setattr(engines, "check", lambda *given: asked.append(given))
-    flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(
-        annotations=str(path), rgb=str(source.rgb), checkpoint=write_weights(tmp_path),
-        output=str(tmp_path / "results"), workers=0, engine=["openvino"], precision="bfloat16",
-    ):  # fmt: skip
-        assert command.main(None, "i3d_torch") == 0
-    assert asked == [("openvino", "bfloat16")] * 2
-    (stream,) = read_results(tmp_path)["streams"]
-    assert stream["precision"] == "bfloat16"
-    assert stream["backend"] == "openvino"
-    assert {"python", "i3d", "openvino"} < stream["versions"].keys()
-
-
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
         ({"weights": ["1"]}, "--weights is for two streams"),
-        ({"engine": ["ray"]}, "--engine must be one of native, onnxruntime, openvino, not ray"),
         ({"fusion": "softmax"}, "--fusion is for two streams"),
         ({"moments": 25}, "the task is classes: leave them out"),
         ({"flow_checkpoint": "a"}, "--flow_checkpoint is given, and flow is not among"),

@@ -2,12 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from common import arch, models
 from common.annotations import Annotations, Record, annotation_files
@@ -16,27 +12,8 @@ from common.evaluation.scores import Scores
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.io import check_target, listing
-from common.models import Model
-from common.preprocessing.contracts import InputContract
-from common.preprocessing.crops import Frames
+from common.models import MakePredictor, Model
 from common.video.clip_reader import ClipReader, Source, flow_stamp
-
-
-class Scorer(Protocol):
-    """A framework's network in inference."""
-
-    def scores(self, clips: Frames) -> NDArray[np.float32]:
-        """Clips [B, T, H, W, C], uint8 RGB or float32 flow in [-1, 1], to logits [B, K]."""
-        ...
-
-    def frame_scores(self, clips: Frames) -> NDArray[np.float32]:
-        """The same to logits of all frames, [B, T, K]."""
-        ...
-
-
-Make = Callable[[arch.Network, Mapping[str, NDArray[Any]], InputContract, str], Scorer]
-"""Makes a framework's scorer of a network, its weights by canonical name, its contract and a
-precision."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +40,7 @@ class Options:
     overwrite: bool = False
 
 
-def run(options: Options, make: Make, backend: str) -> tuple[Scores, str]:
+def run(options: Options, make: MakePredictor, backend: str) -> tuple[Scores, str]:
     """Evaluates each stream, fuses them, and writes what was found to the output folder.
 
     Returns:
@@ -146,12 +123,12 @@ def _check(planned: Sequence[_Planned], options: Options) -> None:
         confusion_picture.check_installed()
 
 
-def _scored(planned: _Planned, make: Make, options: Options) -> Scores:
+def _scored(planned: _Planned, make: MakePredictor, options: Options) -> Scores:
     loaded = planned.loaded
-    scorer = make(loaded.net, loaded.arrays, loaded.contract, options.precision)
+    predictor = make(loaded, precision=options.precision)
     if planned.task == "frames":
-        return scoring.score_frames(planned.job, scorer.frame_scores, options.moments)
-    return scoring.score_videos(planned.job, scorer.scores)
+        return scoring.score_frames(planned.job, predictor.frame_scores, options.moments)
+    return scoring.score_videos(planned.job, predictor.scores)
 
 
 def _flow(

@@ -6,12 +6,11 @@ from typing import Any
 
 from absl import app, flags
 
-from common import engines, memory, processors
+from common import memory, processors
 from common.features import boxes, extraction, feature_task, items, outputs, presets, tracks
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
 from common.features.feature_task import Options
-from common.features.network import Make
 from common.features.presets import Preset
 from common.features.reading import Reader
 from common.flags import (
@@ -37,6 +36,7 @@ from common.flags import (
 from common.jobs import command as work
 from common.jobs import runs
 from common.jobs.task import Item
+from common.models import MakePredictor
 
 PRESET = flags.DEFINE_enum(
     "preset",
@@ -166,7 +166,7 @@ _OF_TRACKING = (MIN_FRAMES, BOXES, MARGIN, INTERPOLATE, VIDEO_W, VIDEO_H)
 _READERS = 4  # videos that are read at a time, at most, unless --workers says it
 
 
-def main(make: Make, backend: str) -> int:
+def main(make: MakePredictor, backend: str) -> int:
     """The command of a backend (its package's name); its exit status."""
     if SHOW_PRESETS.value:
         print(presets.text())
@@ -218,7 +218,6 @@ def _options(preset: Preset | None) -> Options:
         join=preset is not None if JOIN.value is None else JOIN.value,
         format=FORMAT.value,
         preset=PRESET.value,
-        engine=_engines()[1],
     )
 
 
@@ -278,11 +277,6 @@ def _batch_size() -> int | None:
     return int(text)
 
 
-def _engines() -> tuple[str, ...]:
-    """Where videos are worked on, and what runs the network."""
-    return chosen_engines(PLACES, engines.ENGINES)
-
-
 def _settings(count: int) -> runs.Settings:
     workers = min(_READERS, processors.count()) if WORKERS.value is None else WORKERS.value
     return runs.Settings(
@@ -291,6 +285,6 @@ def _settings(count: int) -> runs.Settings:
         overwrite=OVERWRITE.value,
         dry_run=DRY_RUN.value,
         # Threads share the network and its batches.
-        engine="ray" if _engines()[0] == "ray" else "threads",
+        engine="ray" if chosen_engines(PLACES) == ("ray",) else "threads",
         allow_failures=ALLOW_FAILURES.value,
     )

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common import engines, flow, models, provenance
+from common import flow, models, provenance
 from common.features import extracting, extraction, network, outputs
 from common.features.extracting import Tracking
 from common.features.extraction import Extraction
-from common.features.network import Make, Source
+from common.features.network import Source
 from common.features.outputs import Features
 from common.features.reading import Reader
 from common.jobs.task import Item
+from common.models import MakePredictor
 from common.preprocessing import contracts
 
 
@@ -33,7 +34,6 @@ class Options:
         join: Two streams side by side in one file.
         format: One of `outputs.FORMATS`.
         preset: Its name, for the record.
-        engine: One of `engines.ENGINES`.
     """
 
     checkpoints: Mapping[str, str]
@@ -47,7 +47,6 @@ class Options:
     join: bool = False
     format: str = "npy"
     preset: str | None = None
-    engine: str = engines.NATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ class FeatureTask:
     side.
 
     Attributes:
-        backend: The framework's package, or the engine in its place.
+        backend: The framework's package.
         sources: Of the network of each stream.
         origin: What the networks are, for the record: by stream, weights and contract.
         extraction: `filled`.
@@ -131,18 +130,14 @@ class FeatureTask:
         }  # fmt: skip
 
 
-def create(options: Options, make: Make, backend: str) -> FeatureTask:
-    """The task that does what is asked for, with the extractors of a framework.
+def create(options: Options, make: MakePredictor, backend: str) -> FeatureTask:
+    """The task that does what is asked for, with the predictors of a framework.
 
     Raises:
         CheckpointError, FileNotFoundError: A checkpoint cannot be read.
         ValueError: It is of another stream; there is no such endpoint; or a window is shorter than
-            the network takes; or the engine has no such precision, or no GPU.
-        ImportError: The engine is not installed.
+            the network takes.
     """
-    native = options.engine == engines.NATIVE
-    if not native:
-        engines.check(options.engine, options.precision, options.device)
     loaded = {
         stream: models.load(checkpoint, stream, options.architecture)
         for stream, checkpoint in options.checkpoints.items()
@@ -156,7 +151,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
     origin, sources = {}, []
     for stream, each in loaded.items():
         endpoint = extraction.rows_endpoint(each.net, settings)
-        usual_batch = network.batch_size(each.net, settings, native and _on_gpu(options.device))
+        usual_batch = network.batch_size(each.net, settings, _on_gpu(options.device))
         source = Source(
             make=make,
             stream=stream,
@@ -169,7 +164,6 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
             side=settings.crop or each.contract.crop,
             average=settings.mode != "dense",
             values=settings.values,
-            engine=options.engine,
         )
         sources.append(source)
         origin[stream] = {
@@ -180,7 +174,7 @@ def create(options: Options, make: Make, backend: str) -> FeatureTask:
             "precision": options.precision,
         }
     return FeatureTask(
-        backend=backend if native else options.engine,
+        backend=backend,
         sources=tuple(sources),
         origin=origin,
         extraction=settings,

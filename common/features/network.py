@@ -4,17 +4,14 @@ import atexit
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, engines, models
-from common.engines import extractor as engine_extractor
+from common import arch, models
 from common.features.batching import Batcher
 from common.features.extraction import Extraction
-from common.models import Model
+from common.models import MakePredictor, Model
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
 
@@ -28,19 +25,6 @@ _PERIOD = 64
 _MOST = 32  # windows of a batch
 
 _loading = threading.Lock()
-
-
-class Extractor(Protocol):
-    """A framework's network, up to an endpoint."""
-
-    def rows(self, clips: Frames) -> Floats:
-        """Clips [B, T, H, W, C], uint8 RGB or float32 flow in [-1, 1], to rows [B, T', D]."""
-        ...
-
-
-Make = Callable[[arch.Network, Mapping[str, NDArray[Any]], InputContract, str, str, str], Extractor]
-"""Makes a framework's extractor of a network, its weights by canonical name, its contract, the
-endpoint, the precision and the device. A function of a module: other processes import it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +43,9 @@ class Source:
         side: Of its clips, pixels.
         average: Rows of a clip are averaged over its time.
         values: What RGB 0 to 255 is mapped onto, in place of what the weights expect.
-        engine: One of `engines.ENGINES`; but for the native one it is used in place of `make`.
     """
 
-    make: Make
+    make: MakePredictor
     stream: str
     checkpoint: str
     architecture: str | None
@@ -73,7 +56,6 @@ class Source:
     side: int
     average: bool = True
     values: tuple[float, ...] = ()
-    engine: str = engines.NATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,15 +101,15 @@ def load(source: Source) -> Network:
 def _load(source: Source) -> Network:
     loaded = models.load(source.checkpoint, source.stream, source.architecture)
     contract = contract_of(loaded, source.values)
-    make = source.make
-    if source.engine != engines.NATIVE:
-        make = functools.partial(engine_extractor.create, engine=source.engine)
-    extractor = make(
-        loaded.net, loaded.arrays, contract, source.endpoint, source.precision, source.device
+    predictor = source.make(
+        dataclasses.replace(loaded, contract=contract),
+        endpoints=[source.endpoint],
+        device=source.device,
+        precision=source.precision,
     )
 
     def compute(clips: Frames) -> Floats:
-        rows = extractor.rows(clips)
+        rows = predictor.features(clips, source.endpoint)
         if not source.average:
             return rows
         # Of few numbers, and in their order: the same in every backend.

@@ -5,7 +5,6 @@ are fused by adding their logits.
 """
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +13,15 @@ import numpy as np
 from absl import app, flags, logging
 from numpy.typing import NDArray
 
-from common import arch, engines, flow, memory, provenance
+from common import arch, flow, memory, provenance
 from common.annotations import label_maps
 from common.flags import (
     ARCHITECTURE,
     CHECKPOINT,
-    ENGINE,
     FLOW_ENGINE,
     OUTPUT,
     OVERWRITE,
     THREADS,
-    chosen_engines,
 )
 from common.io import AssetError, check_target, write_text
 from common.predict import samples
@@ -69,7 +66,7 @@ MAX_FRAMES = flags.DEFINE_integer(
 GIF = flags.DEFINE_string(
     "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
 )
-for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE, ENGINE, THREADS):
+for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE, THREADS):
     flags.declare_key_flag(_flag.name)
 
 _TOP = 20
@@ -77,7 +74,7 @@ _TOP = 20
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The command's flags; `engine` is what logits are computed with: see `predictor`."""
+    """The command's flags."""
 
     eval_type: str = "joint"
     imagenet_pretrained: bool = True
@@ -90,7 +87,6 @@ class Options:
     gif: str | None = None
     overwrite: bool = False
     flow_engine: str = "auto"
-    engine: str = engines.NATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +133,6 @@ def main(predict: Predict, backend: str) -> None:
     """The command of a backend (its package's name): flags to options, then `run`."""
     if VIDEO.value is not None and SAMPLE.present:
         raise app.UsageError("--video and --sample exclude each other.")
-    (engine,) = chosen_engines(engines.ENGINES)
     memory.keep()
     options = Options(
         eval_type=EVAL_TYPE.value,
@@ -151,21 +146,8 @@ def main(predict: Predict, backend: str) -> None:
         gif=GIF.value,
         overwrite=OVERWRITE.value,
         flow_engine=FLOW_ENGINE.value,
-        engine=engine,
     )
-    run(options, predictor(engine, predict), backend)
-
-
-def predictor(engine: str, native: Predict) -> Predict:
-    """What computes logits with an engine: one of `engines.ENGINES`, of which one is `native`.
-
-    Raises:
-        ImportError: It is not installed.
-    """
-    if engine == engines.NATIVE:
-        return native
-    engines.check(engine)
-    return functools.partial(_predict, engine)
+    run(options, predict, backend)
 
 
 def run(options: Options, predict: Predict, backend: str) -> None:
@@ -221,7 +203,7 @@ def evaluate(options: Options, predict: Predict, backend: str) -> Result:
         total,
         _classes([row for _, row in chosen.values()], total.size),
         provenance.describe(
-            backend=backend if options.engine == engines.NATIVE else options.engine,
+            backend=backend,
             settings={
                 "eval_type": options.eval_type,
                 "sample": None if options.video else options.sample,
@@ -271,15 +253,6 @@ def softmax(logits: Floats) -> Floats:
     powers: Floats = np.exp(logits - logits.max())
     probabilities: Floats = powers / powers.sum()
     return probabilities
-
-
-def _predict(engine: str, checkpoint: str, clip: Floats, architecture: str | None) -> Floats:
-    from convert import hub  # as in `_network`
-
-    weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
-    head = weights.net.head.name
-    logits: Floats = engines.create(engine, weights.net, weights.arrays, head)(clip)[0]
-    return logits
 
 
 def _check_source(options: Options) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags, logging
 
-from common import engines, memory
-from common.flags import ENGINE, THREADS, chosen_engines
+from common import memory
+from common.flags import THREADS
 from common.io import write_text
 from common.predict import evaluate_sample
 from common.predict.evaluate_sample import SAMPLE, Floats, Options, Predict
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "out", "The folder to write the texts to.")
-for _flag in (SAMPLE, ENGINE, THREADS):
+for _flag in (SAMPLE, THREADS):
     flags.declare_key_flag(_flag.name)
 
 EVALUATIONS: dict[str, Options] = {
@@ -36,9 +36,7 @@ EVALUATIONS: dict[str, Options] = {
 
 def main(predict: Predict, backend: str) -> int:
     """The command; its exit status is 1 when something failed."""
-    (engine,) = chosen_engines(engines.ENGINES)
     memory.keep()
-    predict = evaluate_sample.predictor(engine, predict)
     return run(Path(OUTPUT_DIR.value), SAMPLE.value, predict, backend)
 
 

@@ -1,4 +1,4 @@
-"""Evaluations of a small data set, by scorers whose logits say what they were shown."""
+"""Evaluations of a small data set, by predictors whose logits say what they were shown."""
 
 import dataclasses
 import json
@@ -13,6 +13,7 @@ from common import arch
 from common.evaluation.evaluating import Options
 from common.flow.stamp import FlowStamp
 from common.model_card import ModelCard
+from common.models import Model
 from common.preprocessing.contracts import CHANNELS, FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.testing.data import CLASSES, STAMP
 from common.training import exporting
@@ -28,7 +29,7 @@ DIRECTIONS = np.array([(-0.2, 0), (0.2, 0), (0, 0.2)], np.float32)
 NAMES = ("dark/validation_0", "light/validation_1", "striped/validation_2")
 
 
-class Scorer:
+class Predictor:
     """Logits are how near a frame is to what is usual of each class."""
 
     def __init__(self, net: arch.Network, contract: InputContract):
@@ -48,23 +49,27 @@ class Scorer:
         logits: NDArray[np.float32] = self.frame_scores(clips).mean(axis=1)
         return logits
 
+    def features(self, clips: NDArray[Any], endpoint: str) -> NDArray[np.float32]:
+        raise NotImplementedError
+
 
 class Maker:
-    """Makes scorers, and keeps them."""
+    """Makes predictors, and keeps them."""
 
     def __init__(self) -> None:
-        self.made: list[Scorer] = []
+        self.made: list[Predictor] = []
 
     def __call__(
         self,
-        net: arch.Network,
-        arrays: Mapping[str, NDArray[Any]],
-        contract: InputContract,
-        precision: str,
-    ) -> Scorer:
+        model: Model,
+        *,
+        endpoints: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> Predictor:
         self.precision = precision
-        arch.check_arrays(net, arrays)
-        self.made.append(Scorer(net, contract))
+        arch.check_arrays(model.net, model.arrays)
+        self.made.append(Predictor(model.net, model.contract))
         return self.made[-1]
 
 

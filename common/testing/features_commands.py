@@ -4,17 +4,17 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch
+from common import arch, models
 from common.annotations import Action, Annotations, Record, annotation_files
 from common.features import outputs
 from common.io import sha256
+from common.models import MakePredictor
 from common.preprocessing import contracts, crops
 from common.testing import forking
 from common.testing import torture as torture
@@ -58,10 +58,6 @@ WRONG = {
         "a: expected whole videos with --tracking_folder",
     ),
     "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
-    "a precision of another engine": (
-        ["--engine=ray,onnxruntime", "--precision=bfloat16"],
-        "onnxruntime computes in float32. Received: bfloat16",
-    ),
     "a flag of no command": (["--fsp=25"], "Unknown command line flag 'fsp'"),
 }  # fmt: skip
 
@@ -297,13 +293,12 @@ def _check_record(backend: str, data: Path, record: dict[str, Any]) -> None:
 
 def _check_rows(backend: str, data: Path, rows: NDArray[np.float32]) -> None:
     """The rows of the array are what the network, called by hand, makes of its windows."""
-    weights = hub.read(data / "rgb.safetensors")
-    contract = contracts.of_stream(weights.net.name, "rgb")
-    create: Callable[..., Any] = importlib.import_module(f"{backend}.extractor").create
-    extractor = create(weights.net, weights.arrays, contract, "Features", device="cpu")
+    make: MakePredictor = importlib.import_module(f"{backend}.predictor").make_predictor
+    model = models.load(data / "rgb.safetensors", "rgb")
+    predictor = make(model, endpoints=["Features"], device="cpu")
     frames = np.rint((np.load(data / "videos/f_rgb.npy")[0] + 1) * np.float32(127.5))
     cropped = crops.center_crop(frames.astype(np.uint8), 32)
-    found = extractor.rows(np.stack([cropped[:9], cropped[9:18]]))
+    found = predictor.features(np.stack([cropped[:9], cropped[9:18]]), "Features")
     np.testing.assert_allclose(rows, found.mean(axis=1), rtol=1e-3, atol=1e-5 * found.max())
     assert np.abs(rows[0] - rows[1]).max() > 0.01 * found.max()
 

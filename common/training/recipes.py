@@ -90,8 +90,6 @@ class Recipe:
         precision: Of activations and gradients; weights are float32.
         recompute: Whether only the outputs of endpoints are kept for the backward pass, and what
             lies between is computed once more: less memory, more time.
-        compiled: Whether PyTorch compiles the network, at the first step of a run; TensorFlow's
-            steps are graphs either way.
         average_decay: Of the moving average of the weights, which is what is evaluated and
             published then; 0 is no average.
         label_smoothing: Share of a target that is spread over all classes.
@@ -136,7 +134,6 @@ class Recipe:
     batch_norm_momentum: float | None = None
     precision: str = "float32"
     recompute: bool = False
-    compiled: bool = False
     average_decay: float = 0.0
     label_smoothing: float = 0.0
     dropout: float | None = None
@@ -176,8 +173,6 @@ class Recipe:
         need(smooth, "label_smoothing", "0 where task is frames", self.label_smoothing)
         looks = self.momentum > 0 or not self.nesterov
         need(looks, "nesterov", "false where momentum is 0", self.nesterov)
-        alone = not (self.compiled and self.recompute)
-        need(alone, "compiled", "false where recompute is true", self.compiled)
 
 
 # Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, and the training section of

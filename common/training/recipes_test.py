@@ -116,7 +116,6 @@ def test_changes_are_checked_together():
         (["crop=300"], r"crop must be at most the short side, 256\. Received: 300\."),
         (["task=frames", "label_smoothing=0.1"], "label_smoothing must be 0 where task is frames"),
         (["momentum=0", "nesterov=true"], "nesterov must be false where momentum is 0"),
-        (["recompute=true", "compiled=true"], "compiled must be false where recompute is true"),
     ],
 )
 def test_wrong_changes_are_named(texts, error):

@@ -28,6 +28,7 @@ _LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.io.replacing`, when
 # What says how long a run is and what is kept of it, and changes no number, but for schedules that
 # count in them: the rate of a cosine ends with the steps, a plateau is a number of evaluations. And
 # how it is computed, which changes no more than rounding.
+# Runs of earlier versions may have "compiled".
 _FREE = {"steps", "keep", "snapshot_every", "evaluate_every", "log_every", "recompute", "compiled"}
 _COUNTS_IN = {"cosine": "steps", "plateau": "evaluate_every"}
 

@@ -1,7 +1,8 @@
-"""What a scorer of either framework must do: its scores against those of the model itself."""
+"""What a predictor of either framework must do: its scores against those of the model itself."""
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from common import arch
 from common.flow import encoding
 from common.io import CheckpointError
+from common.models import Model
 from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
 from common.testing.learner import NET as TRAINED
 from common.testing.learner import randomise
@@ -29,11 +31,18 @@ Run = Callable[[Any, Floats], tuple[Floats, Floats]]
 last."""
 
 
-def make_scorer(
-    scorer: ModuleType, contract: InputContract = USUAL, precision: str = "float32"
+def make_model(
+    net: arch.Network = NET, arrays: arch.Arrays = ARRAYS, contract: InputContract = USUAL
+) -> Model:
+    """A model that is in no file."""
+    return Model(net, arrays, contract, Path("weights"), None, None)
+
+
+def make_predictor(
+    module: ModuleType, contract: InputContract = USUAL, precision: str = "float32"
 ) -> Any:
-    """A scorer of `NET` from `ARRAYS`, of a framework's module `scorer`."""
-    return scorer.create(NET, ARRAYS, contract, precision)
+    """A predictor of `NET` from `ARRAYS`, of a framework's module `predictor`."""
+    return module.make_predictor(make_model(contract=contract), precision=precision)
 
 
 def make_clips(frames: int = 4) -> NDArray[np.uint8]:
@@ -42,9 +51,9 @@ def make_clips(frames: int = 4) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (2, frames, 6, 6, 3), dtype=np.uint8)
 
 
-def check_values(scorer: ModuleType, run: Run, contract: InputContract) -> None:
+def check_values(module: ModuleType, run: Run, contract: InputContract) -> None:
     """uint8 and float clips become what the contract says."""
-    own, clips = make_scorer(scorer, contract), make_clips()
+    own, clips = make_predictor(module, contract), make_clips()
     if contract.mean and contract.std:
         mean, std = (np.array(each, np.float32) for each in (contract.mean, contract.std))
         values = (clips - mean) / std
@@ -58,10 +67,10 @@ def check_values(scorer: ModuleType, run: Run, contract: InputContract) -> None:
     assert np.abs(expected[0] - expected[1]).max() > 1e-3
 
 
-def check_flow(scorer: ModuleType, run: Run) -> None:
+def check_flow(module: ModuleType, run: Run) -> None:
     """Flow is taken as it is; stored as pictures it is what a decoder makes of them."""
     flow = randomise.clips((2, 4, 6, 6, 2))
-    own = scorer.create(FLOW_NET, FLOW_ARRAYS, FLOW_CONTRACT)
+    own = module.make_predictor(make_model(FLOW_NET, FLOW_ARRAYS, FLOW_CONTRACT))
     expected, _ = run(own.model, flow)
     np.testing.assert_allclose(own.scores(flow), expected, rtol=1e-5, atol=1e-6)
     images = np.rint((flow + 1) * 127.5).astype(np.uint8)
@@ -69,9 +78,9 @@ def check_flow(scorer: ModuleType, run: Run) -> None:
     np.testing.assert_allclose(own.scores(images), expected, rtol=1e-5, atol=1e-6)
 
 
-def check_lengths(scorer: ModuleType, run: Run, frames: int) -> None:
+def check_lengths(module: ModuleType, run: Run, frames: int) -> None:
     """Clips may have any number of frames."""
-    own, clips = make_scorer(scorer), make_clips(frames)
+    own, clips = make_predictor(module), make_clips(frames)
     expected, steps = _model(run, own, clips)
     assert steps.shape == (2, -(-frames // 2), 3)
     np.testing.assert_allclose(own.scores(clips), expected, rtol=1e-4, atol=1e-6)
@@ -79,9 +88,9 @@ def check_lengths(scorer: ModuleType, run: Run, frames: int) -> None:
     assert own.frame_scores(clips).shape == (2, frames, 3)
 
 
-def check_frames(scorer: ModuleType, run: Run) -> None:
+def check_frames(module: ModuleType, run: Run) -> None:
     """Frames have the logits between those of time steps."""
-    own, clips = make_scorer(scorer), make_clips(4)
+    own, clips = make_predictor(module), make_clips(4)
     _, steps = _model(run, own, clips)
     first, second = steps[:, 0], steps[:, 1]
     expected = [first, 0.75 * first + 0.25 * second, 0.25 * first + 0.75 * second, second]
@@ -91,20 +100,20 @@ def check_frames(scorer: ModuleType, run: Run) -> None:
     assert np.abs(first - second).max() > 1e-3
 
 
-def check_precision(scorer: ModuleType, precision: str) -> None:
+def check_precision(module: ModuleType, precision: str) -> None:
     """Half precision is near, and gives float32."""
     clips = make_clips()
-    actual = make_scorer(scorer, precision=precision).scores(clips)
-    expected = make_scorer(scorer).scores(clips)
+    actual = make_predictor(module, precision=precision).scores(clips)
+    expected = make_predictor(module).scores(clips)
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, expected, atol=0.03)
     assert np.abs(actual - expected).max() > 1e-6  # else it was not half
 
 
-def check_other_weights(scorer: ModuleType) -> None:
+def check_other_weights(module: ModuleType) -> None:
     """Weights of another network are refused."""
     with pytest.raises(CheckpointError, match=r"conv1\.conv\.weight"):
-        scorer.create(NET, FLOW_ARRAYS, USUAL)
+        module.make_predictor(make_model(arrays=FLOW_ARRAYS))
 
 
 def _model(run: Run, own: Any, clips: NDArray[np.uint8]) -> tuple[Floats, Floats]:

@@ -1,10 +1,10 @@
-"""A network in inference against the model itself; the twin of `i3d_torch/scorer_test.py`."""
+"""A network in inference against the model itself; the twin of `i3d_torch/predictor_test.py`."""
 
 import pytest
 import tensorflow as tf
 
-from common.testing import scorer as checks
-from i3d_tf import scorer
+from common.testing import predictor as checks
+from i3d_tf import predictor
 
 
 def _run(model, values):
@@ -14,29 +14,29 @@ def _run(model, values):
 
 @pytest.mark.parametrize("contract", [checks.USUAL, checks.STANDARDISED])
 def test_uint8_and_float_clips_become_what_the_contract_says(contract):
-    checks.check_values(scorer, _run, contract)
+    checks.check_values(predictor, _run, contract)
 
 
 def test_flow_is_taken_as_it_is():
-    checks.check_flow(scorer, _run)
+    checks.check_flow(predictor, _run)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 4, 7, 12])
 def test_clips_of_several_lengths(frames):
-    checks.check_lengths(scorer, _run, frames)
+    checks.check_lengths(predictor, _run, frames)
 
 
 def test_frames_have_the_logits_between_time_steps():
-    checks.check_frames(scorer, _run)
+    checks.check_frames(predictor, _run)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_is_near_and_gives_float32(precision):
-    checks.check_precision(scorer, precision)
+    checks.check_precision(predictor, precision)
 
 
 def test_lengths_share_a_graph():
-    own = checks.make_scorer(scorer)
+    own = checks.make_predictor(predictor)
     for frames in (4, 6, 5, 9, 12, 4):
         own.scores(checks.make_clips(frames))
         own.frame_scores(checks.make_clips(frames))
@@ -44,4 +44,4 @@ def test_lengths_share_a_graph():
 
 
 def test_weights_of_another_network_are_refused():
-    checks.check_other_weights(scorer)
+    checks.check_other_weights(predictor)

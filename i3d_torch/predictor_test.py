@@ -1,4 +1,4 @@
-"""A network in inference against the model itself; the twin of `i3d_tf/scorer_test.py`."""
+"""A network in inference against the model itself; the twin of `i3d_tf/predictor_test.py`."""
 
 import contextlib
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.testing import scorer as checks
-from i3d_torch import devices, scorer, weights
+from common.testing import predictor as checks
+from i3d_torch import devices, predictor, weights
 from i3d_torch.model import VideoModel
 
 
@@ -20,31 +20,31 @@ def _run(model, values):
 
 @pytest.mark.parametrize("contract", [checks.USUAL, checks.STANDARDISED])
 def test_uint8_and_float_clips_become_what_the_contract_says(contract):
-    checks.check_values(scorer, _run, contract)
+    checks.check_values(predictor, _run, contract)
 
 
 def test_flow_is_taken_as_it_is():
-    checks.check_flow(scorer, _run)
+    checks.check_flow(predictor, _run)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 4, 7, 12])
 def test_clips_of_several_lengths(frames):
-    checks.check_lengths(scorer, _run, frames)
+    checks.check_lengths(predictor, _run, frames)
 
 
 def test_frames_have_the_logits_between_time_steps():
-    checks.check_frames(scorer, _run)
+    checks.check_frames(predictor, _run)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_is_near_and_gives_float32(precision):
-    checks.check_precision(scorer, precision)
+    checks.check_precision(predictor, precision)
 
 
 def test_a_model_in_training_is_not_changed():
     model = VideoModel(checks.NET)
     weights.assign(model, checks.ARRAYS)
-    own = scorer.Scorer(model.eval(), checks.USUAL)
+    own = predictor.Predictor(model.eval(), checks.USUAL)
     expected = own.scores(checks.make_clips())
     own.model.train()
     np.testing.assert_array_equal(own.scores(checks.make_clips()), expected)
@@ -55,13 +55,13 @@ def test_a_model_in_training_is_not_changed():
 
 def test_the_model_and_its_clips_are_where_the_process_has_its_gpu(monkeypatch):
     """With a device that only knows shapes in the GPU's place; it has no autocast."""
-    monkeypatch.setattr(devices, "choose", lambda: torch.device("meta"))
+    monkeypatch.setattr(devices, "choose", lambda *_: torch.device("meta"))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(scorer, "optimize", lambda model, *_: model)  # there are no values to fold
-    own = scorer.create(checks.NET, checks.ARRAYS, checks.USUAL)
+    monkeypatch.setattr(predictor, "optimize", lambda model, *_: model)
+    own = predictor.make_predictor(checks.make_model())
     assert {p.device for p in own.model.state_dict().values()} == {torch.device("meta")}
     assert own.time_steps(checks.make_clips()).device == torch.device("meta")
 
 
 def test_weights_of_another_network_are_refused():
-    checks.check_other_weights(scorer)
+    checks.check_other_weights(predictor)
