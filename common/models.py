@@ -1,4 +1,4 @@
-"""A checkpoint with all that is needed to use it: network, weights, contract, class names."""
+"""The seam: a checkpoint, by name or path, with network, weights, contract and class names."""
 
 import dataclasses
 import os
@@ -22,17 +22,17 @@ from convert.checkpoints import Checkpoint
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A checkpoint.
+    """A checkpoint, ready to use.
 
     Attributes:
         net: The network.
         arrays: Its weights by canonical name.
-        contract: What its clips are: of the published row, of the card beside a file that was
-            trained here, else what its architecture usually expects.
+        contract: What its clips must be: the published row's, else the card's beside weights that
+            were trained with this project, else what the architecture usually expects.
         path: The file.
-        row: Of a published checkpoint.
-        card: Of one that was trained here.
-        notes: What was made of the weights on the way, a sentence each.
+        row: The row of a published checkpoint.
+        card: The card of weights that were trained with this project.
+        notes: What was changed in the weights while reading, a sentence each.
     """
 
     net: arch.Network
@@ -44,21 +44,41 @@ class Model:
     notes: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The published name, or the path."""
+        return self.row.name if self.row else str(self.path)
+
+    @property
     def stream(self) -> str:
         """What the network sees: "rgb" or "flow"."""
         return next(name for name, count in CHANNELS.items() if count == self.net.in_channels)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes in the order of the logits; empty where nobody said them."""
+        """Class names in the order of the logits; empty where nothing says them."""
         if self.card:
             return self.card.classes
         return label_maps.load(self.row.label_map) if self.row else ()
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for every logit: `classes`, else Kinetics' by their number, else "class 17"."""
+        count = self.net.num_classes
+        names = self.classes or label_maps.for_classes(count)
+        return (*names, *(f"class {index}" for index in range(len(names), count)))
+
+    @property
     def digests(self) -> dict[str, str]:
-        """By file name, the digest that identifies the weights."""
+        """The digest that identifies the weights, by file name."""
         return provenance.weights(self.path, self.row)
+
+    def origin(self) -> dict[str, object]:
+        """What a result says of the model it was made with, as JSON."""
+        return {
+            "checkpoint": self.name,
+            "weights": self.digests,
+            "contract": dataclasses.asdict(self.contract),
+        }
 
 
 class Predictor(Protocol):
@@ -67,8 +87,11 @@ class Predictor(Protocol):
     Clips are [B, T, H, W, C]: uint8 RGB, float32 RGB in 0 to 255, or float32 flow in [-1, 1].
     """
 
-    def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits [B, classes], averaged over time."""
+    def scores(self, clips: NDArray[Any], prepared: bool = False) -> NDArray[np.float32]:
+        """Logits [B, classes], averaged over time.
+
+        `prepared` clips are float32 in the value range of the model's contract already.
+        """
         ...
 
     def frame_scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
@@ -97,28 +120,28 @@ class MakePredictor(Protocol):
 
 def load(
     checkpoint: str | os.PathLike[str],
-    stream: str,
+    stream: str | None = None,
     architecture: str | None = None,
     num_classes: int | None = None,
     seed: int = 0,
     snapshot: bool = False,
 ) -> Model:
-    """Reads a checkpoint.
+    """Reads a checkpoint once, with everything that is known about it.
 
     Args:
         checkpoint: Name of a published checkpoint, or path of one in any format; a 2-D network is
             inflated.
-        stream: Which it must be of: "rgb" or "flow".
-        architecture: Which the weights are of, where their names fit several; else it is found out.
-        num_classes: Another number than the checkpoint's makes a new classifier.
-        seed: Of the new classifier's random values.
-        snapshot: Whether it may be a snapshot of a run, of which the weights alone are taken: not
+        stream: Which stream it must be of, "rgb" or "flow"; None accepts either.
+        architecture: The network the weights belong to, where their names fit several.
+        num_classes: A number other than the checkpoint's makes a new classifier.
+        seed: Seed of the new classifier's random values.
+        snapshot: Accepts a snapshot of a training run, of which the plain weights are taken, not
             their average.
 
     Raises:
-        CheckpointError: The file is damaged or unknown, or a snapshot that it may not be.
-        ValueError: The weights are for another stream.
-        FileNotFoundError: There is no such file, or no source of it answers.
+        CheckpointError: The file is damaged or unknown, or an unwanted snapshot.
+        ValueError: The weights are for another stream, or the card beside them is damaged.
+        FileNotFoundError: There is no such file, or no source has it.
     """
     from convert import hub  # which imports what knows published checkpoints
 
@@ -134,10 +157,11 @@ def load(
                 "model_best.safetensors, which the run writes into its folder at its end."
             )
         notes = (*notes, "a snapshot's own weights, not their average")
-    if weights.net.in_channels != CHANNELS[stream]:
+    stream = stream or weights.stream
+    if weights.net.in_channels != CHANNELS.get(stream):
         raise ValueError(
             f"{checkpoint}: the weights are for another stream. Expected {stream}, "
-            f"{CHANNELS[stream]} channels. Received: {weights.stream}."
+            f"{CHANNELS.get(stream, '3 or 2')} channels. Received: {weights.stream}."
         )
     path, row = checkpoints.resolve(os.fspath(checkpoint))
     card = None if row else model_card.read(path)

@@ -1,7 +1,7 @@
-"""What `i3d_tf.evaluate_sample` and `i3d_torch.evaluate_sample` share: everything but the model.
+"""Classifies one sample or video: everything of `evaluate_sample` but the framework.
 
-The flags, the choice of checkpoints and the text on stdout are those of the release; two streams
-are fused by adding their logits.
+The flags, the choice of checkpoints and the text on stdout are those of DeepMind's release; two
+streams are fused by adding their logits.
 """
 
 import dataclasses
@@ -10,93 +10,118 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import logging
 from numpy.typing import NDArray
 
-from common import arch, flow, memory, provenance
+from common import arch, flow, memory, models, provenance
 from common.annotations import label_maps
-from common.flags import (
-    ARCHITECTURE,
-    CHECKPOINT,
-    FLOW_ENGINE,
-    OUTPUT,
-    OVERWRITE,
-    THREADS,
-)
 from common.io import AssetError, check_target, write_text
+from common.models import MakePredictor, Model
 from common.predict import samples
-from common.preprocessing import contracts
-from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
+from common.settings import UsageError, setting
+from common.training.recipes import PRECISIONS
 from common.video import preview, video_clips
 from convert import checkpoints
-from convert.checkpoints import Checkpoint
 
 Floats = NDArray[np.float32]
 
-Predict = Callable[[str, Floats, str | None], Floats]
-"""A checkpoint (name or path), a clip [1, T, H, W, C] and the architecture, where the checkpoint
-does not say it, to logits [num_classes], float32."""
+Load = Callable[..., Model]
+"""Like `models.load`."""
+
+Score = Callable[[Model, Floats], Floats]
+"""A model and a clip [1, T, H, W, C] in its value range to logits [num_classes], float32."""
 
 EVAL_TYPES = ("rgb", "rgb600", "flow", "joint")
-
-EVAL_TYPE = flags.DEFINE_enum(
-    "eval_type",
-    "joint",
-    EVAL_TYPES,
-    "The RGB stream, the same for Kinetics-600, the flow stream, or RGB and flow added.",
-)
-IMAGENET_PRETRAINED = flags.DEFINE_bool(
-    "imagenet_pretrained",
-    True,
-    "Take the checkpoints that were trained on ImageNet first (rgb600 has none such).",
-)
-SAMPLE = flags.DEFINE_enum("sample", "cricket", list(samples.SAMPLES), "Which sample to classify.")
-VIDEO = flags.DEFINE_string(
-    "video",
-    None,
-    "A video file to classify in place of a sample; or NAME_rgb.npy, an array that `to_numpy` made,"
-    " whose flow is in NAME_flow.npy.",
-)
-MAX_FRAMES = flags.DEFINE_integer(
-    "max_frames",
-    video_clips.MAX_FRAMES,
-    "Use so many frames from the beginning at most; 25 are a second.",
-    lower_bound=video_clips.MIN_FRAMES,
-)
-GIF = flags.DEFINE_string(
-    "gif", None, "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif."
-)
-for _flag in (CHECKPOINT, ARCHITECTURE, OUTPUT, OVERWRITE, FLOW_ENGINE, THREADS):
-    flags.declare_key_flag(_flag.name)
 
 _TOP = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The command's flags."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    r"""Classifies a sample or a video; prints what DeepMind's release prints.
 
-    eval_type: str = "joint"
-    imagenet_pretrained: bool = True
-    sample: str = "cricket"
-    video: str | None = None
-    max_frames: int = video_clips.MAX_FRAMES
-    checkpoint: str | None = None
-    architecture: str | None = None
-    output: str | None = None
-    gif: str | None = None
-    overwrite: bool = False
-    flow_engine: str = "auto"
+        python -m i3d_torch.evaluate_sample
+        python -m i3d_torch.evaluate_sample --eval_type=rgb600
+        python -m i3d_torch.evaluate_sample --eval_type=rgb --imagenet_pretrained=false \
+            --video=my.mp4
+
+    A model that was trained with this project brings its class names, crop and frame rate along,
+    in the card beside its weights.
+    """
+
+    eval_type: str = setting(
+        "The RGB stream, the same for Kinetics-600, the flow stream, or RGB and flow added.",
+        "joint",
+        choices=EVAL_TYPES,
+    )
+    imagenet_pretrained: bool = setting(
+        "Use the checkpoints that were pretrained on ImageNet (rgb600 has none such).", True
+    )
+    sample: str | None = setting(
+        "The sample to classify; cricket if neither it nor --video is given.",
+        None,
+        choices=tuple(samples.SAMPLES),
+    )
+    video: str | None = setting(
+        "A video file to classify in place of a sample; or NAME_rgb.npy, an array that `to_numpy`"
+        " wrote, whose flow is in NAME_flow.npy.",
+        None,
+    )
+    max_frames: int = setting(
+        "Use at most this many frames from the beginning of the clip.",
+        video_clips.MAX_FRAMES,
+        minimum=video_clips.MIN_FRAMES,
+    )
+    checkpoint: str | None = setting(
+        "Weights of one stream: the name of a published checkpoint, or a path in any format.", None
+    )
+    rgb_checkpoint: str | None = setting("Weights of the RGB stream.", None)
+    flow_checkpoint: str | None = setting("Weights of the flow stream.", None)
+    architecture: str | None = setting(
+        "The network the weights belong to, where their names fit several.",
+        None,
+        choices=tuple(arch.ARCHITECTURES),
+    )
+    label_map: str | None = setting(
+        "Class names for weights that bring none: a text file with one name a line.", None
+    )
+    device: str = setting("Where to compute.", "auto", choices=("auto", "cpu", "gpu"))
+    precision: str = setting("What to compute in.", "float32", choices=PRECISIONS)
+    threads: int | None = setting(
+        "Threads of the network on a CPU; by default OMP_NUM_THREADS, or one a core.",
+        None,
+        minimum=1,
+    )
+    flow_engine: str = setting(
+        "What computes TV-L1 flow; auto is torch where there is a CUDA device, else numba.",
+        "auto",
+        choices=("auto", *flow.ENGINES),
+    )
+    output: str | None = setting(
+        "Write the result as JSON, with the weights, clip and versions it was made with.", None
+    )
+    gif: str | None = setting(
+        "Write what the network sees as a GIF; for joint, NAME_rgb.gif and NAME_flow.gif.", None
+    )
+    overwrite: bool = setting("Replace existing files.", False)
+
+    def __post_init__(self) -> None:
+        if self.video is not None and self.sample is not None:
+            raise UsageError("--video and --sample exclude each other")
+        if self.video is not None and "://" in self.video:
+            raise UsageError(f"--video={self.video}: a URL is not read; download the video first")
+        if self.gif is not None and Path(self.gif).suffix.lower() != ".gif":
+            raise UsageError(f"--gif={self.gif}: expected a name that ends with .gif")
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What came out.
+    """Scores of one clip.
 
     Attributes:
-        logits: [num_classes] float32; of two streams the sum.
-        classes: Names, in the order of the logits.
-        provenance: Which weights, clips, contracts and versions it was made with.
+        logits: [num_classes] float32; for two streams their sum.
+        classes: Class names in the order of the logits.
+        provenance: The weights, clips, contracts and versions the scores were made with.
     """
 
     logits: Floats
@@ -107,142 +132,139 @@ class Result:
     def norm(self) -> np.floating:
         return np.linalg.norm(self.logits)
 
-    def top(self, count: int = _TOP) -> list[tuple[np.float32, np.float32, str]]:
-        """Probability, logit and class of the highest logits."""
+    def top(self, count: int = _TOP) -> list[tuple[int, np.float32, np.float32, str]]:
+        """Index, probability, logit and name of the classes with the highest logits."""
         probabilities = softmax(self.logits)
         order = np.argsort(-self.logits, kind="stable")[:count]
-        return [(probabilities[i], self.logits[i], self.classes[i]) for i in order]
+        return [(int(i), probabilities[i], self.logits[i], self.classes[i]) for i in order]
 
     def text(self) -> str:
         """The release's text, to the letter."""
         lines = [f"Norm of logits: {self.norm:f}", "", "Top classes and probabilities"]
         # str(), not format(): it gives the shortest digits of a float32, as the release prints.
-        lines += [f"{probability!s} {logit!s} {name}" for probability, logit, name in self.top()]
+        lines += [f"{p!s} {logit!s} {name}" for _, p, logit, name in self.top()]
         return "\n".join(lines) + "\n"
 
     def record(self) -> dict[str, object]:
-        """The result and its provenance as JSON has it."""
+        """The result and its provenance as JSON."""
         top = [
-            {"probability": float(probability), "logit": float(logit), "class": name}
-            for probability, logit, name in self.top()
+            {"index": i, "class": name, "probability": float(p), "logit": float(logit)}
+            for i, p, logit, name in self.top()
         ]
         return {**self.provenance, "norm": float(self.norm), "top": top}
 
 
-def main(predict: Predict, backend: str) -> None:
-    """The command of a backend (its package's name): flags to options, then `run`."""
-    if VIDEO.value is not None and SAMPLE.present:
-        raise app.UsageError("--video and --sample exclude each other.")
-    memory.keep()
-    options = Options(
-        eval_type=EVAL_TYPE.value,
-        imagenet_pretrained=IMAGENET_PRETRAINED.value,
-        sample=SAMPLE.value,
-        video=VIDEO.value,
-        max_frames=MAX_FRAMES.value,
-        checkpoint=CHECKPOINT.value,
-        architecture=ARCHITECTURE.value,
-        output=OUTPUT.value,
-        gif=GIF.value,
-        overwrite=OVERWRITE.value,
-        flow_engine=FLOW_ENGINE.value,
-    )
-    run(options, predict, backend)
-
-
-def run(options: Options, predict: Predict, backend: str) -> None:
-    """Evaluates, prints the release's text, and writes `options.output` if asked for.
+def run(settings: Settings, make: MakePredictor, backend: str) -> None:
+    """Evaluates, prints the release's text, and writes `settings.output` if given.
 
     Raises:
-        ValueError: Options that do not go together, a bad video or a bad checkpoint.
+        UsageError: Settings that contradict each other.
+        ValueError: A bad video or checkpoint.
         FileNotFoundError: No such video or checkpoint, or (`AssetError`) no source of a file.
     """
-    result = evaluate(options, predict, backend)
+    memory.keep()
+    result = evaluate(settings, scores_by(settings, make), backend)
     sys.stdout.write(result.text())
     sys.stdout.flush()
-    if options.output:
-        write_text(options.output, provenance.to_json(result.record()))
-        logging.info("wrote %s", options.output)
+    if settings.output:
+        write_text(settings.output, provenance.to_json(result.record()))
+        logging.info("wrote %s", settings.output)
 
 
-def evaluate(options: Options, predict: Predict, backend: str) -> Result:
+def scores_by(settings: Settings, make: MakePredictor) -> Score:
+    """Scores by a framework's predictor, on the device and in the precision of the settings."""
+
+    def score(model: Model, clip: Floats) -> Floats:
+        predictor = make(model, device=settings.device, precision=settings.precision)
+        logits: Floats = predictor.scores(clip, prepared=True)[0]
+        return logits
+
+    return score
+
+
+def evaluate(settings: Settings, score: Score, backend: str, load: Load = models.load) -> Result:
     """Everything of `run` but the text and the JSON file; raises the same."""
-    _check_source(options)
-    for target in _targets(options):
-        if target in [Path(path) for path in (options.video, options.checkpoint) if path]:
+    chosen = streams(settings)
+    _check_source(settings, chosen)
+    for target in _targets(settings, chosen):
+        if target in [Path(path) for path in (settings.video, *chosen.values()) if path]:
             raise ValueError(f"{target} is what is read: write to another file.")
-        check_target(target, options.overwrite)
+        check_target(target, settings.overwrite)
     try:
-        chosen = {stream: checkpoints.resolve(name) for stream, name in names(options).items()}
-        # What is wrong with the weights shows at once, not after a long video.
-        nets = {
-            stream: _network(stream, path, options.architecture)
-            for stream, (path, _) in chosen.items()
+        # Wrong weights are reported at once, not after a long video was decoded.
+        loaded = {
+            stream: load(name, stream, settings.architecture) for stream, name in chosen.items()
         }
-        expected = {
-            stream: _contract(stream, row, nets[stream]) for stream, (_, row) in chosen.items()
-        }
-        clips = {
-            stream: _clip(options, stream, expected[stream], nets[stream]) for stream in chosen
-        }
+        classes = _classes(settings, loaded)
+        clips = {stream: _clip(settings, stream, model) for stream, model in loaded.items()}
     except AssetError as error:
-        raise AssetError(f"{error}{_way_out(options, backend)}") from error
-    for stream, target in _gifs(options).items():
+        raise AssetError(f"{error}{_way_out(settings, backend)}") from error
+    for stream, target in _gifs(settings, chosen).items():
         preview.write_gif(target, clips[stream][0])
         logging.info("wrote %s", target)
-    logits: dict[str, Floats] = {}
-    for stream, (path, _) in chosen.items():
-        logging.info("%s: weights %s, clip %s", stream, path, list(clips[stream].shape))
-        logits[stream] = np.asarray(
-            predict(str(path), clips[stream], options.architecture), np.float32
-        )
-        if not np.isfinite(logits[stream]).all():
-            raise ValueError(f"{path}: the {stream} logits are not finite. Check the weights.")
-    total: Floats = np.stack(list(logits.values())).sum(axis=0)
-    return Result(
-        total,
-        _classes([row for _, row in chosen.values()], total.size),
-        provenance.describe(
-            backend=backend,
-            settings={
-                "eval_type": options.eval_type,
-                "sample": None if options.video else options.sample,
-                "video": options.video,
-                "max_frames": options.max_frames,
-                **_flow_provenance(options),
-            },
-            streams=chosen,
-            contracts=expected,
-            clips=clips,
-        ),
-    )
+    total: Floats = np.zeros(len(classes), np.float32)
+    for stream, model in loaded.items():
+        logging.info("%s: weights %s, clip %s", stream, model.path, list(clips[stream].shape))
+        logits = score(model, clips[stream])
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                f"{model.path}: the {stream} logits are not finite. Check the weights."
+            )
+        total = total + logits
+    origins = {
+        stream: {**model.origin(), "clip": list(clips[stream].shape)}
+        for stream, model in loaded.items()
+    }
+    record: dict[str, object] = {
+        "eval_type": settings.eval_type,
+        "sample": None if settings.video else _sample(settings),
+        "video": settings.video,
+        "max_frames": settings.max_frames,
+        **_flow_provenance(settings, chosen),
+        "streams": origins,
+        "backend": backend,
+        "versions": provenance.versions(backend),
+    }
+    return Result(total, classes, record)
 
 
-def names(options: Options) -> dict[str, str]:
-    """The checkpoint (name or path) of each stream that the options ask for."""
-    if options.eval_type not in EVAL_TYPES:
-        raise ValueError(
-            f"--eval_type must be one of {', '.join(EVAL_TYPES)}. Received: {options.eval_type!r}."
-        )
-    streams = {"joint": ("rgb", "flow"), "rgb600": ("rgb",)}.get(
-        options.eval_type, (options.eval_type,)
+def streams(settings: Settings) -> dict[str, str]:
+    """The checkpoint (name or path) of each stream that is asked for.
+
+    Raises:
+        UsageError: Checkpoints that do not fit --eval_type.
+    """
+    wanted = {"joint": ("rgb", "flow"), "rgb600": ("rgb",)}.get(
+        settings.eval_type, (settings.eval_type,)
     )
-    if options.checkpoint is not None:
-        if len(streams) > 1:
-            raise ValueError(
-                "--checkpoint is for one stream: add --eval_type=rgb or --eval_type=flow."
+    trained = "imagenet" if settings.imagenet_pretrained else "scratch"
+    found = {stream: f"{stream}_{trained}" for stream in wanted}
+    if settings.eval_type == "rgb600":
+        found["rgb"] = "rgb_scratch_kin600"
+    if settings.checkpoint is not None:
+        if len(wanted) > 1:
+            raise UsageError(
+                "--checkpoint is for one stream: add --eval_type=rgb or --eval_type=flow, or use"
+                " --rgb_checkpoint and --flow_checkpoint"
             )
-        row = checkpoints.CHECKPOINTS.get(options.checkpoint)
-        if row and row.stream != streams[0]:
-            raise ValueError(
-                f"--checkpoint={row.name} is a {row.stream} stream, and --eval_type="
-                f"{options.eval_type} feeds {streams[0]}. Use --eval_type={row.stream}."
+        found[wanted[0]] = settings.checkpoint
+    for stream in ("rgb", "flow"):
+        if (own := getattr(settings, f"{stream}_checkpoint")) is None:
+            continue
+        if stream not in found or settings.checkpoint is not None:
+            raise UsageError(
+                f"--{stream}_checkpoint does not go with "
+                f"{'--checkpoint' if stream in found else f'--eval_type={settings.eval_type}'}"
             )
-        return {streams[0]: options.checkpoint}
-    if options.eval_type == "rgb600":
-        return {"rgb": "rgb_scratch_kin600"}
-    trained = "imagenet" if options.imagenet_pretrained else "scratch"
-    return {stream: f"{stream}_{trained}" for stream in streams}
+        found[stream] = own
+    for stream, name in found.items():
+        row = checkpoints.CHECKPOINTS.get(name)
+        if row and row.stream != stream:
+            raise UsageError(
+                f"{row.name} is a {row.stream} stream, and --eval_type={settings.eval_type} feeds"
+                f" it {stream}. Use --eval_type={row.stream}"
+            )
+    return found
 
 
 def softmax(logits: Floats) -> Floats:
@@ -255,94 +277,87 @@ def softmax(logits: Floats) -> Floats:
     return probabilities
 
 
-def _check_source(options: Options) -> None:
-    """Refuses, before anything is fetched, what has no flow."""
-    if options.video is None:
-        for stream in names(options):
-            samples.asset(options.sample, stream)
-    else:
-        for stream in names(options):
-            if not (path := video_clips.source(options.video, stream)).exists():
-                raise FileNotFoundError(f"{path}: there is no such video file. Check the path.")
+def _sample(settings: Settings) -> str:
+    return settings.sample or "cricket"
 
 
-def _network(stream: str, path: Path, architecture: str | None) -> arch.Network:
-    """The network of weights; refuses those that cannot be read or that take another stream."""
-    from convert import hub  # reads any format; it finds published names through `common`
-
-    weights = hub.read(path, hub.Terms(architecture=architecture))
-    found = weights.stream
-    if found != stream:
-        raise ValueError(
-            f"{path}: the weights are for another stream. Expected {stream}. Received: {found}."
-            f"{f' Use --eval_type={found}.' if found in EVAL_TYPES else ''}"
-        )
-    return weights.net
-
-
-def _contract(stream: str, row: Checkpoint | None, net: arch.Network) -> InputContract:
-    """The row's contract; for a file of somebody's own, what its architecture usually expects."""
-    if row:
-        return row.contract
-    if net.name in contracts.RELEASED:
-        return FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT
-    return contracts.usual(net.name)
+def _check_source(settings: Settings, chosen: dict[str, str]) -> None:
+    """Rejects a source that lacks a stream, before anything is fetched."""
+    for stream in chosen:
+        if settings.video is None:
+            samples.asset(_sample(settings), stream)
+        elif not (path := video_clips.source(settings.video, stream)).exists():
+            raise FileNotFoundError(f"{path}: there is no such video file. Check the path.")
+        elif path.is_dir():
+            raise IsADirectoryError(
+                f"{path} is a folder, and --video takes one video file. `i3d evaluate` scores many."
+            )
 
 
-def _clip(options: Options, stream: str, contract: InputContract, net: arch.Network) -> Floats:
-    if options.video is None:
-        return samples.clip(
-            options.sample, stream, contract, options.max_frames, options.flow_engine
-        )
-    least, _, _ = arch.smallest_size(net)
-    path = video_clips.source(options.video, stream)
-    return video_clips.clip_from_video(
-        path, contract, options.max_frames, least, options.flow_engine
-    )
+def _clip(settings: Settings, stream: str, model: Model) -> Floats:
+    """The clip [1, T, H, W, C] of a stream in the model's value range."""
+    count, engine = settings.max_frames, settings.flow_engine
+    if settings.video is None:
+        return samples.clip(_sample(settings), stream, model.contract, count, engine)
+    least, _, _ = arch.smallest_size(model.net)
+    path = video_clips.source(settings.video, stream)
+    return video_clips.clip_from_video(path, model.contract, count, least, engine)
 
 
-def _flow_provenance(options: Options) -> dict[str, object]:
-    """How flow was computed, where it was."""
-    if "flow" not in names(options):
+def _flow_provenance(settings: Settings, chosen: dict[str, str]) -> dict[str, object]:
+    """How flow was computed, if it was."""
+    if "flow" not in chosen:
         return {}
-    path = options.video or samples.asset(options.sample, "flow").relative_path
-    return {} if path.endswith(".npy") else {"flow": flow.describe(options.flow_engine)}
+    path = settings.video or samples.asset(_sample(settings), "flow").relative_path
+    return {} if path.endswith(".npy") else {"flow": flow.describe(settings.flow_engine)}
 
 
-def _gifs(options: Options) -> dict[str, Path]:
+def _gifs(settings: Settings, chosen: dict[str, str]) -> dict[str, Path]:
     """The GIF of each stream, if asked for."""
-    if not options.gif:
+    if not settings.gif:
         return {}
-    path, streams = Path(options.gif), list(names(options))
-    if len(streams) == 1:
-        return {streams[0]: path}
-    return {stream: path.with_name(f"{path.stem}_{stream}{path.suffix}") for stream in streams}
+    path = Path(settings.gif)
+    if len(chosen) == 1:
+        return dict.fromkeys(chosen, path)
+    return {stream: path.with_name(f"{path.stem}_{stream}{path.suffix}") for stream in chosen}
 
 
-def _targets(options: Options) -> list[Path]:
+def _targets(settings: Settings, chosen: dict[str, str]) -> list[Path]:
     """All files that will be written."""
-    return [*_gifs(options).values(), *([Path(options.output)] if options.output else [])]
+    outputs = [Path(settings.output)] if settings.output else []
+    return [*_gifs(settings, chosen).values(), *outputs]
 
 
-def _classes(rows: list[Checkpoint | None], count: int) -> tuple[str, ...]:
-    """The row's label map; for a file of somebody's own, what the number of classes says."""
-    first = rows[0]
-    found = label_maps.load(first.label_map) if first else label_maps.for_classes(count)
-    if len(found) != count:
-        raise ValueError(f"expected {len(found)} logits, one a class. Received: {count}.")
-    return found
+def _classes(settings: Settings, loaded: dict[str, Model]) -> tuple[str, ...]:
+    """The class names, which all streams must share.
+
+    Raises:
+        ValueError: The streams differ, or the label map has another number of names.
+    """
+    first, *others = loaded.values()
+    for other in others:
+        if other.class_names != first.class_names:
+            raise ValueError(
+                f"{first.path} and {other.path} have different classes ({len(first.class_names)} "
+                f"and {len(other.class_names)}): their logits cannot be added."
+            )
+    if settings.label_map is None:
+        return first.class_names
+    names = label_maps.load(settings.label_map)
+    if len(names) != first.net.num_classes:
+        raise ValueError(
+            f"{settings.label_map}: expected {first.net.num_classes} names, one a logit of "
+            f"{first.path}. Received: {len(names)}."
+        )
+    return names
 
 
-def _way_out(options: Options, backend: str) -> str:
+def _way_out(settings: Settings, backend: str) -> str:
     """The command whose files come from the package index, unless it is this one."""
-    works = Options(eval_type="rgb", imagenet_pretrained=False, sample="backflip")
-    if (
-        options.checkpoint is None
-        and names(options) == names(works)
-        and (options.video or options.sample == works.sample)
-    ):
+    works = Settings(eval_type="rgb", imagenet_pretrained=False, sample="backflip")
+    if streams(settings) == streams(works) and (settings.video or settings.sample == works.sample):
         return ""
-    video = options.video
+    video = settings.video
     return (
         f" Without these files, this works: python -m {backend}.evaluate_sample --eval_type=rgb"
         f" --imagenet_pretrained=false {f'--video={video}' if video else '--sample=backflip'}"

@@ -1,7 +1,8 @@
+"""One clip from flags to text and JSON, with scores that are made up."""
+
 import dataclasses
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import av
 import numpy as np
 import pytest
 
-from common import arch, assets
+from common import arch, assets, command, models
 from common.annotations import label_maps
-from common.io import AssetError, Digest
+from common.io import AssetError, Digest, sha256
+from common.model_card import ModelCard
+from common.models import Model
 from common.predict import evaluate_sample, samples
-from common.predict.evaluate_sample import Options, Result
-from convert import checkpoints, hub
-from convert.formats import torch_pt
-from parity_tests import randomise
+from common.predict.evaluate_sample import Result, Settings
+from common.preprocessing import contracts
+from common.settings import UsageError
+from convert import checkpoints
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,48 +36,60 @@ PUBLISHED = """\
 """
 
 
+def put(asset, folder, write):
+    """Writes an asset's file below a folder; the asset with the digest of what was written."""
+    path = folder / asset.relative_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+    return dataclasses.replace(asset, digest=Digest("sha256", sha256("").of(path)))
+
+
 @pytest.fixture
 def at_hand(tmp_path, monkeypatch):
-    """All checkpoints and the cricket sample, as small files whose digests the rows have."""
+    """The cricket sample as small arrays whose digests its row has."""
     monkeypatch.setenv("I3D_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "nowhere")
-
-    def put(asset, write):
-        path = tmp_path / "data" / asset.relative_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-        digest = Digest("sha256", Digest("sha256", "").of(path))
-        return dataclasses.replace(asset, digest=digest)
-
-    for name, row in checkpoints.CHECKPOINTS.items():
-        files = tuple(put(file, lambda path: path.write_text("weights")) for file in row.files)
-        row = dataclasses.replace(row, files=files)
-        monkeypatch.setitem(checkpoints.CHECKPOINTS, name, row)
     cricket = samples.SAMPLES["cricket"]
     arrays = {}
     for stream, channels in (("rgb", 3), ("flow", 2)):
         clip = np.zeros((1, 10, 8, 8, channels), np.float32)
-        arrays[stream] = put(cricket.files[stream], lambda path, clip=clip: np.save(path, clip))
-    cricket = dataclasses.replace(cricket, files=arrays)
-    monkeypatch.setitem(samples.SAMPLES, "cricket", cricket)
-    monkeypatch.setattr(
-        evaluate_sample, "_network", lambda stream, path, name: arch.make(name or "inception_i3d")
-    )
+        arrays[stream] = put(
+            cricket.files[stream], tmp_path / "data", lambda path, clip=clip: np.save(path, clip)
+        )
+    monkeypatch.setitem(samples.SAMPLES, "cricket", dataclasses.replace(cricket, files=arrays))
     return tmp_path
 
 
-class FakePredict:
-    """Logits by checkpoint; keeps what it was called with."""
+def load(name, stream, architecture=None, classes=400, **known):
+    """Stands in for `models.load`: published rows, and files that nothing is known of."""
+    row = checkpoints.CHECKPOINTS.get(str(name))
+    channels = models.CHANNELS[stream]
+    net = arch.make(architecture or "inception_i3d", row.num_classes if row else classes, channels)
+    contract = row.contract if row else contracts.of_stream(net.name, stream)
+    known = {"row": row, "card": None, "contract": contract, **known}
+    return Model(net=net, arrays={}, path=Path(name), **known)
 
-    def __init__(self, classes=400):
-        self.classes, self.calls = classes, []
 
-    __module__ = __name__
+class FakeScore:
+    """Logits by stream; keeps the shapes of the clips."""
 
-    def __call__(self, checkpoint, clip, architecture):
-        self.calls.append((checkpoint, clip.shape))
-        stream = 2.0 if "flow" in checkpoint else 1.0
-        return stream * np.linspace(0, 9, self.classes, dtype=np.float32)
+    def __init__(self):
+        self.shapes = []
+
+    def __call__(self, model, clip):
+        self.shapes.append(clip.shape)
+        scale = 2.0 if model.stream == "flow" else 1.0
+        return scale * np.linspace(0, 9, model.net.num_classes, dtype=np.float32)
+
+
+def evaluate(settings, score=None, load=load):
+    return evaluate_sample.evaluate(settings, score or FakeScore(), "i3d_torch", load)
+
+
+@pytest.fixture
+def digests(monkeypatch):
+    """Files that are not there have a digest all the same."""
+    monkeypatch.setattr(models.provenance, "weights", lambda path, row: {path.name: "sha256 0"})
 
 
 def test_numbers_are_printed_as_the_release_prints_them():
@@ -96,7 +111,6 @@ def test_the_published_text_comes_out_of_its_logits(real_data):
     layout = r"Norm of logits: \d+\.\d{6}\n\nTop classes and probabilities\n"
     assert re.match(layout, ours)
     assert re.match(layout, published)
-    assert ours.endswith("\n")
     for ours_line, line in zip(ours.splitlines()[3:], lines, strict=True):
         ours_probability, *rest = ours_line.split(" ", 1)
         probability, *expected = line.split(" ", 1)
@@ -107,8 +121,7 @@ def test_the_published_text_comes_out_of_its_logits(real_data):
 
 def test_text():
     logits = np.arange(30, dtype=np.float32)
-    text = Result(logits, label_maps.for_classes(30), {}).text()
-    lines = text.split("\n")
+    lines = Result(logits, label_maps.for_classes(30), {}).text().split("\n")
     assert lines[:3] == ["Norm of logits: 92.493240", "", "Top classes and probabilities"]
     assert lines[3].endswith(" 29.0 class 29")
     assert len(lines) == 3 + 20 + 1
@@ -122,124 +135,139 @@ def test_softmax_does_not_overflow():
 
 
 @pytest.mark.parametrize(
-    ("eval_type", "imagenet", "expected"),
+    ("settings", "expected"),
     [
-        ("rgb", True, {"rgb": "rgb_imagenet"}),
-        ("rgb", False, {"rgb": "rgb_scratch"}),
-        ("flow", True, {"flow": "flow_imagenet"}),
-        ("flow", False, {"flow": "flow_scratch"}),
-        ("joint", True, {"rgb": "rgb_imagenet", "flow": "flow_imagenet"}),
-        ("joint", False, {"rgb": "rgb_scratch", "flow": "flow_scratch"}),
-        ("rgb600", True, {"rgb": "rgb_scratch_kin600"}),
-        ("rgb600", False, {"rgb": "rgb_scratch_kin600"}),
+        (Settings(), {"rgb": "rgb_imagenet", "flow": "flow_imagenet"}),
+        (Settings(eval_type="rgb"), {"rgb": "rgb_imagenet"}),
+        (Settings(eval_type="flow", imagenet_pretrained=False), {"flow": "flow_scratch"}),
+        (Settings(eval_type="rgb600"), {"rgb": "rgb_scratch_kin600"}),
+        (Settings(eval_type="rgb", checkpoint="a.pt"), {"rgb": "a.pt"}),
+        (
+            Settings(rgb_checkpoint="a.pt", flow_checkpoint="b.pt"),
+            {"rgb": "a.pt", "flow": "b.pt"},
+        ),
+        (Settings(flow_checkpoint="b.pt"), {"rgb": "rgb_imagenet", "flow": "b.pt"}),
     ],
 )
-def test_which_checkpoints(eval_type, imagenet, expected):
-    assert evaluate_sample.names(Options(eval_type, imagenet)) == expected
+def test_which_checkpoints(settings, expected):
+    assert evaluate_sample.streams(settings) == expected
 
 
-def test_joint_adds_logits(at_hand, capsys):
-    predict = FakePredict()
-    evaluate_sample.run(
-        Options(output=str(at_hand / "o.json"), gif=str(at_hand / "o.gif")), predict, "i3d_torch"
-    )
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[3].endswith(" 27.0 zumba")
-    assert [shape for _, shape in predict.calls] == [(1, 10, 8, 8, 3), (1, 10, 8, 8, 2)]
-    record = json.loads((at_hand / "o.json").read_text())
-    assert record["eval_type"] == "joint"
-    assert record["sample"] == "cricket"
-    assert record["norm"] == pytest.approx(float(lines[0].split()[-1]))
-    assert [row["class"] for row in record["top"]] == [line.split(" ", 2)[2] for line in lines[3:]]
+def test_joint_adds_logits(at_hand):
+    score = FakeScore()
+    result = evaluate(Settings(gif=str(at_hand / "o.gif")), score)
+    assert result.text().splitlines()[3].endswith(" 27.0 zumba")
+    assert score.shapes == [(1, 10, 8, 8, 3), (1, 10, 8, 8, 2)]
+    record = json.loads(json.dumps(result.record()))
+    assert (record["eval_type"], record["sample"]) == ("joint", "cricket")
+    assert record["norm"] == pytest.approx(float(result.text().split("\n")[0].split()[-1]))
+    assert record["top"][0] == {
+        "index": 399, "class": "zumba", "logit": 27.0,
+        "probability": pytest.approx(float(evaluate_sample.softmax(result.logits)[399])),
+    }  # fmt: skip
     flow = record["streams"]["flow"]
     assert flow["checkpoint"] == "flow_imagenet"
     assert flow["clip"] == [1, 10, 8, 8, 2]
     assert flow["contract"]["channels"] == "flow"
-    assert sorted(flow["weights"]) == [
-        "model.ckpt.data-00000-of-00001", "model.ckpt.index",
-    ]  # fmt: skip
+    assert sorted(flow["weights"]) == ["model.ckpt.data-00000-of-00001", "model.ckpt.index"]
     assert record["versions"]["numpy"] == np.__version__
     assert (at_hand / "o_rgb.gif").exists()
     assert (at_hand / "o_flow.gif").exists()
 
 
-def test_kinetics_600_has_its_own_names(at_hand, capsys):
-    evaluate_sample.run(Options("rgb600"), FakePredict(600), "i3d_torch")
+def test_kinetics_600_has_its_own_names(at_hand):
     names = label_maps.load(label_maps.KINETICS_600)
-    assert capsys.readouterr().out.splitlines()[4].endswith(f" {names[-2]}")
-    with pytest.raises(ValueError, match="expected 600 logits"):
-        evaluate_sample.evaluate(Options("rgb600"), FakePredict(400), "i3d_torch")
+    result = evaluate(Settings(eval_type="rgb600"))
+    assert [name for *_, name in result.top(2)] == [names[-1], names[-2]]
 
 
-def test_a_checkpoint_of_ones_own(at_hand, capsys):
-    torch_pt.write(at_hand / "mine.pt", {"weight": np.ones(1, np.float32)})
-    options = Options("rgb", checkpoint=str(at_hand / "mine.pt"), output=str(at_hand / "o.json"))
-    evaluate_sample.run(options, FakePredict(18), "i3d_torch")
-    assert capsys.readouterr().out.splitlines()[3].endswith(" class 17")
-    weights = json.loads((at_hand / "o.json").read_text())["streams"]["rgb"]["weights"]
-    assert list(weights) == ["mine.pt"]
-    assert weights["mine.pt"].startswith("sha256 ")
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        (Options("joint", checkpoint="x.pt"), "--checkpoint is for one stream"),
-        (Options("rgb", checkpoint="flow_scratch"), "flow_scratch is a flow stream"),
-        (Options("rgb", checkpoint="nothing.pt"), r"no such checkpoint.*rgb_scratch"),
-        (Options("both"), "--eval_type must be one of rgb, rgb600, flow, joint"),
-        (Options("joint", video="x_rgb.npy"), r"x_rgb\.npy: there is no such video"),
-        (Options("rgb", video="nothing.mp4"), r"nothing\.mp4: there is no such video"),
-    ],
-)
-def test_options_that_cannot_be(at_hand, options, text):
-    with pytest.raises((ValueError, FileNotFoundError), match=text):
-        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-
-
-@pytest.fixture(scope="module")
-def flow_weights(tmp_path_factory):
-    net = arch.inception_i3d(7, 2)
-    path = tmp_path_factory.mktemp("weights") / "flow.pt"
-    hub.write(hub.Weights(net, randomise.arrays(net)), path)
-    return path
-
-
-@pytest.mark.parametrize("damage", [False, True])
-def test_bad_weights_show_before_a_video_is_decoded(tmp_path, flow_weights, damage, monkeypatch):
-    monkeypatch.setattr(evaluate_sample, "_clip", lambda *_: pytest.fail("decoded"))
-    path = tmp_path / "flow.pt"
-    path.write_bytes(flow_weights.read_bytes()[: 10_000 if damage else None])
-    gif = tmp_path / "o.gif"
-    (tmp_path / "a.mp4").touch()
-    options = Options("rgb", video=str(tmp_path / "a.mp4"), checkpoint=str(path), gif=str(gif))
-    text = r"flow\.pt: " if damage else r"Expected rgb\. Received: flow\. Use --eval_type=flow"
-    with pytest.raises(ValueError, match=text):
-        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-    assert not gif.exists()
-
-
-def test_a_video_is_prepared_as_the_row_says(at_hand, monkeypatch):
-    row = checkpoints.CHECKPOINTS["rgb_imagenet"]
-    other = dataclasses.replace(row.contract, fps=10.0, crop=112)
-    row = dataclasses.replace(row, contract=other)
-    monkeypatch.setitem(checkpoints.CHECKPOINTS, row.name, row)
+def test_a_model_trained_here_brings_its_card(at_hand, monkeypatch, digests):
+    """Class names, frame rate and crop are the card's, not Kinetics' and InceptionI3D's."""
     seen = []
 
     def clip_from_video(path, contract, max_frames, min_frames, flow_engine):
         seen.append((path, contract, max_frames, min_frames))
+        return np.zeros((1, 9, contract.crop, contract.crop, 3), np.float32)
+
+    monkeypatch.setattr(evaluate_sample.video_clips, "clip_from_video", clip_from_video)
+    (at_hand / "a.mp4").touch()
+    contract = dataclasses.replace(contracts.RGB_CONTRACT, fps=10.0, crop=112)
+    card = ModelCard("rgb", ("run", "jump", "swim"), contract, "i3d_tf")
+    settings = Settings(
+        eval_type="rgb", checkpoint="m.safetensors", video=str(at_hand / "a.mp4"), max_frames=12
+    )
+    result = evaluate(
+        settings, load=lambda *given: load(*given, classes=3, card=card, contract=contract)
+    )
+    assert result.classes == ("run", "jump", "swim")
+    assert seen == [(at_hand / "a.mp4", contract, 12, 9)]
+    stream = result.provenance["streams"]["rgb"]
+    assert (stream["contract"]["fps"], stream["clip"]) == (10.0, [1, 9, 112, 112, 3])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "mean", "stride", "least"),
+    [("i3d_resnet50_32x2", 114.75, 2, 7), ("r2plus1d_34_vmz", 110.201, 1, 1)],
+)
+def test_weights_without_a_card_get_what_their_network_expects(
+    at_hand, monkeypatch, digests, architecture, mean, stride, least
+):
+    seen = []
+
+    def clip_from_video(path, contract, max_frames, min_frames, flow_engine):
+        seen.append((contract.mean[0], contract.stride, min_frames))
         return np.zeros((1, 9, 112, 112, 3), np.float32)
 
     monkeypatch.setattr(evaluate_sample.video_clips, "clip_from_video", clip_from_video)
     (at_hand / "a.mp4").touch()
-    options = Options("rgb", video=str(at_hand / "a.mp4"), max_frames=12)
-    result = evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-    assert seen == [(at_hand / "a.mp4", other, 12, 9)]
-    assert result.provenance["streams"]["rgb"]["contract"]["fps"] == 10.0
-    assert result.provenance["max_frames"] == 12
+    settings = Settings(
+        eval_type="rgb", video=str(at_hand / "a.mp4"), checkpoint="a.pkl", architecture=architecture
+    )
+    evaluate(settings)
+    assert seen == [(mean, stride, least)]
 
 
-def test_the_flow_of_a_video_is_computed(at_hand, capsys):
+def test_class_names_of_foreign_weights(at_hand, digests):
+    settings = Settings(eval_type="rgb", checkpoint="a.pt")
+    few = lambda *given: load(*given, classes=3)  # noqa: E731
+    assert evaluate(settings, load=few).classes == ("class 0", "class 1", "class 2")
+    (at_hand / "names.txt").write_text("walk\nrun\nsit\n")
+    named = dataclasses.replace(settings, label_map=str(at_hand / "names.txt"))
+    assert evaluate(named, load=few).classes == ("walk", "run", "sit")
+    with pytest.raises(ValueError, match=r"names\.txt: expected 400 names.*Received: 3"):
+        evaluate(named)
+
+
+def test_streams_of_different_classes_are_not_added(at_hand):
+    with pytest.raises(ValueError, match=r"different classes \(400 and 600\)"):
+        evaluate(Settings(flow_checkpoint="b.pt"), load=lambda name, *rest: load(
+            name, *rest, classes=600 if name == "b.pt" else 400))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"checkpoint": "x.pt"}, "--checkpoint is for one stream"),
+        ({"eval_type": "rgb", "flow_checkpoint": "x"}, "does not go with --eval_type=rgb"),
+        (
+            {"eval_type": "rgb", "checkpoint": "x", "rgb_checkpoint": "x"},
+            "--rgb_checkpoint does not go with --checkpoint",
+        ),
+        ({"eval_type": "rgb", "checkpoint": "flow_scratch"}, "flow_scratch is a flow stream"),
+        ({"video": "x_rgb.npy"}, r"x_rgb\.npy: there is no such video"),
+        ({"eval_type": "rgb", "video": "nothing.mp4"}, r"nothing\.mp4: there is no such video"),
+        ({"eval_type": "rgb", "video": "."}, "is a folder, and --video takes one video file"),
+        ({"video": "https://a/b.mp4"}, "a URL is not read; download"),
+        ({"video": "a.mp4", "sample": "cricket"}, "exclude each other"),
+        ({"gif": "x.png"}, r"expected a name that ends with \.gif"),
+    ],
+)
+def test_settings_that_cannot_be(at_hand, settings, text):
+    with pytest.raises((UsageError, OSError), match=text):
+        evaluate(Settings(**settings))
+
+
+def test_the_flow_of_a_video_is_computed(at_hand):
     path = at_hand / "a.mkv"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("ffv1", rate=25)
@@ -249,79 +277,40 @@ def test_the_flow_of_a_video_is_computed(at_hand, capsys):
             frame = np.ascontiguousarray(picture[:, 20 - 2 * k : 340 - 2 * k])
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         out.mux(stream.encode(None))
-    predict = FakePredict()
-    options = Options(video=str(path), output=str(at_hand / "o.json"), flow_engine="numba")
-    evaluate_sample.run(options, predict, "i3d_torch")
-    assert [shape for _, shape in predict.calls] == [(1, 10, 224, 224, 3), (1, 10, 224, 224, 2)]
-    record = json.loads((at_hand / "o.json").read_text())
-    assert record["flow"]["engine"] == "numba"
-    assert record["flow"]["parameters"]["warps"] == 5
-    assert "flow" not in evaluate_sample.evaluate(Options(), predict, "i3d_torch").provenance
+    score = FakeScore()
+    result = evaluate(Settings(video=str(path), flow_engine="numba"), score)
+    assert score.shapes == [(1, 10, 224, 224, 3), (1, 10, 224, 224, 2)]
+    assert result.provenance["flow"]["engine"] == "numba"
+    assert result.provenance["flow"]["parameters"]["warps"] == 5
+    assert "flow" not in evaluate(Settings()).provenance
 
 
 def test_arrays_are_taken_as_a_video(at_hand):
     for stream, channels in (("rgb", 3), ("flow", 2)):
         np.save(at_hand / f"a_{stream}.npy", np.zeros((1, 12, 20, 20, channels), np.float32))
-    predict = FakePredict()
-    options = Options(video=str(at_hand / "a_rgb.npy"), max_frames=10)
-    evaluate_sample.evaluate(options, predict, "i3d_torch")
-    assert [shape for _, shape in predict.calls] == [(1, 10, 20, 20, 3), (1, 10, 20, 20, 2)]
+    score = FakeScore()
+    evaluate(Settings(video=str(at_hand / "a_rgb.npy"), max_frames=10), score)
+    assert score.shapes == [(1, 10, 20, 20, 3), (1, 10, 20, 20, 2)]
 
 
-@pytest.mark.parametrize(
-    ("architecture", "mean", "stride", "least"),
-    [("i3d_resnet50_32x2", 114.75, 2, 7), ("r2plus1d_34_vmz", 110.201, 1, 1)],
-)
-def test_a_file_of_ones_own_is_fed_what_its_network_expects(
-    at_hand, monkeypatch, architecture, mean, stride, least
-):
-    seen = []
-
-    def clip_from_video(path, contract, max_frames, min_frames, flow_engine):
-        seen.append((contract.mean[0], contract.stride, min_frames))
-        return np.zeros((1, 9, 112, 112, 3), np.float32)
-
-    monkeypatch.setattr(evaluate_sample.video_clips, "clip_from_video", clip_from_video)
-    for name in ("a.mp4", "a.pkl"):
-        (at_hand / name).write_bytes(b"x")
-    monkeypatch.setattr(evaluate_sample.provenance, "weights", lambda path, row: {})
-    options = Options(
-        "rgb",
-        video=str(at_hand / "a.mp4"),
-        checkpoint=str(at_hand / "a.pkl"),
-        architecture=architecture,
-    )
-    evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-    assert seen == [(mean, stride, least)]
-
-
-@pytest.mark.parametrize("flag", ["output", "gif"])
-def test_nothing_is_overwritten_unless_asked(at_hand, flag):
+@pytest.mark.parametrize("name", ["output", "gif"])
+def test_nothing_is_overwritten_unless_asked(at_hand, name):
     target = at_hand / "precious.gif"
     target.write_text("precious")
-    options = Options("rgb", **{flag: str(target)})
+    settings = Settings(eval_type="rgb", **{name: str(target)})
     with pytest.raises(FileExistsError, match=r"precious\.gif exists already.*--overwrite"):
-        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
+        evaluate(settings)
+    video = dataclasses.replace(settings, overwrite=True, video=str(target))
+    with pytest.raises(ValueError, match=r"precious\.gif is what is read"):
+        evaluate(video)
     assert target.read_text() == "precious"
-    evaluate_sample.run(dataclasses.replace(options, overwrite=True), FakePredict(), "i3d_torch")
-    assert target.read_bytes() != b"precious"
-
-
-@pytest.mark.parametrize("flag", ["output", "gif"])
-def test_what_is_read_is_never_written(at_hand, flag):
-    video = at_hand / "my.mp4"
-    video.write_text("video")
-    options = Options("rgb", video=str(video), overwrite=True, **{flag: str(video)})
-    with pytest.raises(ValueError, match=r"my\.mp4 is what is read"):
-        evaluate_sample.evaluate(options, FakePredict(), "i3d_torch")
-    assert video.read_text() == "video"
+    evaluate(dataclasses.replace(settings, overwrite=True))
+    assert (target.read_bytes() != b"precious") == (name == "gif")
 
 
 def test_logits_that_are_not_finite(at_hand):
     with pytest.raises(ValueError, match="not finite"):
-        evaluate_sample.evaluate(
-            Options("rgb"), lambda *_: np.full(400, np.nan, np.float32), "i3d_torch"
-        )
+        evaluate(Settings(eval_type="rgb"), lambda *_: np.full(400, np.nan, np.float32))
 
 
 def test_a_file_nobody_has_ends_with_what_works(tmp_path, monkeypatch):
@@ -330,26 +319,35 @@ def test_a_file_nobody_has_ends_with_what_works(tmp_path, monkeypatch):
     monkeypatch.setenv("I3D_DATA", "")
     monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "nowhere")
     with pytest.raises(AssetError, match=r"rgb_imagenet.*Tried.*this works: python -m .*backflip$"):
-        evaluate_sample.evaluate(Options(), FakePredict(), "i3d_torch")
-    works = Options("rgb", imagenet_pretrained=False, sample="backflip")
+        evaluate(Settings(), load=models.load)
+    works = Settings(eval_type="rgb", imagenet_pretrained=False, sample="backflip")
     with pytest.raises(AssetError) as caught:
-        evaluate_sample.evaluate(works, FakePredict(), "i3d_torch")
+        evaluate(works, load=models.load)
     assert "this works" not in str(caught.value)
 
 
-COMMAND = """
-import numpy as np
-from absl import flags
-from common import command
-from common.predict import evaluate_sample
-flags.adopt_module_key_flags(evaluate_sample)
-def predict(checkpoint, clip, architecture):
-    raise SystemExit("not reached")
-def main(argv):
-    command.no_arguments(argv)
-    evaluate_sample.main(predict, "i3d_torch")
-command.run(main)
-"""
+def test_the_command_prints_and_writes(at_hand, monkeypatch, capsys):
+    class Predictor:
+        def scores(self, clips, prepared):
+            assert prepared
+            return np.arange(400, dtype=np.float32)[None]
+
+    monkeypatch.setattr(evaluate_sample.models, "load", load)
+    monkeypatch.setattr(evaluate_sample.evaluate, "__defaults__", (load,))
+    made = []
+
+    def make(model, *, device, precision):
+        made.append((model.name, device, precision))
+        return Predictor()
+
+    flags = ["--eval_type=rgb", "--precision=bfloat16", f"--output={at_hand / 'o.json'}"]
+    status = command.call(
+        lambda settings: evaluate_sample.run(settings, make, "i3d_torch"), Settings, flags
+    )
+    assert status == 0
+    assert made == [("rgb_imagenet", "auto", "bfloat16")]
+    assert capsys.readouterr().out.splitlines()[3].endswith(" 399.0 zumba")
+    assert json.loads((at_hand / "o.json").read_text())["top"][0]["index"] == 399
 
 
 @pytest.mark.parametrize(
@@ -359,24 +357,22 @@ command.run(main)
         (["--max_frames=8"], "at least 9|lower bound|>= 9|greater"),
         (["--video=a.mp4", "--sample=cricket"], "exclude each other"),
         (["--eval_type=rgb", "--checkpoint=nothing.pt"], r"^error: .*nothing\.pt"),
-        (["--help"], "--video"),
     ],
 )
-def test_the_command_line(flags, text, tmp_path):
-    environment = {**os.environ, "I3D_OFFLINE": "1", "I3D_CACHE": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, *flags],
-        capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert re.search(text, done.stderr + done.stdout, re.MULTILINE)
-    assert "Traceback" not in done.stderr
+def test_the_command_line(flags, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("I3D_OFFLINE", "1")
+    monkeypatch.setenv("I3D_CACHE", str(tmp_path))
+    status = command.call(
+        lambda settings: evaluate_sample.run(settings, None, "i3d_torch"), Settings, flags
+    )
+    assert status == 1
+    assert re.search(text, capsys.readouterr().err, re.MULTILINE)
 
 
 def test_importing_is_cheap():
     code = (
         "import sys, common.predict.evaluate_sample, common.predict.multi_evaluate\n"
-        "heavy = {'av', 'cv2', 'tqdm', 'torch', 'tensorflow', 'convert.hub'} & set(sys.modules)\n"
+        "heavy = {'av', 'cv2', 'torch', 'tensorflow'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run(
@@ -387,6 +383,6 @@ def test_importing_is_cheap():
 
 def test_notes_say_what_was_used(at_hand, caplog):
     with caplog.at_level(logging.INFO, logger="absl"):
-        evaluate_sample.evaluate(Options("rgb"), FakePredict(), "i3d_torch")
+        evaluate(Settings(eval_type="rgb"))
     assert "rgb_imagenet" in caplog.text
     assert "[1, 10, 8, 8, 3]" in caplog.text
