@@ -1,6 +1,7 @@
 """Runs a command: flags in, one line out when it cannot go on, an exit status at the end."""
 
 import gc
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -38,7 +39,8 @@ def start(
     # finds nothing to free, and takes half a second at exit.
     gc.freeze()
     try:
-        sys.exit(_call(main, cls, about or cls.__doc__ or "", list(argv or sys.argv)))
+        given = list(argv) if argv is not None else [_program(), *sys.argv[1:]]
+        sys.exit(_call(main, cls, about or cls.__doc__ or "", given))
     finally:
         gc.freeze()
 
@@ -55,9 +57,10 @@ def _call(
 ) -> int:
     program, *arguments = argv
     if {"--help", "-h", "-help"} & {*arguments}:
-        print(settings.usage(cls, program.rpartition("/")[2], about))
+        print(settings.usage(cls, program, inspect.cleandoc(about)))
         return 0
     try:
+        flags.FLAGS.mark_as_parsed()  # else absl's log warns that it is used before
         logging.use_absl_handler()
         logging.set_verbosity(_verbosity(arguments))
         return main(settings.parse(cls, arguments, program)) or 0
@@ -71,6 +74,12 @@ def _call(
         return _complain(str(error) or type(error).__name__)
     except KeyboardInterrupt:
         return _complain("interrupted.")
+
+
+def _program() -> str:
+    """How the command was called: "python -m PACKAGE.MODULE", or the name of a script."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else sys.argv[0].rpartition("/")[2]
 
 
 def _verbosity(arguments: list[str]) -> int:

@@ -36,9 +36,12 @@ class Predictor:
         self.precision = precision
         self.device = device
 
-    def scores(self, clips: np.ndarray) -> np.ndarray:
-        """Logits [B, num_classes], averaged over time."""
-        return tf.reduce_mean(self._logits(clips), axis=1).numpy()
+    def scores(self, clips: np.ndarray, prepared: bool = False) -> np.ndarray:
+        """Logits [B, num_classes], averaged over time.
+
+        `prepared` clips are float32 in the contract's value range already.
+        """
+        return tf.reduce_mean(self._logits(clips, prepared), axis=1).numpy()
 
     def frame_scores(self, clips: np.ndarray) -> np.ndarray:
         """Logits [B, T, num_classes], one row a frame."""
@@ -50,7 +53,11 @@ class Predictor:
             return self._features(tf.constant(clips), endpoint).numpy()
 
     def time_steps(
-        self, clips: tf.Tensor, dropout: tf.Tensor | None = None, is_training: bool = False
+        self,
+        clips: tf.Tensor,
+        dropout: tf.Tensor | None = None,
+        is_training: bool = False,
+        prepared: bool = False,
     ) -> tf.Tensor:
         """Logits [B, T', num_classes] before they are averaged.
 
@@ -58,9 +65,11 @@ class Predictor:
             clips: As above.
             dropout: What to multiply the features with; see `layers.Head`.
             is_training: See `VideoModel`.
+            prepared: See `scores`.
         """
         head = self.model.net.head
-        x = tf.cast(self._inputs(clips), PRECISIONS[self.precision])
+        x = clips if prepared else self._inputs(clips)
+        x = tf.cast(x, PRECISIONS[self.precision])
         features, _ = self.model(x, is_training, final_endpoint=head.features)
         return self.model.layers[head.name].time_steps(features, is_training, dropout)
 
@@ -70,9 +79,9 @@ class Predictor:
             return preprocessing.to_contract(clips, self.contract)
         return clips
 
-    def _logits(self, clips: np.ndarray) -> tf.Tensor:
+    def _logits(self, clips: np.ndarray, prepared: bool = False) -> tf.Tensor:
         with self._running(clips, memory.INFERENCE):
-            return self._infer(tf.constant(clips))
+            return self._infer(tf.constant(clips), prepared)
 
     @contextlib.contextmanager
     def _running(self, clips: np.ndarray, advice: str):
@@ -82,8 +91,8 @@ class Predictor:
 
     # Videos differ in length, and a graph for each length would take longer than to compute it.
     @tf.function(autograph=False, reduce_retracing=True)
-    def _infer(self, clips: tf.Tensor) -> tf.Tensor:
-        return self.time_steps(clips)
+    def _infer(self, clips: tf.Tensor, prepared: bool) -> tf.Tensor:
+        return self.time_steps(clips, prepared=prepared)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _features(self, clips: tf.Tensor, endpoint: str) -> tf.Tensor:

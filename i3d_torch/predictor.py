@@ -28,9 +28,12 @@ class Predictor:
         self.contract = contract
         self.precision = precision
 
-    def scores(self, clips: np.ndarray) -> np.ndarray:
-        """Logits [B, num_classes], averaged over time."""
-        return self._infer(clips).mean(dim=1).cpu().numpy()
+    def scores(self, clips: np.ndarray, prepared: bool = False) -> np.ndarray:
+        """Logits [B, num_classes], averaged over time.
+
+        `prepared` clips are float32 in the contract's value range already.
+        """
+        return self._infer(clips, prepared).mean(dim=1).cpu().numpy()
 
     def frame_scores(self, clips: np.ndarray) -> np.ndarray:
         """Logits [B, T, num_classes], one row a frame."""
@@ -46,34 +49,40 @@ class Predictor:
             return found[:, None].cpu().numpy()
         return found.mean(dim=(3, 4)).movedim(1, 2).contiguous().cpu().numpy()
 
-    def time_steps(self, clips: np.ndarray, dropout: Tensor | None = None) -> Tensor:
+    def time_steps(
+        self, clips: np.ndarray, dropout: Tensor | None = None, prepared: bool = False
+    ) -> Tensor:
         """Logits [B, T', num_classes] before they are averaged, in the model's current mode.
 
         Args:
             clips: As above.
             dropout: What to multiply the features with; see `layers.Head`.
+            prepared: See `scores`.
         """
         head = self.model.net.head
-        x = self._inputs(clips)
+        x = self._inputs(clips, prepared)
         dtype = PRECISIONS[self.precision]
         with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
             features, _ = self.model(x, final_endpoint=head.features)
         return self.model.get_submodule(head.name).time_steps(features, dropout)
 
-    def _inputs(self, clips: np.ndarray) -> Tensor:
+    def _inputs(self, clips: np.ndarray, prepared: bool = False) -> Tensor:
         """Clips [B, C, T, H, W] in the network's value range, on its device."""
         device = next(self.model.parameters()).device
-        x = torch.tensor(clips, device=device).movedim(-1, 1).contiguous()
+        x = torch.tensor(clips, device=device).movedim(-1, 1)
+        if prepared:
+            return x
+        x = x.contiguous()
         if self.contract.channels == "rgb" or clips.dtype == np.uint8:
             return preprocessing.to_contract(x, self.contract)
         return x
 
     @torch.no_grad()
-    def _infer(self, clips: np.ndarray) -> Tensor:
+    def _infer(self, clips: np.ndarray, prepared: bool = False) -> Tensor:
         training = self.model.training
         self.model.eval()
         with memory.explained(torch.OutOfMemoryError, clips, memory.INFERENCE):
-            logits = self.time_steps(clips)
+            logits = self.time_steps(clips, prepared=prepared)
         self.model.train(training)
         return logits
 
