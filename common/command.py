@@ -56,10 +56,10 @@ def _call(
     main: Callable[[Settings], int | None], cls: type[Settings], about: str, argv: list[str]
 ) -> int:
     program, *arguments = argv
-    if {"--help", "-h", "-help"} & {*arguments}:
-        print(settings.usage(cls, program, inspect.cleandoc(about)))
-        return 0
     try:
+        if {"--help", "-h", "-help"} & {*arguments}:
+            print(settings.usage(cls, program, inspect.cleandoc(about)), flush=True)
+            return 0
         flags.FLAGS.mark_as_parsed()  # else absl's log warns that it is used before
         logging.use_absl_handler()
         logging.set_verbosity(_verbosity(arguments))
