@@ -100,6 +100,11 @@ bench-gpu: install
 performance: install
 	$(BIN)/python benchmarks/report.py docs/performance.md
 
+# Lines and files per folder, and what exceeds the budgets; ARGS=--check fails if something does.
+.PHONY: size
+size: install
+	@$(BIN)/python benchmarks/size.py $(ARGS)
+
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install
 	$(BIN)/python -m convert.formats.fuzz $(ARGS)
