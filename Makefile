@@ -73,17 +73,10 @@ format: install
 bench: install
 	@mkdir -p benchmarks/results
 	$(BIN)/python benchmarks/conversion.py --results=benchmarks/results/conversion.md
-	$(BIN)/python benchmarks/streaming.py --results=benchmarks/results/streaming.md
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
-	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
-	$(BIN)/python benchmarks/memory.py --results=benchmarks/results/memory.md
-	$(BIN)/python benchmarks/training_runs.py --results=benchmarks/results/training_runs.md
-	$(BIN)/python benchmarks/features.py --results=benchmarks/results/features.md
 	$(BIN)/python benchmarks/network.py --results=benchmarks/results/network.json
 	$(BIN)/python benchmarks/train.py --results=benchmarks/results/train.json
 	$(BIN)/python benchmarks/pipeline.py --results=benchmarks/results/pipeline.json
-	$(BIN)/python benchmarks/branches.py --results=benchmarks/results/branches.md
-	$(BIN)/python benchmarks/startup.py --results=benchmarks/results/startup.md
 	$(BIN)/python benchmarks/report.py docs/performance.md
 
 .PHONY: bench-gpu performance
