@@ -27,7 +27,7 @@ demo-train: install
 # In parallel, but a framework in each process takes memory. Threads of one wait busily for each
 # other where another has the cores: with one thread each, the tests take half of the time.
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-test test-slow test-alone-base test-alone-torch test-alone-tf: export OMP_NUM_THREADS ?= 1
+test test-slow test-alone: export OMP_NUM_THREADS ?= 1
 
 test: install
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
@@ -35,21 +35,13 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
-# In environments that have no framework, or one alone. `make test` has had both: what asks for none,
-# or for one and not for the other, is left to it and to the environment without any. There, what
-# takes long and nothing that is missing could change is left out.
-test-alone: test-alone-base test-alone-torch test-alone-tf
-
-test-alone-base: TESTS = common convert $(addprefix --ignore=common/, jobs demo video/_decoding_test.py \
-  $(addprefix prepare/, torture_test.py kill_test.py checking_test.py)) $(addprefix --ignore-glob=convert/, \
-  every_pair_test.py $(addprefix formats/, corruption_test.py fuzz_test.py malicious_*))
-NEEDS_BOTH := $(addprefix common/, cli_test.py evaluate_sample_test.py multi_evaluate_test.py \
-  provenance_test.py features flow) $(filter-out %/every_pair_test.py,$(wildcard convert/*_test.py)) \
-  convert/exports parity_tests
-test-alone-torch: TESTS = $(NEEDS_BOTH) i3d_torch
-test-alone-tf: TESTS = $(NEEDS_BOTH) i3d_tf
-test-alone-%: $(VENV)-%/installed
-	$(VENV)-$*/bin/python -m pytest -m "not slow" $(PARALLEL) $(TESTS) $(ARGS)
+# In a real environment without frameworks, or with one: BACKEND=base, torch or tf. `make test`
+# simulates these with an import ban (parity_tests/one_framework_test.py).
+BACKEND ?= base
+ALONE := parity_tests/one_framework_test.py common/arch common/annotations common/models_test.py
+test-alone: $(VENV)-$(BACKEND)/installed
+	$(VENV)-$(BACKEND)/bin/python -m pytest $(PARALLEL) $(ALONE) \
+	  $(addprefix i3d_,$(filter-out base,$(BACKEND))) $(ARGS)
 
 # With the software whose formats the converter writes; there, a judge that is missing fails.
 test-judges: $(VENV)-judges/installed
