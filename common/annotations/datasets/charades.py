@@ -1,5 +1,8 @@
 """Charades: 30-second videos of everyday life with the time spans of 157 actions.
 
+G. A. Sigurdsson et al., Hollywood in Homes, ECCV 2016. Non-commercial use; license.txt of the
+annotations has the terms. https://prior.allenai.org/projects/charades
+
 The annotation folder is that of Charades.zip: `Charades_v1_{train,test}.csv` and
 `Charades_v1_classes.txt`. Videos are `<id>.mp4`; frames instead of videos are in `<id>/`, at 24 fps
 in the official archives. A video has any number of labels, or none.
@@ -89,12 +92,6 @@ def _record(row: dict[str, str], subset: str, path: Path, line: int) -> Record:
 DATASET = Dataset(
     name="charades",
     title="Charades",
-    homepage="https://prior.allenai.org/projects/charades",
-    citation=(
-        "G. A. Sigurdsson, G. Varol, X. Wang, A. Farhadi, I. Laptev, A. Gupta. Hollywood in Homes: "
-        "Crowdsourcing Data Collection for Activity Understanding. ECCV 2016."
-    ),
-    licence="Non-commercial use; license.txt of the annotations has the terms.",
     records=records,
     classes=classes,
     class_counts={"": CLASSES},

@@ -27,13 +27,10 @@ class Dataset:
     Attributes:
         name: Key in `common.annotations.datasets.DATASETS`.
         title: Name as its authors write it.
-        homepage: Address of the annotations and videos; empty for the user's own data.
-        citation: Authors, title, venue and year of the paper; empty if there is none.
         records: Maps the annotation folder and a variant to the records, in the files' order, with
             paths as in the published archive. Raises FileNotFoundError for a wrong folder, and
             ValueError for a malformed row.
         classes: Maps the annotation folder and a variant to the class names, in label order.
-        licence: Terms of use, as far as known.
         variant: Kind of the variants: "fold", "version", "order"; empty if there is only one.
         variants: Names of the variants, the default first; ("",) if there is only one.
         class_counts: Variant to number of classes, if known.
@@ -46,11 +43,8 @@ class Dataset:
 
     name: str
     title: str
-    homepage: str
-    citation: str
     records: Callable[[Path, str], list[Record]]
     classes: Callable[[Path, str], tuple[str, ...]]
-    licence: str = ""
     variant: str = ""
     variants: tuple[str, ...] = ("",)
     class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)

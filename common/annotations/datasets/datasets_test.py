@@ -14,8 +14,6 @@ def test_the_facts_of_each_data_set(name):
     dataset = datasets.load(name)
     assert dataset.name == name
     assert dataset.title
-    assert dataset.homepage.startswith("https://") or name == "own"
-    assert "20" in dataset.citation or name == "own"
     assert len(set(dataset.variants)) == len(dataset.variants)
     assert bool(dataset.variant) == (dataset.variants != ("",))
     known = set() if name == "own" else set(dataset.variants)
@@ -45,8 +43,6 @@ RECORDS = [
 DATASET = Dataset(
     name="made_up",
     title="",
-    homepage="",
-    citation="",
     records=lambda annotations, variant: RECORDS,
     classes=lambda annotations, variant: (),
     counts={"": {"training": (3, 2), "validation": (2,), "testing": (10_000, 9)}},

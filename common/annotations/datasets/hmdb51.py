@@ -1,5 +1,8 @@
 """HMDB51: 6,766 clips of 51 classes, with three folds of 70 training and 30 test clips a class.
 
+H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre, ICCV 2011. CC BY 4.0.
+https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/
+
 The annotations are the folder `testTrainMulti_7030_splits`, with one list for each class and fold;
 the videos lie as `CLASS/NAME.avi`. As is customary, test clips (code 2) are the "validation"
 subset; a fold does not use clips of code 0.
@@ -45,10 +48,6 @@ def classes(annotations: Path, fold: str) -> tuple[str, ...]:
 DATASET = Dataset(
     name="hmdb51",
     title="HMDB51",
-    homepage="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
-    citation="H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre. HMDB: A Large Video Database "
-    "for Human Motion Recognition. ICCV 2011.",
-    licence="CC BY 4.0",
     records=records,
     classes=classes,
     variant="fold",

@@ -1,5 +1,9 @@
 """Kinetics-400, 600 and 700: ten-second clips from YouTube, one class each.
 
+W. Kay et al., arXiv:1705.06950; J. Carreira et al., arXiv:1808.01340 (600) and arXiv:1907.06987
+(700); L. Smaira et al., arXiv:2010.10864 (700-2020). Annotations are CC BY 4.0; videos have the
+terms of their owners on YouTube. https://github.com/cvdfoundation/kinetics-dataset
+
 The annotations are CSV files with a header, in three forms: `kinetics-400_train.csv` of
 ActivityNet's crawler, `train.csv` of CVDF, and `train.csv` with `validate.csv` of DeepMind's
 archive. Test lists may have labels. A clip is named `CLASS/ID_SSSSSS_EEEEEE`, with its start and
@@ -173,14 +177,6 @@ def _class_names(
 DATASET = Dataset(
     name="kinetics",
     title="Kinetics",
-    homepage="https://github.com/cvdfoundation/kinetics-dataset",
-    citation="W. Kay et al. The Kinetics Human Action Video Dataset. arXiv:1705.06950, 2017. "
-    "J. Carreira et al. A Short Note about Kinetics-600. arXiv:1808.01340, 2018. "
-    "J. Carreira et al. A Short Note on the Kinetics-700 Human Action Dataset. "
-    "arXiv:1907.06987, 2019. "
-    "L. Smaira et al. A Short Note on the Kinetics-700-2020 Human Action Dataset. "
-    "arXiv:2010.10864, 2020.",
-    licence="Annotations: CC BY 4.0. Videos: the terms of their owners on YouTube.",
     records=records,
     classes=classes,
     variant="version",

@@ -1,5 +1,8 @@
 """Something-Something V1: 108,499 clips of 174 classes, published as frames at 12 fps.
 
+R. Goyal et al., ICCV 2017, arXiv:1706.04261. For research, under its own terms.
+https://developer.qualcomm.com/software/ai-datasets/something-something
+
 The annotations are `something-something-v1-{labels,train,validation,test}.csv`, without a header
 and with `;` between id and label, because labels contain commas. The frames lie as `ID/00001.jpg`.
 Two class orders are in use: "sorted", as in V2 and most programs, and "file", that of the labels
@@ -54,10 +57,6 @@ def classes(annotations: Path, order: str) -> tuple[str, ...]:
 DATASET = Dataset(
     name="something_v1",
     title="Something-Something V1",
-    homepage="https://developer.qualcomm.com/software/ai-datasets/something-something",
-    citation='R. Goyal et al. The "something something" video database for learning and '
-    "evaluating visual common sense. ICCV 2017, arXiv:1706.04261.",
-    licence="Research use; its own terms.",
     records=records,
     classes=classes,
     variant="order",

@@ -1,5 +1,8 @@
 """UCF101, and the user's own videos (`own`) laid out like it.
 
+K. Soomro, A. R. Zamir, M. Shah, CRCV-TR-12-01, arXiv:1212.0402, 2012.
+https://www.crcv.ucf.edu/data/UCF101.php
+
 UCF101 has 13,320 clips of 101 classes in three folds. The annotations are the folder
 `ucfTrainTestlist`, and the videos lie as `CLASS/v_CLASS_gXX_cYY.avi`. Labels are the numbers in
 `classInd.txt` minus one: sorted without regard to case, which differs from the sorted folders.
@@ -93,9 +96,6 @@ def _record(line: str, subset: str, indices: dict[str, int], path: Path, number:
 DATASET = Dataset(
     name="ucf101",
     title="UCF101",
-    homepage="https://www.crcv.ucf.edu/data/UCF101.php",
-    citation="K. Soomro, A. R. Zamir, M. Shah. UCF101: A Dataset of 101 Human Actions Classes "
-    "From Videos in The Wild. CRCV-TR-12-01, arXiv:1212.0402, 2012.",
     records=_reader(_ucf101_classes),
     classes=_ucf101_classes,
     variant="fold",
@@ -118,8 +118,6 @@ DATASET = Dataset(
 OWN = Dataset(
     name="own",
     title="Own videos",
-    homepage="",
-    citation="",
     records=_reader(_own_classes),
     classes=_own_classes,
     variant="fold",

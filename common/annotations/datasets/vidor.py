@@ -1,5 +1,8 @@
 """VidOR: relations between the objects of 10,000 everyday videos, with boxes on every frame.
 
+X. Shang et al., Annotating Objects and Relations in User-Generated Videos, ICMR 2019.
+https://xdshang.github.io/docs/vidor.html
+
 The annotation folder holds `{training,validation}/<group>/<video>.json`; the 2,165 test videos have
 no annotations. Videos are `<group>/<video>.mp4`. An action is a span of frames, 0-based as decoded,
 end exclusive: label row f belongs to the f-th decoded frame, which is image f + 1 if images are
@@ -42,8 +45,7 @@ def records(annotations: Path, variant: str) -> list[Record]:
         FileNotFoundError: The folder does not exist, or has no annotations.
         ValueError: Files are malformed; the text names ten and how many more there are.
     """
-    indices = {name: index for index, name in enumerate(classes(annotations, variant))}
-    others = {*classes(annotations, "predicates")} - indices.keys()
+    num_classes = len(classes(annotations, variant))
     paths = [
         (subset, path)
         for subset in _SUBSETS
@@ -54,7 +56,7 @@ def records(annotations: Path, variant: str) -> list[Record]:
     found, wrong = [], []
     for subset, path in paths:
         try:
-            found.append(_record(path, subset, indices, others))
+            found.append(_record(path, subset, num_classes))
         except ValueError as error:
             wrong.append(str(error))
     if wrong:
@@ -102,8 +104,9 @@ def tracklets(path: Path) -> dict[int, dict[int, Box]]:
     return found
 
 
-def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) -> Record:
+def _record(path: Path, subset: str, num_classes: int) -> Record:
     content = _load(path)
+    predicates = label_maps.load(label_maps.VIDOR_PREDICATES)  # the actions first
     name = f"{path.parent.name}/{path.stem}"
     if _field(content, "video_path", str, path) != f"{name}.mp4":
         raise ValueError(
@@ -122,7 +125,7 @@ def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) 
         where = f"{path}: relation {number}"
         check_json(entry, dict, where)
         predicate = json_field(entry, "predicate", str, where)
-        if predicate not in indices and predicate not in others:
+        if predicate not in predicates:
             raise ValueError(f"{where}: {predicate!r} is none of the 50 predicates of VidOR.")
         subject, towards, begin, end = (
             json_field(entry, key, int, where)
@@ -132,8 +135,8 @@ def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) 
             raise ValueError(f"{where}: no object has the tid {subject}, or {towards}.")
         if begin < 0:
             raise ValueError(f"{where}: expected frames from 0 on, got begin_fid {begin}.")
-        if predicate in indices:
-            actions.append(Action(indices[predicate], begin, end, subject))
+        if (label := predicates.index(predicate)) < num_classes:
+            actions.append(Action(label, begin, end, subject))
     return Record(
         name=name,
         path=f"{name}.mp4",
@@ -190,11 +193,6 @@ def _field(content: dict[str, Any], key: str, kind: type, path: Path) -> Any:
 DATASET = Dataset(
     name="vidor",
     title="VidOR",
-    homepage="https://xdshang.github.io/docs/vidor.html",
-    citation=(
-        "X. Shang, D. Di, J. Xiao, Y. Cao, X. Yang, T.-S. Chua. Annotating Objects and Relations "
-        "in User-Generated Videos. ICMR 2019."
-    ),
     variant="labels",
     variants=("actions", "predicates"),
     records=records,
