@@ -27,7 +27,7 @@ demo-train: install
 # In parallel, but a framework in each process takes memory. Threads of one wait busily for each
 # other where another has the cores: with one thread each, the tests take half of the time.
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-test test-slow test-alone-base test-alone-torch test-alone-tf: export OMP_NUM_THREADS ?= 1
+test test-slow test-alone: export OMP_NUM_THREADS ?= 1
 
 test: install
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
@@ -35,25 +35,17 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
-# In environments that have no framework, or one alone. `make test` has had both: what asks for none,
-# or for one and not for the other, is left to it and to the environment without any. There, what
-# takes long and nothing that is missing could change is left out.
-test-alone: test-alone-base test-alone-torch test-alone-tf
-
-test-alone-base: TESTS = common convert $(addprefix --ignore=common/, jobs demo video/_decoding_test.py \
-  $(addprefix prepare/, torture_test.py kill_test.py checking_test.py)) $(addprefix --ignore-glob=convert/, \
-  every_pair_test.py $(addprefix formats/, corruption_test.py fuzz_test.py malicious_*))
-NEEDS_BOTH := $(addprefix common/, cli_test.py evaluate_sample_test.py multi_evaluate_test.py \
-  provenance_test.py features flow) $(filter-out %/every_pair_test.py,$(wildcard convert/*_test.py)) \
-  convert/exports parity_tests
-test-alone-torch: TESTS = $(NEEDS_BOTH) i3d_torch
-test-alone-tf: TESTS = $(NEEDS_BOTH) i3d_tf
-test-alone-%: $(VENV)-%/installed
-	$(VENV)-$*/bin/python -m pytest -m "not slow" $(PARALLEL) $(TESTS) $(ARGS)
+# In a real environment without frameworks, or with one: BACKEND=base, torch or tf. `make test`
+# simulates these with an import ban (parity_tests/one_framework_test.py).
+BACKEND ?= base
+ALONE := parity_tests/one_framework_test.py common/arch common/annotations common/models_test.py
+test-alone: $(VENV)-$(BACKEND)/installed
+	$(VENV)-$(BACKEND)/bin/python -m pytest $(PARALLEL) $(ALONE) \
+	  $(addprefix i3d_,$(filter-out base,$(BACKEND))) $(ARGS)
 
 # With the software whose formats the converter writes; there, a judge that is missing fails.
 test-judges: $(VENV)-judges/installed
-	I3D_JUDGES=1 $(VENV)-judges/bin/python -m pytest -m judged convert parity_tests/engines_test.py $(ARGS)
+	I3D_JUDGES=1 $(VENV)-judges/bin/python -m pytest -m judged convert $(ARGS)
 
 .PRECIOUS: $(VENV)-%/installed
 $(VENV)-%/installed: setup.py constraints.txt
@@ -73,17 +65,10 @@ format: install
 bench: install
 	@mkdir -p benchmarks/results
 	$(BIN)/python benchmarks/conversion.py --results=benchmarks/results/conversion.md
-	$(BIN)/python benchmarks/streaming.py --results=benchmarks/results/streaming.md
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
-	$(BIN)/python benchmarks/preparation.py --results=benchmarks/results/preparation.md
-	$(BIN)/python benchmarks/memory.py --results=benchmarks/results/memory.md
-	$(BIN)/python benchmarks/training_runs.py --results=benchmarks/results/training_runs.md
-	$(BIN)/python benchmarks/features.py --results=benchmarks/results/features.md
 	$(BIN)/python benchmarks/network.py --results=benchmarks/results/network.json
 	$(BIN)/python benchmarks/train.py --results=benchmarks/results/train.json
 	$(BIN)/python benchmarks/pipeline.py --results=benchmarks/results/pipeline.json
-	$(BIN)/python benchmarks/branches.py --results=benchmarks/results/branches.md
-	$(BIN)/python benchmarks/startup.py --results=benchmarks/results/startup.md
 	$(BIN)/python benchmarks/report.py docs/performance.md
 
 .PHONY: bench-gpu performance
@@ -99,6 +84,11 @@ bench-gpu: install
 # The tables of docs/performance.md, from the results that there are.
 performance: install
 	$(BIN)/python benchmarks/report.py docs/performance.md
+
+# Lines and files per folder, and what exceeds the budgets; ARGS=--check fails if something does.
+.PHONY: size
+size: install
+	@$(BIN)/python benchmarks/size.py $(ARGS)
 
 # Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
 fuzz: install

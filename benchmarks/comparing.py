@@ -1,4 +1,4 @@
-"""Compares ways to compute the same clips: in turn, with their peaks of memory and differences."""
+"""Compares ways to compute the same clips: time, share of the peak, memory and difference."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from measuring import Run, Work
 from common import arch
 from common.preprocessing import contracts
 
-_SIDES = {"cpu": 2048, "gpu": 8192}  # of the matrices whose product is the peak
+_SIDES = {"cpu": 2048, "gpu": 8192}  # of the matrices whose product is taken as the peak
 
 
 class Case(NamedTuple):
@@ -19,9 +19,9 @@ class Case(NamedTuple):
 
     Attributes:
         architecture: A name in `common.arch`.
-        batch: Clips.
-        frames: Of a clip.
-        size: Height and width, pixels.
+        batch: Number of clips.
+        frames: Frames of a clip.
+        size: Height and width in pixels.
         device: "cpu" or "gpu".
     """
 
@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
     @property
     def gflop(self) -> float:
-        """Operations of convolutions and attentions for the batch, 10^9; a multiply-add is two."""
+        """10^9 operations of convolutions and attention for the batch; a multiply-add is two."""
         net = arch.make(self.architecture)
         return 2e-9 * self.batch * arch.multiply_adds(net, (self.frames, self.size, self.size))
 
@@ -42,8 +42,8 @@ class Candidate(NamedTuple):
     """A way to compute.
 
     Attributes:
-        backend: The name of the package that does it.
-        form: How.
+        backend: Name of the framework's package.
+        form: Name of the way.
         precision: One of `common.training.recipes.PRECISIONS`.
         kept: See `measuring.Work`.
     """
@@ -58,7 +58,7 @@ Make = Callable[[Case, Candidate], Run]
 
 
 def usual(architecture: str, batch: int = 1, device: str = "cpu") -> Case:
-    """Clips as the weights of an architecture expect them."""
+    """Returns clips of the size that an architecture's weights expect."""
     contract = contracts.usual(architecture)
     return Case(architecture, batch, contract.frames, contract.crop, device)
 
@@ -66,19 +66,20 @@ def usual(architecture: str, batch: int = 1, device: str = "cpu") -> Case:
 def compare(
     case: Case, candidates: Sequence[Candidate], make: Make, rounds: int, memory: bool
 ) -> dict[str, Any]:
-    """The numbers of a case, as JSON has them.
-
-    Beside the case, "gflop" of `Case`, and under "candidates", of each: "missing", a few words on
-    what it lacks or how it failed; else "seconds" of each round, "peak", 10^9 operations a second
-    of a matrix product in the same framework, precision and turns, "memory", MiB, and "error", the
-    relative difference of its second result from the first candidate's.
+    """Measures the candidates in turn.
 
     Args:
         case: What is computed.
-        candidates: The first is what the others are compared with.
-        make: A function of a module: from case and candidate to what computes.
+        candidates: The others are compared with the first.
+        make: Module-level function from case and candidate to what computes.
         rounds: See `measuring.in_turn`.
-        memory: Whether peaks of memory are measured, too.
+        memory: Whether to measure the peak memory.
+
+    Returns:
+        The case and its "gflop", and under "candidates", for each: "missing", a few words on what
+        it lacks or how it failed; or "seconds" of each round; "peak", 10^9 operations a second of
+        a matrix product in the same framework, precision and turns; "memory" in MiB; and "error",
+        the relative difference of its second result from the first candidate's.
     """
     rows: dict[Candidate, dict[str, Any]] = {}
     works: dict[Candidate, Work] = {}
@@ -94,14 +95,15 @@ def compare(
             run = make(case, candidate)
             run()
             found = run()
-        except ValueError as error:  # refused, in a sentence that says why
-            row["missing"] = str(error).partition(".")[0]
-            continue
-        except Exception as error:  # one that fails does not take the others' numbers with it
+        except Exception as error:
             if expected is None:
                 raise
+            # The other candidates are still measured.
             row["missing"] = f"failed: {type(error).__name__}"
-            logging.exception("%s failed", candidate)
+            if isinstance(error, ValueError):  # refused with a reason
+                row["missing"] = str(error).partition(".")[0]
+            else:
+                logging.exception("%s failed", candidate)
             continue
         expected = found if expected is None else expected
         row["error"] = measuring.relative_error(found, expected)
@@ -111,13 +113,13 @@ def compare(
 
 
 def failed(results: Sequence[dict[str, Any]]) -> bool:
-    """Whether a candidate failed in any of the cases that `compare` returned."""
+    """Whether a candidate failed in any result of `compare`."""
     rows = [row for result in results for row in result["candidates"]]
     return any(row.get("missing", "").startswith("failed") for row in rows)
 
 
 def torch_device(device: str) -> Any:
-    """What PyTorch calls "cpu" and "gpu"."""
+    """Returns PyTorch's device for "cpu" or "gpu"."""
     import torch
 
     return torch.device("cuda" if device == "gpu" else "cpu")
@@ -126,20 +128,20 @@ def torch_device(device: str) -> Any:
 def _take_turns(
     rows: dict[Candidate, dict[str, Any]], works: dict[Candidate, Work], device: str, rounds: int
 ) -> None:
-    """Measures, and in the same turns what is the machine's best; adds "seconds" and "peak"."""
-    judges = {candidate: (candidate.backend, candidate.precision) for candidate in works}
-    products = {judge: _product(*judge, device) for judge in dict.fromkeys(judges.values())}
-    best = {judge: Work(run, kept=True) for judge, (run, _) in products.items()}
+    """Adds "seconds" and "peak" to the rows; matrix products take their turns with the works."""
+    peaks = {candidate: (candidate.backend, candidate.precision) for candidate in works}
+    products = {key: _product(*key, device) for key in dict.fromkeys(peaks.values())}
+    best = {key: Work(run, kept=True) for key, (run, _) in products.items()}
     taken = measuring.in_turn({**works, **best}, rounds)
-    for candidate, judge in judges.items():
+    for candidate, key in peaks.items():
         rows[candidate]["seconds"] = taken[candidate]
-        rows[candidate]["peak"] = products[judge][1] / min(taken[judge])
+        rows[candidate]["peak"] = products[key][1] / min(taken[key])
 
 
 def _product(backend: str, precision: str, device: str) -> tuple[Run, float]:
-    """A product of square matrices, and its 10^9 operations: what a machine does at its best."""
+    """Returns a product of large square matrices, and its 10^9 operations."""
     side = _SIDES[device]
-    # A number is waited for; the whole product would be copied from a GPU.
+    # Reading one number waits for the product without copying all of it from a GPU.
     if backend == "tensorflow":
         import i3d_tf  # noqa: F401  # before TensorFlow, see there
 
@@ -154,26 +156,21 @@ def _product(backend: str, precision: str, device: str) -> tuple[Run, float]:
     a = torch.rand(side, side, device=torch_device(device)).to(getattr(torch, precision))
     if device == "gpu":
         return lambda: (a @ a)[0, 0].item(), 2e-9 * side**3
-    # By oneDNN, as its convolutions are: in float32 torch's own product is MKL's, which leaves half
-    # of the speed of processors of other makers.
+    # oneDNN, as for the convolutions: torch's own float32 product is MKL's, which reaches half of
+    # the speed on processors that are not Intel's.
     by_onednn = torch.ops.mkldnn._linear_pointwise
     return lambda: by_onednn(a, a, None, "none", [], "")[0, 0].item(), 2e-9 * side**3
 
 
 def _missing(candidate: Candidate, device: str) -> str | None:
-    """What a candidate lacks here."""
-    backend = candidate.backend
-    if importlib.util.find_spec(backend) is None:
+    if importlib.util.find_spec(candidate.backend) is None:
         return "not installed"
-    if backend == "tensorflow" and device == "gpu" and not _tensorflow_sees_a_gpu():
-        return "TensorFlow sees no GPU"
+    if candidate.backend == "tensorflow" and device == "gpu":
+        import i3d_tf  # noqa: F401  # before TensorFlow, see there
+
+        # isort: split
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            return "TensorFlow sees no GPU"
     return None
-
-
-def _tensorflow_sees_a_gpu() -> bool:
-    import i3d_tf  # noqa: F401  # before TensorFlow, see there
-
-    # isort: split
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,133 +1,128 @@
-"""Measures conversions between every two formats as whole processes: seconds and peak memory.
+"""Measures conversions between formats as whole processes: seconds and peak memory.
 
     python benchmarks/conversion.py [--runs=3] [--source=rgb_scratch] [--results=FILE]
+    python benchmarks/conversion.py --architecture=r2plus1d_152_vmz --slots=6 \
+        --formats=tf1_checkpoint,safetensors,mindspore_ckpt,torch_pt
 
-Each run starts `python -m convert` anew, in turn over all pairs, so that a slow moment of the
-machine meets them all; the table holds the shortest time and the highest peak. What a process costs
-that only imports NumPy stands beside them.
+Each run starts `python -m convert` in a new process, in turn over all pairs of formats. The table
+holds the shortest time and the highest peak. A process that only imports NumPy is measured beside
+them. With `--slots` the checkpoint is that of a training run, several GB large: it has as many
+arrays of an optimiser for each parameter, which the converter skips.
 """
 
-import subprocess
+import dataclasses
+import itertools
+import multiprocessing
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import processes
-from absl import app, flags
+import measuring
+import numpy as np
+from measuring import Usage
 
+from common import arch, command
+from common.settings import setting
+from convert.dialects import DIALECTS, to_native
 from convert.exports import onnx
 from convert.formats import FORMATS
 
-RUNS = flags.DEFINE_integer("runs", 3, "Counted runs of each command.", lower_bound=1)
-SOURCE = flags.DEFINE_string(
-    "source", None, "What to convert, a name or a path; by default random weights of InceptionI3D."
-)
-RESULTS = flags.DEFINE_string("results", None, "A file for the table as well.")
-
 SUFFIXES = {name: module.SUFFIXES[0] for name, module in FORMATS.items() if module.SUFFIXES}
-TARGETS = {**SUFFIXES, onnx.NAME: onnx.SUFFIXES[0]}
-PAIRS = [(source, target) for source in SUFFIXES for target in TARGETS]
-FRAMEWORKS = ("tensorflow", "sonnet", "torch", "jax")
-
-# The project's own aim for 50 MB, where neither side needs a framework.
-MOST_SECONDS, MOST_MIB = 1.0, 250
-
-# In a process of its own: a process that Linux starts counts what its parent has as its own.
-_RANDOM = """
-import sys
-from common import arch
-from convert import hub
-from parity_tests import randomise
-net = arch.inception_i3d()
-hub.write(hub.Weights(net, randomise.arrays(net)), sys.argv[1])
-"""
 
 
-def prepare(folder: Path) -> dict[str, Path]:
-    """The checkpoint in every format."""
-    sources = {name: folder / f"source{suffix}" for name, suffix in SUFFIXES.items()}
-    first = sources["safetensors"]
-    if SOURCE.value:
-        processes.run(processes.convert(SOURCE.value, first))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Measures conversions between formats as whole processes: seconds and peak memory."""
+
+    runs: int = setting("Runs of each conversion.", 3, minimum=1)
+    source: str | None = setting("Name or path of a checkpoint. Default: random weights.", None)
+    architecture: str = setting("Network of the random weights.", "inception_i3d")
+    slots: int = setting("Arrays of an optimiser for each parameter.", 0, minimum=0)
+    formats: tuple[str, ...] = setting("Formats. Default: all.", (), choices=SUFFIXES)
+    results: Path | None = setting("File for the table.", None)
+
+
+def checkpoint(path: Path, name: str, slots: int) -> None:
+    """Writes random weights with Sonnet's names, and `slots` copies as an optimiser's arrays."""
+    net, rng = arch.make(name), np.random.default_rng(0)
+    weights = {p.name: rng.random(p.shape, np.float32) for p in arch.parameters(net)}
+    native = to_native(DIALECTS["sonnet"], net, weights)
+    model = {key: np.ascontiguousarray(array) for key, array in native.items()}
+    state = {f"optimizer/{i}/{key}": model[key] for i in range(slots) for key in model}
+    FORMATS["safetensors"].write(path, model | state)
+
+
+def convert(source: str | Path, target: Path, *options: str) -> Usage:
+    """Runs one conversion in a new process."""
+    files = [f"--input={source}", f"--output={target}", "--overwrite"]
+    return measuring.run([sys.executable, "-m", "convert", *files, *options])
+
+
+def measure(settings: Settings, folder: Path) -> tuple[float, dict[tuple[str, str], list[Usage]]]:
+    """Returns the size of the checkpoint in MB, and the usages of each pair of formats."""
+    names = settings.formats or tuple(SUFFIXES)
+    first = folder / "first.safetensors"
+    options = []
+    if settings.source:
+        convert(settings.source, first)
     else:
-        processes.run([sys.executable, "-c", _RANDOM, str(first)])
-    for path in sources.values():
-        if path != first:
-            processes.run(processes.convert(first, path))
-    return sources
+        # In a process of its own: Linux counts the memory of a parent as its children's.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(checkpoint, (first, settings.architecture, settings.slots))
+        options = [f"--architecture={settings.architecture}"]
+    sources = {"safetensors": first}
+    for name in names:
+        if name not in sources:
+            sources[name] = folder / f"source{SUFFIXES[name]}"
+            convert(first, sources[name], *options)
+    targets = names if settings.slots else (*names, onnx.NAME)
+    suffixes = {**SUFFIXES, onnx.NAME: onnx.SUFFIXES[0]}
+    pairs = list(itertools.product(names, targets))
+    used: dict[tuple[str, str], list[Usage]] = {pair: [] for pair in pairs}
+    for _, (source, target) in itertools.product(range(settings.runs), pairs):
+        output = folder / f"target{suffixes[target]}"
+        used[source, target].append(convert(sources[source], output, *options))
+        output.unlink(missing_ok=True)
+    return first.stat().st_size / 1e6, used
 
 
-def imported(source: Path, target: Path) -> list[str]:
-    """Which frameworks `python -m convert` has imported when it ends."""
-    program = (
-        "import runpy, sys; sys.argv[0] = 'convert'\n"
-        "try: runpy.run_module('convert', run_name='__main__')\n"
-        f"finally: print(*(m for m in {FRAMEWORKS} if m in sys.modules), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", program, *processes.convert(source, target)[3:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stderr.splitlines()[-1].split()
+def _cell(usages: Sequence[Usage]) -> str:
+    return f"{_seconds(usages):.2f} s, {max(usage.resident for usage in usages):.0f} MiB"
 
 
-def table(used: Mapping[tuple[str, str], Sequence[processes.Usage]]) -> list[str]:
-    """Sources down, targets across."""
-    lines = [f"| from \\ to | {' | '.join(TARGETS)} |", "| --- |" + " ---: |" * len(TARGETS)]
-    for source in SUFFIXES:
-        cells = [
-            f"{_seconds(used[source, target]):.2f} s, {_peak(used[source, target]):.0f} MiB"
-            for target in TARGETS
-        ]
-        lines.append(f"| {source} | {' | '.join(cells)} |")
-    return lines
+def _seconds(usages: Sequence[Usage]) -> float:
+    return min(usage.seconds for usage in usages)
 
 
-def _seconds(runs: Sequence[processes.Usage]) -> float:
-    return min(run.seconds for run in runs)
-
-
-def _peak(runs: Sequence[processes.Usage]) -> float:
-    return max(run.resident for run in runs)
-
-
-def main(argv: Sequence[str]) -> None:
-    del argv
-    bare: list[processes.Usage] = []
-    used: dict[tuple[str, str], list[processes.Usage]] = {pair: [] for pair in PAIRS}
+def main(settings: Settings) -> None:
+    numpy = [sys.executable, "-c", "import numpy"]
+    bare = [measuring.run(numpy) for _ in range(settings.runs)]
     with tempfile.TemporaryDirectory() as folder:
-        sources = prepare(Path(folder))
-        targets = {name: Path(folder, f"target{suffix}") for name, suffix in TARGETS.items()}
-        size = sources["safetensors"].stat().st_size / 1e6
-        for _ in range(RUNS.value):
-            bare.append(processes.run([sys.executable, "-c", "import numpy"]))
-            for source, target in PAIRS:
-                command = processes.convert(sources[source], targets[target])
-                used[source, target].append(processes.run(command))
-        frameworks = imported(sources["tf1_checkpoint"], targets["torch_pt"])
-    slowest = max(PAIRS, key=lambda pair: _seconds(used[pair]))
-    largest = max(PAIRS, key=lambda pair: _peak(used[pair]))
-    start = _seconds(bare)
-    text = "\n".join(
-        [
-            f"{processes.machine()}.",
-            "",
-            f"A checkpoint of {size:.0f} MB, `python -m convert` as a whole process: the shortest"
-            f" time of {RUNS.value} runs, the highest peak of resident memory.",
-            "",
-            *table(used),
-            "",
-            f"- slowest: {' to '.join(slowest)}, {_seconds(used[slowest]):.2f} s (aim:"
-            f" {MOST_SECONDS:g} s), {_seconds(used[slowest]) / start:.1f} times a bare start",
-            f"- largest: {' to '.join(largest)}, {_peak(used[largest]):.0f} MiB (aim:"
-            f" {MOST_MIB} MiB)",
-            f'- a bare start, `python -c "import numpy"`: {start:.2f} s, {_peak(bare):.0f} MiB',
-            f"- frameworks imported by a conversion: {', '.join(frameworks) or 'none'}",
-        ]
-    )
-    print(text)
-    if RESULTS.value:
-        Path(RESULTS.value).write_text(text + "\n", encoding="utf-8")
+        size, used = measure(settings, Path(folder))
+    targets = list(dict.fromkeys(target for _, target in used))
+    lines = [
+        f"{measuring.described(measuring.machine('cpu'))}.",
+        "",
+        f"A checkpoint of {size:.0f} MB, `python -m convert` as a whole process: the shortest"
+        f" time of {settings.runs} runs, the highest peak of resident memory.",
+        "",
+        f"| from \\ to | {' | '.join(targets)} |",
+        "| --- |" + " ---: |" * len(targets),
+    ]
+    for source in dict.fromkeys(source for source, _ in used):
+        cells = " | ".join(_cell(used[source, target]) for target in targets)
+        lines.append(f"| {source} | {cells} |")
+    slowest = max(used, key=lambda pair: _seconds(used[pair]))
+    largest = max(used, key=lambda pair: max(usage.resident for usage in used[pair]))
+    lines += [
+        "",
+        f"- slowest: {' to '.join(slowest)}, {_cell(used[slowest])}",
+        f"- largest: {' to '.join(largest)}, {_cell(used[largest])}",
+        f'- `python -c "import numpy"`: {_cell(bare)}',
+    ]
+    measuring.write_lines(settings.results, lines)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.start(main, Settings)

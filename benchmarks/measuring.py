@@ -1,10 +1,8 @@
-"""What the benchmarks of speed share: turns, allocation, peaks of memory, and results as JSON.
-
-A result is {"machine": ..., "rounds": N, ...}; `benchmarks/report.py` makes tables of it.
-"""
+"""Measures functions in turn, the memory of processes, and describes the machine."""
 
 import contextlib
 import ctypes
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -12,15 +10,14 @@ import multiprocessing
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import processes
-from absl import app, flags
 from numpy.typing import ArrayLike
 
 from common import memory, processors
@@ -29,31 +26,45 @@ from common.io import write_text
 Run = Callable[[], Any]
 Key = TypeVar("Key", bound=Hashable)
 
-PACKAGES = ("numpy", "torch", "tensorflow", "onnxruntime", "openvino", "opencv-contrib-python")
+PACKAGES = ("numpy", "torch", "tensorflow", "opencv-contrib-python")
+MIB = 2**20
 
-# malloc.h, and what glibc arrives at by itself once it has freed a block of 32 MiB (mallopt(3)).
+# From malloc.h, and the values that glibc reaches after freeing a block of 32 MiB (mallopt(3)).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-_USUAL = {_M_MMAP_THRESHOLD: 32 * 2**20, _M_TRIM_THRESHOLD: 64 * 2**20, _M_MMAP_MAX: 65536}
+_USUAL = {_M_MMAP_THRESHOLD: 32 * MIB, _M_TRIM_THRESHOLD: 64 * MIB, _M_MMAP_MAX: 65536}
 
 
 class Work(NamedTuple):
-    """Something that is measured.
+    """Something to measure.
 
     Attributes:
-        run: Does it once, to its end.
-        kept: Whether freed memory stays with the process, as in the project's commands; else it
-            goes back to the system as usual.
+        run: Does the work once, to its end.
+        kept: Whether freed memory stays with the process, as in the project's commands, or returns
+            to the system as usual.
     """
 
     run: Run
     kept: bool
 
 
-def in_turn(works: Mapping[Key, Work], rounds: int) -> dict[Key, list[float]]:
-    """Seconds of each work in each round, in which each has its turn.
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """Resources of a process.
 
-    So a slow moment of the machine meets them all. A turn begins with a call that does not count:
-    after somebody else's turn, memory and caches are not as they are within a loop of its own.
+    Attributes:
+        seconds: Wall-clock time from start to end.
+        resident: Peak of the resident memory in MiB.
+    """
+
+    seconds: float
+    resident: float
+
+
+def in_turn(works: Mapping[Key, Work], rounds: int) -> dict[Key, list[float]]:
+    """Returns the seconds of each work in each round; every round runs all works.
+
+    A slow moment of the machine therefore affects all of them. A turn begins with an uncounted
+    call, because another work has left its own data in the caches and in memory.
     """
     taken: dict[Key, list[float]] = {key: [] for key in works}
     for _ in range(rounds):
@@ -67,7 +78,7 @@ def in_turn(works: Mapping[Key, Work], rounds: int) -> dict[Key, list[float]]:
 
 
 def allocate(kept: bool) -> None:
-    """Has glibc keep freed memory (`Work.kept`), or give it back as it does when left alone."""
+    """Makes glibc keep freed memory, or return it to the system as it does by default."""
     if kept:
         memory.keep()
         return
@@ -79,38 +90,47 @@ def allocate(kept: bool) -> None:
 
 
 def peak_memory(kept: bool, make: Callable[..., Run], *arguments: object) -> float:
-    """Peak of a process of its own that does a work twice, MiB.
+    """Returns the peak memory in MiB of a new process that does a work twice.
 
-    Resident memory; of the GPU, where PyTorch or TensorFlow has used one.
+    It is the resident memory, or the GPU's if PyTorch or TensorFlow has used one.
 
     Args:
         kept: See `Work`.
-        make: A function of a module, which makes the work there.
-        arguments: What it is called with.
+        make: Module-level function that makes the work in that process.
+        arguments: Its arguments.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (kept, make, arguments))
 
 
+def run(command: Sequence[str | os.PathLike[str]]) -> Usage:
+    """Runs a command to its end; RuntimeError if it fails."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        text = " ".join(map(os.fspath, command))
+        raise RuntimeError(f"{text} ended with status {process.returncode}")
+    return Usage(seconds, _mib(usage))
+
+
 def relative_error(found: ArrayLike, expected: ArrayLike) -> float:
-    """Largest difference as a share of the largest value that was expected."""
+    """Returns the largest difference as a share of the largest expected value."""
     difference = np.abs(np.asarray(found, np.float64) - np.asarray(expected, np.float64))
     return float(difference.max() / np.abs(expected).max())
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The machine, as JSON has it.
-
-    Args:
-        device: "cpu" or "gpu", of which PyTorch knows the name.
-    """
+    """Describes the machine, with the GPU that PyTorch names if `device` is "gpu"."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     found = {
         "date": str(datetime.date.today()),
-        "processor": processes.processor(),
+        "processor": _processor(),
         "cores": processors.count(),
         "system": platform.system(),
         "python": platform.python_version(),
@@ -124,22 +144,19 @@ def machine(device: str) -> dict[str, Any]:
     return found
 
 
-def check_names(flag: flags.FlagHolder[list[str]], known: Iterable[str]) -> None:
-    """Refuses what is not among the names that a flag may list.
-
-    Raises:
-        UsageError: There is such a name.
-    """
-    if unknown := set(flag.value).difference(known):
-        raise app.UsageError(
-            f"--{flag.name} must be of {', '.join(known)}. Received: {', '.join(unknown)}."
-        )
+def described(machine: Mapping[str, Any]) -> str:
+    """Returns a line for a dictionary of `machine`."""
+    parts = [machine["date"], *([machine["gpu"]] if "gpu" in machine else [])]
+    parts += [machine["processor"], f"{machine['cores']} cores", machine["system"]]
+    parts.append(f"Python {machine['python']}")
+    parts += [f"{package} {version}" for package, version in machine["packages"].items()]
+    return ", ".join(parts)
 
 
 def begin(device: str) -> None:
-    """Hides all GPUs for "cpu"; for "gpu", has float32 mean float32 there.
+    """Hides all GPUs for "cpu"; for "gpu", disables TF32.
 
-    Call it before a framework is imported, whose threads share memory from their beginning.
+    Call it before a framework is imported.
 
     Raises:
         ValueError: There is no GPU.
@@ -149,45 +166,47 @@ def begin(device: str) -> None:
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return
-    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # of cuBLAS and cuDNN, whoever calls them
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # for cuBLAS and cuDNN in both frameworks
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # TensorFlow shares the GPU with PyTorch
     import torch
 
     if not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device that PyTorch can use. Leave out --device=gpu.")
+        raise ValueError("PyTorch finds no CUDA device. Leave out --device=gpu.")
 
 
-def write(path: str | None, result: Mapping[str, Any]) -> None:
-    """Writes a result, all or nothing; None is nowhere."""
+def write(path: Path | None, result: Mapping[str, Any]) -> None:
+    """Writes a result as JSON, if there is a path."""
     if path:
         write_text(path, json.dumps(result, indent=1) + "\n")
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """A result; None where nothing was measured."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def write_lines(path: Path | None, lines: Sequence[str]) -> None:
+    """Prints lines, and writes them if there is a path."""
+    print("\n".join(lines))
+    if path:
+        write_text(path, "\n".join(lines) + "\n")
 
 
 def _peak(kept: bool, make: Callable[..., Run], arguments: tuple[object, ...]) -> float:
     allocate(kept)
-    run = make(*arguments)
-    run()
-    run()
-    used = [_of_torch(), _of_tensorflow()]
-    if any(used):
-        return max(used) / processes.MIB
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1024 if sys.platform == "linux" else processes.MIB
-    return processes.memory(os.getpid()).get("VmHWM", resident / unit)
+    work = make(*arguments)
+    work()
+    work()
+    used = 0
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        used = torch.cuda.max_memory_allocated()
+    if (tf := sys.modules.get("tensorflow")) and tf.config.list_physical_devices("GPU"):
+        used = max(used, tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    return used / MIB if used else _mib(resource.getrusage(resource.RUSAGE_SELF))
 
 
-def _of_torch() -> int:
-    torch = sys.modules.get("torch")
-    return torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0
+def _mib(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss / (1024 if sys.platform == "linux" else MIB)
 
 
-def _of_tensorflow() -> int:
-    tf = sys.modules.get("tensorflow")
-    if not tf or not tf.config.list_physical_devices("GPU"):
-        return 0
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+def _processor() -> str:
+    if (cpus := Path("/proc/cpuinfo")).is_file():
+        names = [line for line in cpus.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].partition(":")[2].strip()
+    return platform.machine()

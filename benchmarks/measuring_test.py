@@ -1,14 +1,11 @@
-"""Turns, differences and costs."""
-
 import comparing
 import measuring
 import pytest
-from absl import app, flags
 from comparing import Case
 from measuring import Work
 
 
-def test_each_has_its_turn_after_a_call_that_does_not_count():
+def test_works_take_turns_after_an_uncounted_call():
     calls, modes = [], []
     works = {name: Work(lambda name=name: calls.append(name), name == "b") for name in "ab"}
     with pytest.MonkeyPatch.context() as patch:
@@ -20,12 +17,12 @@ def test_each_has_its_turn_after_a_call_that_does_not_count():
     assert min(min(seconds) for seconds in taken.values()) > 0
 
 
-def test_an_error_is_a_share_of_the_largest_value():
+def test_errors_are_relative_to_the_largest_value():
     assert measuring.relative_error([1.0, -4.0], [1.5, -5.0]) == pytest.approx(1 / 5)
     assert measuring.relative_error(2.5, 2.0) == pytest.approx(1 / 4)
 
 
-def test_memory_is_that_of_another_process():
+def test_memory_of_another_process():
     few = measuring.peak_memory(False, _allocating, 0)
     many = measuring.peak_memory(False, _allocating, 64)
     assert 50 < many - few < 90
@@ -43,24 +40,11 @@ def _allocating(mib):
         (comparing.usual("r2plus1d_34"), 300.8),
     ],
 )
-def test_operations_are_two_a_multiply_add(case, gflop):
+def test_a_multiply_add_is_two_operations(case, gflop):
     assert case.gflop == pytest.approx(gflop, abs=0.05)
 
 
-def test_usual_clips_are_those_of_the_contract():
-    assert comparing.usual("i3d_resnet50_8x8", 4, "gpu") == ("i3d_resnet50_8x8", 4, 8, 224, "gpu")
-
-
-def test_a_name_that_nobody_knows_is_refused():
-    values = flags.FlagValues()
-    holder = flags.DEFINE_list("names", ["a", "c"], "", flag_values=values)
-    values(["program"])
-    measuring.check_names(holder, "abc")
-    with pytest.raises(app.UsageError, match=r"of a, b\. Received: c\."):
-        measuring.check_names(holder, "ab")
-
-
-def test_what_is_not_installed_is_a_word_in_its_row(monkeypatch):
+def test_missing_and_failed_candidates_have_a_reason(monkeypatch):
     pytest.importorskip("torch")
     plain = comparing.Candidate("torch", "plain", "float32", False)
     other = plain._replace(backend="no_such_package")

@@ -1,76 +1,177 @@
-"""Measures the speed of networks in inference, in every form they can be run in.
+"""Measures inference of networks in every form.
 
     python benchmarks/network.py [--rounds=5] [--results=FILE.json]
     python benchmarks/network.py --device=gpu --results=FILE.json
     python benchmarks/network.py --architectures=r2plus1d_18 --batches=1,4 --frames=16 --size=112
 
-The usual port (see `benchmarks/forms.py`) and the candidates take turns in one process. Shares of
-the machine's peak are those of a matrix product in the same framework and precision, measured in
-the same turns. Peak memory is that of a process of its own for each. Logits are compared with the
-usual port's.
+The first form, PyTorch's plain one, is the usual port: eager, contiguous layout, explicit padding,
+and batch norm as an op of its own. All forms take turns in one process. The peak is that of a
+matrix product in the same framework and precision, measured in the same turns. Peak memory is
+measured in one process for each form. Logits are compared with the usual port's.
 """
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import comparing
-import forms
 import measuring
+import numpy as np
 import report
-from absl import app, flags
-from comparing import Candidate, Case
+from comparing import Candidate, Case, torch_device
+from measuring import Run
+from numpy.typing import NDArray
 
+from common import arch, command
 from common.arch import ARCHITECTURES
+from common.settings import setting
 from common.training.recipes import PRECISIONS
 
-NAMES = flags.DEFINE_list(
-    "architectures",
-    ["inception_i3d", "i3d_resnet50_8x8", "r2plus1d_34"],
-    "All forms of the first; of the others what is usual, and what is fastest.",
-)
-BACKENDS = flags.DEFINE_list("backends", list(forms.BACKENDS), "Frameworks.")
-PRECISION = flags.DEFINE_list("precisions", list(PRECISIONS), "float16 is for GPUs alone.")
-BATCHES = flags.DEFINE_list("batches", None, "By default 1, on a GPU 1,8,32.")
-FRAMES = flags.DEFINE_list("frames", None, "Of a clip; by default what the weights expect.")
-SIZE = flags.DEFINE_integer("size", None, "Pixels; by default what the weights expect.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each.", lower_bound=1)
-DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Where to compute.")
-MEMORY = flags.DEFINE_bool("memory", True, "Whether peaks of memory are measured as well.")
-RESULTS = flags.DEFINE_string("results", None, "A file for the numbers, JSON.")
 
-FEW = ("plain", "function", "optimised", "session")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Measures inference of networks in every form."""
+
+    architectures: tuple[str, ...] = setting(
+        "Networks: all forms of the first, the usual and fastest ones of the others.",
+        ("inception_i3d", "i3d_resnet50_8x8", "r2plus1d_34"),
+        choices=ARCHITECTURES,
+    )
+    precisions: tuple[str, ...] = setting("Precisions; float16 needs a GPU.", PRECISIONS)
+    batches: tuple[int, ...] = setting("Clips at a time. Default: 1, and 1,8,32 on a GPU.", ())
+    frames: tuple[int, ...] = setting("Frames of a clip. Default: as the weights expect.", ())
+    size: int | None = setting("Pixels. Default: as the weights expect.", None)
+    rounds: int = setting("Turns of each form.", 5, minimum=1)
+    device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
+    memory: bool = setting("Also measure the peak memory.", True)
+    results: Path | None = setting("JSON file for the numbers.", None)
 
 
-def cases() -> list[tuple[Case, list[Candidate]]]:
-    """What the flags ask for."""
-    device = DEVICE.value
-    batches = BATCHES.value or (["1"] if device == "cpu" else ["1", "8", "32"])
+class Form(NamedTuple):
+    """A row of `FORMS`.
+
+    Attributes:
+        make: Makes what computes.
+        kept: See `measuring.Work`; usual forms have the usual allocation.
+        on_cpus: Precisions to measure on a CPU.
+        for_all: Whether networks after the first are measured in this form.
+    """
+
+    make: Callable[[Case, Candidate], Run]
+    kept: bool
+    on_cpus: tuple[str, ...] = ("float32",)
+    for_all: bool = False
+
+
+def make(case: Case, candidate: Candidate) -> Run:
+    """Returns a call that computes logits [B, classes], float32, on the CPU."""
+    return FORMS[candidate.backend, candidate.form].make(case, candidate)
+
+
+@functools.lru_cache(maxsize=1)
+def _inputs(case: Case) -> tuple[arch.Network, arch.Arrays, NDArray[np.float32]]:
+    """Returns a network, its weights, and clips [B, T, H, W, C] in [-1, 1]."""
+    net = arch.make(case.architecture)
+    shape = (case.batch, case.frames, case.size, case.size, net.in_channels)
+    clips = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    return net, arch.initial_arrays(net), clips
+
+
+def _torch(case: Case, candidate: Candidate) -> Run:
+    import torch
+
+    import i3d_torch
+
+    net, arrays, clips = _inputs(case)
+    place, dtype = torch_device(case.device), getattr(torch, candidate.precision)
+    x = torch.tensor(clips, device=place).movedim(-1, 1).contiguous()
+    model = i3d_torch.VideoModel(net).eval()
+    i3d_torch.assign(model, arrays)
+    model.to(place)
+    if candidate.form == "channels last":
+        model.to(memory_format=torch.channels_last_3d)
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    fast = candidate.form == "optimised"
+    call = i3d_torch.optimize(model, candidate.precision) if fast else model
+    casts = not fast and candidate.precision != "float32"
+
+    def run() -> NDArray[np.float32]:
+        with torch.no_grad(), torch.autocast(place.type, dtype, enabled=casts):
+            return call(x)[0].float().cpu().numpy()
+
+    return run
+
+
+def _tensorflow(case: Case, candidate: Candidate) -> Run:
+    import i3d_tf  # before TensorFlow, see there
+
+    # isort: split
+    import tensorflow as tf
+
+    net, arrays, clips = _inputs(case)
+    with tf.device(f"/{case.device.upper()}:0"):
+        x = tf.constant(clips)
+        model: Any = i3d_tf.VideoModel(net)
+        i3d_tf.assign(model, arrays)
+        if candidate.form == "optimised":
+            model = i3d_tf.optimize(model, candidate.precision)
+        else:
+            x = tf.cast(x, candidate.precision)
+
+    def logits(clips: tf.Tensor) -> tf.Tensor:
+        return model(clips)[0]
+
+    call = logits if candidate.form == "eager" else tf.function(logits, autograph=False)
+    return lambda: tf.cast(call(x), tf.float32).numpy()
+
+
+_REDUCED = ("float32", "bfloat16")
+
+# By backend and name, in the order of measurement.
+FORMS = {
+    ("torch", "plain"): Form(_torch, False, for_all=True),
+    ("torch", "channels last"): Form(_torch, False),
+    ("torch", "optimised"): Form(_torch, True, _REDUCED, for_all=True),
+    ("tensorflow", "eager"): Form(_tensorflow, False),
+    ("tensorflow", "function"): Form(_tensorflow, False, for_all=True),
+    ("tensorflow", "optimised"): Form(_tensorflow, True, _REDUCED, for_all=True),
+}
+
+
+def cases(settings: Settings) -> list[tuple[Case, list[Candidate]]]:
+    """Returns the cases with their candidates, the usual port first."""
+    batches = settings.batches or ((1,) if settings.device == "cpu" else (1, 8, 32))
     found = []
-    for name, batch in itertools.product(NAMES.value, map(int, batches)):
-        chosen = FEW if name != NAMES.value[0] else [form for _, form in forms.FORMS]
-        usual = comparing.usual(name, batch, device)
-        for frames in map(int, FRAMES.value or [usual.frames]):
-            case = usual._replace(frames=frames, size=SIZE.value or usual.size)
-            asked = forms.candidates(device, BACKENDS.value, chosen, PRECISION.value)
-            found.append((case, list(asked)))
+    for name, batch in itertools.product(settings.architectures, batches):
+        candidates = [
+            Candidate(backend, form, precision, row.kept)
+            for (backend, form), row in FORMS.items()
+            for precision in settings.precisions
+            if (row.for_all or name == settings.architectures[0])
+            and (settings.device == "gpu" or precision in row.on_cpus)
+        ]
+        usual = comparing.usual(name, batch, settings.device)
+        for frames in settings.frames or (usual.frames,):
+            case = usual._replace(frames=frames, size=settings.size or usual.size)
+            found.append((case, candidates))
     return found
 
 
-def main(argv: Sequence[str]) -> int:
-    del argv
-    measuring.check_names(NAMES, ARCHITECTURES)
-    measuring.check_names(BACKENDS, forms.BACKENDS)
-    measuring.check_names(PRECISION, PRECISIONS)
-    measuring.begin(DEVICE.value)
-    result = {"machine": measuring.machine(DEVICE.value), "rounds": ROUNDS.value, "cases": []}
+def main(settings: Settings) -> int:
+    measuring.begin(settings.device)
+    machine = measuring.machine(settings.device)
+    result: dict[str, Any] = {"machine": machine, "rounds": settings.rounds, "cases": []}
     print(report.machine(result))
-    for case, candidates in cases():
-        found = comparing.compare(case, candidates, forms.make, ROUNDS.value, MEMORY.value)
+    for case, candidates in cases(settings):
+        found = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
         result["cases"].append(found)
         print("\n".join(["", *report.case(found)]), flush=True)
-        measuring.write(RESULTS.value, result)  # after each: what comes next may take long
+        measuring.write(settings.results, result)  # after each case: the next may take long
     return int(comparing.failed(result["cases"]))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.start(main, Settings)

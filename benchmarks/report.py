@@ -1,19 +1,21 @@
-"""Makes tables of the results in benchmarks/results, as Markdown.
+"""Makes the Markdown tables of docs/performance.md from the results in benchmarks/results.
 
-    python benchmarks/report.py docs/performance.md
-
-writes those of the page anew.
+python benchmarks/report.py docs/performance.md
 """
 
+import dataclasses
+import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import measuring
-from absl import app
 
+from common import command
 from common.io import write_text
+from common.settings import UsageError, setting
 
 BEGIN, END = "<!-- measured: make performance -->", "<!-- end of what is measured -->"
 RESULTS = Path(__file__).parent / "results"
@@ -21,23 +23,20 @@ RESULTS = Path(__file__).parent / "results"
 Result = Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Updates the tables of a page from the results in benchmarks/results."""
+
+    page: tuple[str, ...] = setting("The page, such as docs/performance.md.", positional=True)
+
+
 def machine(result: Result) -> str:
-    """Where and when it was measured, a line."""
-    found = result["machine"]
-    parts = [found["date"], *([found["gpu"]] if "gpu" in found else [])]
-    parts += [found["processor"], f"{found['cores']} cores", found["system"]]
-    parts.append(f"Python {found['python']}")
-    parts += [f"{package} {version}" for package, version in found["packages"].items()]
-    return f"{', '.join(parts)}. Medians of {result['rounds']} turns."
+    """Returns a line with place and time of the measurement."""
+    return f"{measuring.described(result['machine'])}. Medians of {result['rounds']} turns."
 
 
 def case(result: Result, training: bool = False) -> list[str]:
-    """The table of a network's inference, or of its training.
-
-    Args:
-        result: One of the cases of `network.py` or `train.py`.
-        training: Which of them.
-    """
+    """Returns the table of a case of `network.py`, or of `train.py` if `training`."""
     size = f"{result['frames']}x{result['size']}x{result['size']}"
     clips = "clip" if result["batch"] == 1 else "clips"
     cost = f"{result['gflop']:.0f} GFLOP"
@@ -46,7 +45,7 @@ def case(result: Result, training: bool = False) -> list[str]:
     columns += ["of the peak", "MiB", "difference"]
     rows = []
     usual = median(result["candidates"][0]["seconds"])
-    # Of the framework that multiplies fastest: PyTorch's library is slow on some processors.
+    # Of the framework that multiplies fastest: PyTorch is slow on some processors.
     peaks: dict[str, float] = {}
     for row in result["candidates"]:
         peaks[row["precision"]] = max(peaks.get(row["precision"], 0.0), row.get("peak", 0.0))
@@ -67,7 +66,7 @@ def case(result: Result, training: bool = False) -> list[str]:
 
 
 def pipeline(result: Result) -> list[str]:
-    """The table of a video, stage by stage: one of the videos of `pipeline.py`."""
+    """Returns the table of a video of `pipeline.py`, by stage."""
     ways = result["ways"]
     totals = [median(map(sum, zip(*way["seconds"].values(), strict=True))) for way in ways]
     flows = [(result["frames"] - 1) / median(way["seconds"]["flow"]) for way in ways]
@@ -86,16 +85,12 @@ def pipeline(result: Result) -> list[str]:
 
 
 def tables(folder: Path = RESULTS) -> str:
-    """All tables of the page, from the results in a folder."""
+    """Returns all tables of the page, from the results in a folder."""
     return "\n".join(line for part in PARTS for line in _part(folder, *part)).strip()
 
 
 def page(text: str, folder: Path = RESULTS) -> str:
-    """The page with its tables as the results are now.
-
-    Raises:
-        ValueError: The marks around the tables are not there.
-    """
+    """Returns a page with its tables updated; ValueError if it lacks the marks around them."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -104,55 +99,44 @@ def page(text: str, folder: Path = RESULTS) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, or all before the point."""
+    """Formats three digits, or all digits before the point."""
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
-def _network(result: Result) -> Iterator[str]:
-    for each in result["cases"]:
-        yield from (*case(each), "")
-
-
-def _train(result: Result) -> Iterator[str]:
-    for each in result["cases"]:
-        yield from (*case(each, training=True), "")
-
-
-def _pipeline(result: Result) -> Iterator[str]:
-    for each in result["videos"]:
-        yield from (*pipeline(each), "")
-
-
-PARTS: tuple[tuple[str, str, Callable[[Result], Iterator[str]]], ...] = (
-    ("Inference", "network", _network),
-    ("A step of training", "train", _train),
-    ("From a video to the logits of two streams", "pipeline", _pipeline),
+# Title, file, key of the parts of a result, and the table of a part.
+PARTS: tuple[tuple[str, str, str, Callable[[Result], list[str]]], ...] = (
+    ("Inference", "network", "cases", case),
+    ("A step of training", "train", "cases", functools.partial(case, training=True)),
+    ("From a video to the logits of two streams", "pipeline", "videos", pipeline),
 )
 
 
 def _part(
-    folder: Path, title: str, name: str, lines: Callable[[Result], Iterator[str]]
+    folder: Path, title: str, name: str, key: str, table: Callable[[Result], list[str]]
 ) -> Iterator[str]:
     for where, file in (("on a CPU", f"{name}.json"), ("on a GPU", f"{name}-gpu.json")):
         yield from (f"## {title}, {where}", "")
-        if result := measuring.read(folder / file):
-            yield from (machine(result), "", *lines(result))
-        else:
+        if not (folder / file).exists():
             yield from ("Not measured.", "")
+            continue
+        result = json.loads((folder / file).read_text(encoding="utf-8"))
+        yield from (machine(result), "")
+        for part in result[key]:
+            yield from (*table(part), "")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> list[str]:
-    """A table whose first columns are texts."""
+    """Returns a table whose first `texts` columns are texts."""
     aligned = [*["---"] * texts, *["---:"] * (len(columns) - texts)]
     return [f"| {' | '.join(cells)} |" for cells in (columns, aligned, *rows)]
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give the path of the page.")
-    path = Path(argv[1])
+def main(settings: Settings) -> None:
+    if len(settings.page) != 1:
+        raise UsageError("name one page")
+    path = Path(settings.page[0])
     write_text(path, page(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.start(main, Settings)

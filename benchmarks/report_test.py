@@ -1,6 +1,3 @@
-"""Tables made from results, and the page in the tree."""
-
-import json
 from pathlib import Path
 
 import measuring
@@ -47,13 +44,10 @@ def test_ratios_are_those_of_medians():
         "| torch | fast | float32 | 625 | 1.60 | 2.40 | 80% |  | 3e-07 |",
         "| torch | gone | float32 | not installed |  |  |  |  |  |",
     ]
-
-
-def test_a_step_is_of_a_whole_batch():
-    lines = report.case(CASE, training=True)
-    assert lines[0].endswith("400 GFLOP a step:")
-    assert "ms a step" in lines[2]
-    assert "| torch | fast | float32 | 1250 | 1.60 | 2.40 |" in lines[5]
+    step = report.case(CASE, training=True)
+    assert step[0].endswith("400 GFLOP a step:")
+    assert "| torch | fast | float32 | 1250 | 1.60 | 2.40 |" in step[5]
+    assert [report.number(n) for n in (0.456, 45.67, 1234.5)] == ["0.46", "45.7", "1234"]
 
 
 def test_stages_are_added_up_within_a_round():
@@ -81,10 +75,10 @@ def test_stages_are_added_up_within_a_round():
     ]
 
 
-def test_what_has_no_results_is_not_measured(tmp_path):
+def test_pages_have_the_results_between_the_marks(tmp_path):
     assert report.tables(tmp_path).count("Not measured.") == 6
     result = {"machine": {**MACHINE, "gpu": "A GPU"}, "rounds": 3, "cases": [CASE]}
-    measuring.write(str(tmp_path / "network-gpu.json"), result)
+    measuring.write(tmp_path / "network-gpu.json", result)
     text = report.tables(tmp_path)
     assert text.count("Not measured.") == 5
     heading, machine = text.splitlines()[4:7:2]
@@ -94,9 +88,6 @@ def test_what_has_no_results_is_not_measured(tmp_path):
         " turns."
     )
     assert "\n".join(report.case(CASE)) in text
-
-
-def test_only_what_is_between_the_marks_is_changed(tmp_path):
     text = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
     found = report.page(text, tmp_path)
     assert found.startswith(f"before\n{report.BEGIN}\n## Inference, on a CPU\n\nNot measured.\n")
@@ -107,19 +98,7 @@ def test_only_what_is_between_the_marks_is_changed(tmp_path):
         report.page("nothing", tmp_path)
 
 
-@pytest.mark.parametrize("value, text", [(0.456, "0.46"), (45.67, "45.7"), (1234.5, "1234")])
-def test_numbers_have_three_digits(value, text):
-    assert report.number(value) == text
-
-
 def test_the_page_is_made_from_the_results():
     page = Path(__file__).parents[1] / "docs" / "performance.md"
     text = page.read_text(encoding="utf-8")
     assert report.page(text) == text, "make performance"
-
-
-def test_a_machine_is_described_as_json_has_it():
-    found = json.loads(json.dumps(measuring.machine("cpu")))
-    assert found.keys() == MACHINE.keys()
-    assert found["cores"] >= 1
-    assert "numpy" in found["packages"]

@@ -1,90 +1,68 @@
-"""Measures a step of training: the plain loop beside the project's.
+"""Measures a training step: the project's beside a plain PyTorch loop.
 
     python benchmarks/train.py [--rounds=5] [--results=FILE.json]
     python benchmarks/train.py --device=gpu --batches=2,16 --frames=64 --results=FILE.json
 
-A step begins with uint8 clips in memory. The plain loop is PyTorch's, eager, as it is usually
-written: `VideoModel` in the layout that torch calls contiguous, and `torch.optim.SGD`. The others
-are the learners behind `i3d_torch.train` and `i3d_tf.train`. They take turns in one process; peak
-memory is that of a process of its own for each. The difference is that of the loss after a step.
-Whole runs, with reading and snapshots, are those of `benchmarks/training_runs.py`.
+A step begins with uint8 clips in memory. The plain loop is eager PyTorch as usually written:
+`VideoModel` in the contiguous layout, and `torch.optim.SGD`. The others are the training steps of
+`i3d_torch.train` and `i3d_tf.train`. They take turns in one process; peak memory is measured in one
+process for each. The difference is that of the loss after a step.
 """
 
 import dataclasses
 import functools
 import importlib
 import itertools
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import comparing
 import measuring
 import numpy as np
 import report
-from absl import app, flags
 from comparing import Candidate, Case, torch_device
 from measuring import Run
 
-from common import arch
+from common import arch, command
 from common.arch import ARCHITECTURES
 from common.preprocessing import contracts
+from common.settings import setting
 from common.training import recipes
 from common.training.batches import Batch
 from common.training.recipes import PRECISIONS, Recipe
 
-NAMES = flags.DEFINE_list("architectures", ["inception_i3d"], "Networks.")
-BACKENDS = flags.DEFINE_list("backends", ["torch", "tensorflow"], "Frameworks.")
-PRECISION = flags.DEFINE_list("precisions", ["float32", "bfloat16"], "Of the learners.")
-BATCHES = flags.DEFINE_list("batches", ["2"], "Clips of a step.")
-FRAMES = flags.DEFINE_integer("frames", 16, "Of a clip.", lower_bound=1)
-SIZE = flags.DEFINE_integer("size", 224, "Height and width of a clip, pixels.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each.", lower_bound=1)
-DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Where to compute.")
-MEMORY = flags.DEFINE_bool("memory", True, "Whether peaks of memory are measured as well.")
-RESULTS = flags.DEFINE_string("results", None, "A file for the numbers, JSON.")
-
 PLAIN = Candidate("torch", "plain loop", "float32", kept=False)
-# And what each sets in the recipe.
-LEARNERS: Mapping[str, Mapping[str, Any]] = {
-    "learner": {},
-    "learner, recomputing": {"recompute": True},
-}
-_RATE = 1e-7  # gradients of untrained weights are so large that usual steps would amplify rounding
+FORMS = {"train step": False, "train step, recomputing": True}
 MODULES = {"torch": "i3d_torch.learner", "tensorflow": "i3d_tf.learner"}
+
+_RATE = 1e-7  # the gradients of untrained weights are large: usual steps would amplify rounding
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Measures a training step: the project's beside a plain PyTorch loop."""
+
+    architectures: tuple[str, ...] = setting("Networks.", ("inception_i3d",), choices=ARCHITECTURES)
+    precisions: tuple[str, ...] = setting(
+        "Precisions of the project's steps.", ("float32", "bfloat16"), choices=PRECISIONS
+    )
+    batches: tuple[int, ...] = setting("Clips of a step.", (2,))
+    frames: int = setting("Frames of a clip.", 16, minimum=1)
+    size: int = setting("Height and width of a clip in pixels.", 224, minimum=1)
+    rounds: int = setting("Turns of each.", 5, minimum=1)
+    device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
+    memory: bool = setting("Also measure the peak memory.", True)
+    results: Path | None = setting("JSON file for the numbers.", None)
 
 
 def make(case: Case, candidate: Candidate) -> Run:
-    """A function that takes a step and returns its loss."""
-    return _plain(case) if candidate == PLAIN else _learner(case, candidate)
-
-
-def candidates() -> list[Candidate]:
-    """What the flags ask for; the plain loop is the first in any case."""
-    asked = itertools.product(BACKENDS.value, LEARNERS, PRECISION.value)
-    return [PLAIN, *(Candidate(*each, kept=True) for each in asked)]
-
-
-def main(argv: Sequence[str]) -> int:
-    del argv
-    measuring.check_names(NAMES, ARCHITECTURES)
-    measuring.check_names(BACKENDS, MODULES)
-    measuring.check_names(PRECISION, PRECISIONS)
-    measuring.begin(DEVICE.value)
-    result = {"machine": measuring.machine(DEVICE.value), "rounds": ROUNDS.value, "cases": []}
-    print(report.machine(result))
-    for name, batch in itertools.product(NAMES.value, map(int, BATCHES.value)):
-        case = Case(name, batch, FRAMES.value, SIZE.value, DEVICE.value)
-        found = comparing.compare(case, candidates(), make, ROUNDS.value, MEMORY.value)
-        found["gflop"] *= 3  # forward, and backward to what is read and to the kernels
-        result["cases"].append(found)
-        print("\n".join(["", *report.case(found, training=True)]), flush=True)
-        measuring.write(RESULTS.value, result)
-    return int(comparing.failed(result["cases"]))
+    """Returns a function that takes a step and returns its loss."""
+    return _plain(case) if candidate == PLAIN else _train_step(case, candidate)
 
 
 @functools.lru_cache(maxsize=1)
 def _inputs(case: Case) -> tuple[arch.Network, arch.Arrays, Recipe, Batch]:
-    """A network, its weights, how to train it, and a batch; nothing is dropped, nothing decays."""
+    """Returns a network, its weights, a recipe without dropout and weight decay, and a batch."""
     recipe = dataclasses.replace(
         recipes.get("finetune"),
         architecture=case.architecture,
@@ -117,8 +95,7 @@ def _plain(case: Case) -> Run:
     model = i3d_torch.VideoModel(net).train()
     i3d_torch.assign(model, arrays)
     model.to(device)
-    rate, momentum = recipe.learning_rate, recipe.momentum
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_RATE, momentum=recipe.momentum)
 
     def step() -> float:
         clips = torch.tensor(batch.clips, device=device).movedim(-1, 1).contiguous()
@@ -132,18 +109,36 @@ def _plain(case: Case) -> Run:
     return step
 
 
-def _learner(case: Case, candidate: Candidate) -> Run:
+def _train_step(case: Case, candidate: Candidate) -> Run:
     net, arrays, recipe, batch = _inputs(case)
-    changes = {"precision": candidate.precision, **LEARNERS[candidate.form]}
-    recipe = dataclasses.replace(recipe, **changes)
-    if candidate.backend == "torch" and case.device == "gpu":  # set, it costs a little in each call
+    recipe = dataclasses.replace(
+        recipe, precision=candidate.precision, recompute=FORMS[candidate.form]
+    )
+    if candidate.backend == "torch" and case.device == "gpu":
         import torch
 
         torch.set_default_device(torch_device(case.device))
     module = importlib.import_module(MODULES[candidate.backend])
-    learner = module.create(net, arrays, recipe, contracts.usual(case.architecture))
-    return lambda: learner.step([batch], recipe.learning_rate).loss
+    step = module.create(net, arrays, recipe, contracts.usual(case.architecture))
+    return lambda: step.step([batch], recipe.learning_rate).loss
+
+
+def main(settings: Settings) -> int:
+    measuring.begin(settings.device)
+    machine = measuring.machine(settings.device)
+    result: dict[str, Any] = {"machine": machine, "rounds": settings.rounds, "cases": []}
+    print(report.machine(result))
+    asked = itertools.product(MODULES, FORMS, settings.precisions)
+    candidates = [PLAIN, *(Candidate(*each, kept=True) for each in asked)]
+    for name, batch in itertools.product(settings.architectures, settings.batches):
+        case = Case(name, batch, settings.frames, settings.size, settings.device)
+        found = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
+        found["gflop"] *= 3  # forward, and the gradients of inputs and of kernels
+        result["cases"].append(found)
+        print("\n".join(["", *report.case(found, training=True)]), flush=True)
+        measuring.write(settings.results, result)
+    return int(comparing.failed(result["cases"]))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.start(main, Settings)

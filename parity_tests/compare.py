@@ -1,15 +1,15 @@
-"""How two results are compared: the largest difference over the largest value; NaN fails."""
+"""Comparison of results: largest difference over largest value; NaN fails."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 TOLERANCE = 1e-5
-"""max |difference| / max |value| in float32 on a CPU; measured: 3e-6 at most."""
+"""max |difference| / max |value| in float32 on a CPU; at most 3e-6 was measured."""
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference over the largest expected value; inf where a value is not finite."""
+    """Returns max |difference| / max |expected|; inf if a value is not finite."""
     if actual.shape != expected.shape:
         raise AssertionError(f"shapes differ: {actual.shape} against {expected.shape}")
     if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
@@ -24,7 +24,7 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 def assert_close(
     actual: np.ndarray, expected: np.ndarray, what: str, tolerance: float = TOLERANCE
 ) -> None:
-    """Fails, naming `what`, when the relative error is above `tolerance`."""
+    """Fails, naming `what`, if the relative error exceeds `tolerance`."""
     error = relative_error(actual, expected)
     assert error <= tolerance, f"{what}: relative error {error:.2e} is above {tolerance:.0e}"
 
@@ -34,7 +34,7 @@ def assert_all_close(
     expected: Mapping[str, np.ndarray],
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Compares by name; the names and their order must be the same."""
+    """Compares arrays by name; names and their order must be equal."""
     assert list(actual) == list(expected)
     for name in expected:
         assert_close(actual[name], expected[name], name, tolerance)

@@ -1,4 +1,4 @@
-"""The twins agree at every endpoint, for random parameters and sizes that are even and odd."""
+"""InceptionI3D: both backends agree at every endpoint, for even and odd sizes."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from parity_tests.compare import assert_all_close, assert_close
 
 TINY = arch.narrow(arch.inception_i3d(51), 8)
 
-# Every remainder that a stride of 2 can meet on the way, the smallest clip, and one that is
-# large enough for several positions of the head's window.
+# Every remainder of a stride of 2 on the way, the smallest clip, and one with several positions of
+# the head's window.
 SIZES = [(9, 193, 193), (16, 224, 224), (17, 195, 201), (23, 224, 213), (12, 240, 256)]
 
 
@@ -70,6 +70,6 @@ def test_final_endpoint_stops_early_with_the_same_values(backend, name):
     _, whole = backend.inference(net, arrays, clips)
     output, endpoints = backend.inference(net, arrays, clips, final_endpoint=name)
     assert list(endpoints) == list(net.endpoints[: net.endpoints.index(name) + 1])
-    # A model that has come as far as its logits returns them.
+    # A model that computes its logits returns them.
     expected = whole["Logits"] if name == "Predictions" else whole[name]
     np.testing.assert_array_equal(output, expected)

@@ -1,4 +1,4 @@
-"""Every architecture of the registry: the twins agree at every endpoint and in every gradient."""
+"""Both backends agree at every endpoint and in every gradient, for every architecture."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from common import arch
 from parity_tests import randomise
 from parity_tests.compare import assert_all_close
 
-# Even and odd sizes. The groups of the affine nets want time steps in fours, after an eighth.
+# Even and odd sizes. The affine nets need a multiple of four time steps after a stride of eight.
 CLIPS = {
     "inception_i3d": (2, 9, 193, 195, 3),
     "i3d_resnet50_nl_32x2_affine": (1, 32, 64, 75, 3),
@@ -15,10 +15,9 @@ CLIPS = {
 }
 USUAL = (2, 16, 64, 75, 3)
 
-# Rounding decides on which side of zero a ReLU stands, or which of two equal cells a pool takes:
-# a few values a million, each of which turns a gradient on or off. Without such a flip all
-# gradients agree to 1e-5; one flip late in a tiny net of 152 layers was seen to move a kernel's
-# gradient by 3e-2 of its norm.
+# Rounding decides the sign before a ReLU, or which of two equal cells a pool takes, for a few
+# values in a million, and each turns a gradient on or off. Without such a flip all gradients agree
+# to 1e-5; one flip late in a tiny net of 152 layers moved a kernel's gradient by 3e-2 of its norm.
 GRADIENT_TOLERANCE = 5e-2
 MEDIAN_TOLERANCE = 5e-3
 
@@ -49,7 +48,7 @@ def _agree(on_tf, on_torch, net, shape):
 
 
 def _assert_same_gradients(on_tf, on_torch, net, arrays, clips):
-    """With the running statistics in use, as when batch norm is frozen for fine-tuning."""
+    """With running statistics in batch norm, as if it were frozen for fine-tuning."""
     labels = np.arange(len(clips)) * 3 % net.num_classes
     actual = on_torch.gradients(net, arrays, clips, labels)
     expected = on_tf.gradients(net, arrays, clips, labels)
@@ -59,7 +58,7 @@ def _assert_same_gradients(on_tf, on_torch, net, arrays, clips):
     for name, gradient in expected.items():
         size = np.linalg.norm(gradient)
         if name in lost:
-            # It adds the same to all scores of a softmax, which does not see it.
+            # It adds the same to all scores of a softmax, which ignores it.
             theta = np.linalg.norm(expected[name.replace("phi", "theta")])
             assert max(size, np.linalg.norm(actual[name])) < 1e-3 * theta, name
             continue
@@ -78,7 +77,7 @@ def test_tiny_network(on_tf, on_torch, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_full_network(on_tf, on_torch, name):
-    # The largest have a hundred million weights; what they see can be small.
+    # The largest have a hundred million weights; the clips can be small.
     _agree(on_tf, on_torch, arch.make(name), (1, 16, 64, 75, 3))
 
 
@@ -90,8 +89,8 @@ def test_a_pass_in_training_agrees(on_tf, on_torch, name):
     arrays, clips = randomise.arrays(net), randomise.clips((4, 16, 64, 75, 3))
     for array_name in arrays:
         if ".theta." in array_name:
-            # Flat attention is the same everywhere; a norm that divides by its deviation would
-            # magnify rounding a hundredfold.
+            # Flat attention is the same everywhere, and a norm that divides by its deviation would
+            # amplify rounding a hundredfold.
             arrays[array_name] *= 4
     actual, after_torch = on_torch.training(net, arrays, clips)
     expected, after_tf = on_tf.training(net, arrays, clips)

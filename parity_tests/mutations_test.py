@@ -1,8 +1,7 @@
-"""The parity tests can fail: each mistake that a port is known for is caught.
+"""Mutation tests: the parity tests catch the typical mistakes of ports of this network.
 
-One mistake a time is made in the torch backend; TensorFlow stays as it is. The comparison that
-passes for the honest twins has to fail. The mistakes are those of people's ports of this network:
-every one but the last two is invisible on freshly initialised weights.
+Each test makes one mistake in one backend and expects the comparison of both to fail. All mistakes
+but the last two are invisible with freshly initialised weights.
 """
 
 from dataclasses import replace
@@ -18,22 +17,8 @@ NET = arch.narrow(arch.inception_i3d(21, scale=True), 8)
 CLIPS_SHAPE = (1, 17, 195, 201, 3)
 
 
-def _eps(net, eps):
-    """The network with another eps in every batch norm."""
-
-    def change(node):
-        if isinstance(node, arch.Conv) and node.norm:
-            return replace(node, norm=replace(node.norm, eps=eps))
-        if isinstance(node, arch.Branches):
-            branches = tuple((name, tuple(map(change, parts))) for name, parts in node.branches)
-            return replace(node, branches=branches)
-        return node
-
-    return replace(net, nodes=tuple(map(change, net.nodes)))
-
-
 def _renamed(arrays, one, other):
-    """The arrays with two fields of every unit exchanged."""
+    """Exchanges two fields of every unit."""
     exchange = {one: other, other: one}
     result = {}
     for name, array in arrays.items():
@@ -46,7 +31,7 @@ def _renamed(arrays, one, other):
 
 
 def _kernels(arrays, change):
-    """The arrays with every kernel changed."""
+    """Changes every kernel."""
     return {
         name: np.ascontiguousarray(change(array)) if array.ndim == 5 else array
         for name, array in arrays.items()
@@ -61,7 +46,10 @@ def _ones_for(arrays, field):
 
 
 MISTAKES = {
-    "eps 1e-5 for 1e-3": lambda net, a: (_eps(net, 1e-5), a),
+    "eps 1e-5 for 1e-3": lambda net, a: (
+        arch.map_norms(net, lambda norm: replace(norm, eps=1e-5)),
+        a,
+    ),
     "mean and offset swapped": lambda net, a: (net, _renamed(a, "norm.bias", "norm.running_mean")),
     "variance and scale swapped": lambda net, a: (
         net,
@@ -79,7 +67,7 @@ def _logits(backend, net, arrays):
 
 @pytest.fixture(scope="module")
 def truth():
-    """The TensorFlow backend's logits, without a mistake."""
+    """The logits of the TensorFlow backend, without a mistake."""
     pytest.importorskip("sonnet", reason="needs the extra 'tf'")
     from parity_tests import on_tf
 
@@ -89,11 +77,11 @@ def truth():
 def _caught(actual, truth):
     with pytest.raises(AssertionError, match="relative error"):
         assert_close(actual, truth, "logits")
-    # By a wide margin, so that a tolerance loosened tenfold would still catch it.
+    # Even a tolerance loosened tenfold would catch it.
     assert relative_error(actual, truth) > 100 * TOLERANCE
 
 
-def test_without_a_mistake_the_twins_agree(on_torch, truth):
+def test_without_a_mistake_both_agree(on_torch, truth):
     assert_close(_logits(on_torch, NET, randomise.arrays(NET)), truth, "logits")
 
 
@@ -121,7 +109,7 @@ def test_a_mistake_in_the_padding_is_caught(on_torch, truth, monkeypatch, rule):
 
 
 def test_zero_padding_in_a_max_pool_is_caught(on_tf, on_torch, monkeypatch):
-    """Only below zero: after a ReLU nothing shows, so that the layer's own test must see it."""
+    """Visible only for negative input, which no pool in the network has after a ReLU."""
     import i3d_torch.layers as layers
 
     honest = layers._pad
@@ -135,7 +123,7 @@ def test_zero_padding_in_a_max_pool_is_caught(on_tf, on_torch, monkeypatch):
 
 
 def test_a_gradient_for_every_tied_cell_is_caught(on_tf, on_torch, monkeypatch):
-    """TensorFlow's own 3-D max pool: the values are right, the gradient is not."""
+    """TensorFlow's own 3-D max pool has the right values and a wrong gradient."""
     import tensorflow as tf
 
     import i3d_tf.layers as layers

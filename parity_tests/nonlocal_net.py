@@ -1,8 +1,8 @@
-"""I3D-ResNet and the non-local nets in NumPy, float64, as video-nonlocal-net publishes them.
+"""I3D-ResNets and non-local nets in NumPy, float64, as published in video-nonlocal-net.
 
-It takes Caffe2's blobs and clips [B, T, H, W, C], knows no `common.arch` and shares no line with
-the backends: names, shapes, kernels and strides are a second copy, from the published tables.
-Slow and plain on purpose.
+The input is Caffe2's blobs and clips [B, T, H, W, C]. Nothing is shared with `common.arch` and the
+backends: names, shapes, kernels and strides are a second copy from the published tables.
+Deliberately slow and simple.
 """
 
 import fnmatch
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EPS = 1.0000001e-5  # SpatialBN's, as the published nets were trained.
-WINDOW = 7  # pool5's height and width.
-GROUP = 4  # Time steps that attend to each other in conv3 of an affine net.
+from parity_tests.reference import softmax
+
+EPS = 1.0000001e-5  # of SpatialBN in the published nets
+WINDOW = 7  # height and width of pool5
+GROUP = 4  # time steps that attend to each other in conv3 of an affine net
 
 Blobs = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
@@ -26,10 +28,10 @@ class Stage:
 
     Attributes:
         name: 2 for res2.
-        inner: Channels between a block's first and last convolution; four times as many leave.
-        stride: In height and width, of the first block.
-        temporal: For each block whether its first convolution spans 3 time steps.
-        attends: Indices of the blocks that a non-local block follows.
+        inner: Channels inside a block; a quarter of its output's.
+        stride: Spatial stride of the first block.
+        temporal: Whether each block's first convolution spans 3 time steps.
+        attends: Indices of the blocks followed by a non-local block.
     """
 
     name: int
@@ -54,8 +56,8 @@ STAGES = {
     ),
 }
 
-# Strides in time of conv1 and of pool1, whose window is as long: "8x8" is `resnet_video` and
-# "32x2" `resnet_video_org`.
+# Temporal strides of conv1 and of pool1, whose window has the same length; "8x8" is `resnet_video`,
+# and "32x2" is `resnet_video_org`.
 TEMPORAL_STRIDE = {"8x8": 1, "32x2": 2}
 
 
@@ -67,10 +69,10 @@ class Variant:
         depth: 50 or 101.
         timing: "8x8" or "32x2".
         non_local: With non-local blocks.
-        affine: With a scale and offset for every batch norm, none in the non-local blocks, and
-            conv3's non-local blocks in groups of time steps.
-        padded: With pool1 padded by 1 in height and width and 1 long in time, as PySlowFast
-            ("8x8") and mmaction2 ("32x2") have it.
+        affine: With scale and offset in place of batch norm, none in the non-local blocks, and with
+            groups of time steps in conv3's non-local blocks.
+        padded: With pool1 padded by 1 in space and of length 1 in time, as in PySlowFast ("8x8")
+            and mmaction2 ("32x2").
     """
 
     depth: int = 50
@@ -80,7 +82,7 @@ class Variant:
     padded: bool = False
 
     def __str__(self) -> str:
-        """Our name of the architecture."""
+        """The name of the architecture in `common.arch`."""
         parts = [f"i3d_resnet{self.depth}", "nl" * self.non_local, self.timing]
         return "_".join(filter(None, [*parts, "affine" * self.affine, "padded" * self.padded]))
 
@@ -88,14 +90,13 @@ class Variant:
 def forward(
     blobs: Blobs, clips: np.ndarray, variant: Variant, group: int = GROUP
 ) -> dict[str, np.ndarray]:
-    """Everything that the net computes for clips [B, T, H, W, C], by name, in order.
+    """Returns all endpoints of the net for clips [B, T, H, W, C], in order.
 
-    Besides conv1, pool1, res2_0, ..., Features, Logits and Predictions these are
-    "nonlocal_conv3_1/attention" and so on, [B, groups, queries, keys]. `group` is how many time
-    steps attend to each other in conv3 of an affine net.
+    Attention, [B, groups, queries, keys], is added as "nonlocal_conv3_1/attention" and so on.
+    `group` is the number of time steps that attend to each other in conv3 of an affine net.
     """
     step = TEMPORAL_STRIDE[variant.timing]
-    # Those that pad take every second step, and no maximum over two.
+    # Padded variants have no temporal window.
     length, around = (1, (0, 1, 1)) if variant.padded else (step, (0, 0, 0))
     found = {}
     x = conv(clips.astype(np.float64), blobs["conv1_w"], (step, 2, 2))
@@ -113,7 +114,7 @@ def forward(
                 found[name] = x
         if stage.name == 2:
             x = found["pool2"] = max_pool(x, (2, 1, 1), (2, 1, 1))
-    # pool5's window is all of what 224 pixels leave: T / 2 or T / 8, 7, 7.
+    # At 224 pixels, pool5's window is all of the input: T / 2 or T / 8, 7, 7.
     found["Features"] = x.mean(axis=(1, 2, 3), keepdims=True)
     found["Logits"] = classify(found["Features"], blobs)[:, 0, 0, 0]
     found["Predictions"] = softmax(found["Logits"])
@@ -121,10 +122,10 @@ def forward(
 
 
 def views(blobs: Blobs, x: np.ndarray) -> np.ndarray:
-    """Predictions [B, classes] of the fully convolutional test, from res5's last block.
+    """Returns predictions [B, classes] of the fully convolutional test from the last block of res5.
 
-    The softmax is taken at every place of pool5's window and then averaged: 2 x 2 places for 256
-    pixels, one for 224.
+    The softmax at every position of pool5's window is averaged: 2 x 2 positions for 256 pixels,
+    one for 224.
     """
     _, _, height, width, _ = x.shape
     places = [
@@ -137,7 +138,7 @@ def views(blobs: Blobs, x: np.ndarray) -> np.ndarray:
 
 
 def residual(x: np.ndarray, blobs: Blobs, name: str, stride: int) -> np.ndarray:
-    """A bottleneck, whose middle convolution strides; a shortcut is projected where it has to."""
+    """A bottleneck with the stride in the middle, and a projected shortcut if there are weights."""
     y = relu(norm(conv(x, blobs[f"{name}_branch2a_w"]), blobs, f"{name}_branch2a_bn"))
     y = conv(y, blobs[f"{name}_branch2b_w"], (1, stride, stride))
     y = relu(norm(y, blobs, f"{name}_branch2b_bn"))
@@ -149,13 +150,13 @@ def residual(x: np.ndarray, blobs: Blobs, name: str, stride: int) -> np.ndarray:
 
 
 def non_local(x: np.ndarray, blobs: Blobs, name: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """A non-local block over every `steps` time steps: its output and the attention.
+    """Returns the output and the attention of a non-local block in groups of `steps`.
 
     Raises:
-        ValueError: `steps` does not divide the time steps of `x`.
+        ValueError: The time steps of `x` are not a multiple of `steps`.
     """
     if x.shape[1] % steps:
-        raise ValueError(f"{name}: {x.shape[1]} time steps are no groups of {steps}")
+        raise ValueError(f"{name}: {x.shape[1]} time steps are not a multiple of {steps}")
     groups = np.split(x, x.shape[1] // steps, axis=1)
     results, attention = zip(*(_attend(part, blobs, name) for part in groups), strict=True)
     y = conv(np.concatenate(results, axis=1), blobs[f"{name}_out_w"]) + blobs[f"{name}_out_b"]
@@ -177,7 +178,7 @@ def _attend(x: np.ndarray, blobs: Blobs, name: str) -> tuple[np.ndarray, np.ndar
 
 
 def conv(x: np.ndarray, kernel: np.ndarray, stride: Shape = (1, 1, 1)) -> np.ndarray:
-    """A convolution [out, in, t, h, w] padded by (size - 1) / 2: one product for each offset."""
+    """Convolves with [out, in, t, h, w], padded by (size - 1) / 2: a product for each offset."""
     size = kernel.shape[2:]
     around = [(0, 0), *(((k - 1) // 2,) * 2 for k in size), (0, 0)]
     weights = kernel.astype(np.float64)
@@ -186,14 +187,14 @@ def conv(x: np.ndarray, kernel: np.ndarray, stride: Shape = (1, 1, 1)) -> np.nda
 
 
 def max_pool(x: np.ndarray, size: Shape, stride: Shape, padding: Shape = (0, 0, 0)) -> np.ndarray:
-    """The largest of each window; a window that hangs over the end is left out."""
+    """Maximum of each window; windows beyond the end are dropped."""
     around = [(0, 0), *((n, n) for n in padding), (0, 0)]
     padded = np.pad(x, around, constant_values=-np.inf)
     return np.max([part for _, part in _shifts(padded, size, stride)], axis=0)
 
 
 def _shifts(x: np.ndarray, size: Shape, stride: Shape) -> Iterator[tuple[Shape, np.ndarray]]:
-    """For each offset within a window what all windows have there, [B, T', H', W', C]."""
+    """Yields each offset in a window, and the values of all windows there, [B, T', H', W', C]."""
     counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:4], size, stride, strict=True)]
     for offset in np.ndindex(*size):
         cells = (
@@ -204,7 +205,7 @@ def _shifts(x: np.ndarray, size: Shape, stride: Shape) -> Iterator[tuple[Shape, 
 
 
 def norm(x: np.ndarray, blobs: Blobs, name: str) -> np.ndarray:
-    """Batch norm, or only its scale and offset where there are no statistics."""
+    """Batch norm, or scale and offset if there are no statistics."""
     scale, offset = (blobs[f"{name}_{part}"].astype(np.float64) for part in ("s", "b"))
     if f"{name}_rm" not in blobs:
         return scale * x + offset
@@ -213,26 +214,19 @@ def norm(x: np.ndarray, blobs: Blobs, name: str) -> np.ndarray:
 
 
 def relu(x: np.ndarray) -> np.ndarray:
-    """What is above zero."""
     return np.maximum(x, 0)
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def classify(x: np.ndarray, blobs: Blobs) -> np.ndarray:
-    """The linear layer on the last axis; its matrix may be stored as a 1x1x1 kernel."""
+    """Linear layer on the last axis; its matrix may be stored as a 1x1x1 kernel."""
     matrix = blobs["pred_w"].astype(np.float64)
     return x @ matrix.reshape(matrix.shape[:2]).T + blobs["pred_b"]
 
 
 def to_affine(blobs: Blobs) -> dict[str, np.ndarray]:
-    """The blobs, float64, with every batch norm as a scale and an offset, as published.
+    """Returns the blobs, float64, with batch norm folded into scale and offset.
 
-    A non-local block's norm becomes one too, which the published affine nets do not have.
+    This includes the non-local blocks, which have none in the published affine nets.
     """
     result = {name: blob.astype(np.float64) for name, blob in blobs.items()}
     for name in [name.removesuffix("_riv") for name in blobs if name.endswith("_riv")]:
@@ -243,7 +237,7 @@ def to_affine(blobs: Blobs) -> dict[str, np.ndarray]:
 
 
 def shapes(variant: Variant, divisor: int = 1, classes: int = 400) -> dict[str, Shape]:
-    """Shape of each parameter and statistic by blob name, all channels divided by `divisor`."""
+    """Returns the shapes of all blobs by name, with all channels divided by `divisor`."""
     width = 64 // divisor
     found: dict[str, Shape] = {"conv1_w": (width, 3, 5, 7, 7)}
     found |= _norm_shapes("res_conv1_bn", width, variant)
@@ -282,8 +276,8 @@ def _non_local_shapes(name: str, channels: int, variant: Variant) -> dict[str, S
     return found if variant.affine else found | _norm_shapes(f"{name}_bn", channels, variant)
 
 
-# Factors of kernels with variance 2 / fan-in. What is added again stays small, so that the sum of
-# 33 blocks keeps its scale; scores before a softmax make it neither flat nor saturated.
+# Factors of kernels with variance 2 / fan-in: small before a sum, so that 33 blocks keep the scale,
+# and such that no softmax is flat or saturated.
 GAINS = {
     "*_branch2c": 0.2,
     "nonlocal_*_out": 0.3,
@@ -298,10 +292,10 @@ GAINS = {
 def random(
     variant: Variant, divisor: int = 1, classes: int = 400, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Blobs, float32, where no two could be exchanged unseen.
+    """Returns random blobs, float32, so that an exchange of any two has an effect.
 
-    Kernels have variance 2 / fan-in, times `GAINS`; scales and variances lie in 0.5..1.5; all
-    else is 0.1 x normal.
+    Kernels have variance 2 / fan-in, times `GAINS`; scales and variances lie in 0.5..1.5; the rest
+    is 0.1 x normal.
     """
     blobs = {}
     for name, shape in shapes(variant, divisor, classes).items():
@@ -319,7 +313,7 @@ def random(
 
 
 def extras(blobs: Blobs) -> dict[str, np.ndarray | int]:
-    """What training leaves in the file beside the parameters: momenta, rate and iteration."""
+    """Returns other contents of a training checkpoint: momenta, learning rate and iteration."""
     statistics = ("_rm", "_riv")
     momenta = {
         f"{name}_momentum": np.full_like(blob, np.nan)

@@ -1,6 +1,6 @@
 """Runs the TensorFlow backend on NumPy arrays; the twin of `parity_tests/on_torch.py`.
 
-All arrays are channels last, [B, T, H, W, C], going in and coming out.
+Inputs and outputs are channels last, [B, T, H, W, C].
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from common import arch
 from convert import layouts
 from i3d_tf import layers
 
-# The tolerance is that of float32 on a CPU, where torch's tensors are too; a GPU rounds to TF32.
+# The tolerance holds for float32 on a CPU, where torch's tensors are too; a GPU uses TF32.
 tf.config.set_visible_devices([], "GPU")
 
 
@@ -34,7 +34,7 @@ def layer(
 
 
 def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Gradient of sum(pool(x) * outer) by x."""
+    """Gradient of sum(pool(x) * outer) with respect to x."""
     variable = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(variable)
@@ -45,7 +45,7 @@ def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarr
 def gradients(
     net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Gradients of the cross entropy against labels [B], with the running statistics in use."""
+    """Gradients of the cross entropy for labels [B], with running statistics in batch norm."""
     model = i3d_tf.VideoModel(net)
     i3d_tf.assign(model, arrays)
     own = i3d_tf.weights.variables(model)
@@ -68,7 +68,7 @@ def inference(
     final_endpoint: str | None = None,
     optimized: bool = False,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the model returns for a batch of clips."""
+    """Returns the output and the endpoints of the model for a batch of clips."""
     model = i3d_tf.VideoModel(net)
     i3d_tf.assign(model, arrays)
     if optimized:
@@ -80,7 +80,7 @@ def inference(
 def training(
     net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Endpoints of a pass in training mode, and all arrays after it."""
+    """Returns the endpoints of a pass in training mode, and all arrays after it."""
     model = i3d_tf.VideoModel(net)
     i3d_tf.assign(model, arrays)
     _, endpoints = model(tf.constant(clips), is_training=True)

@@ -1,6 +1,6 @@
 """Runs the torch backend on NumPy arrays; the twin of `parity_tests/on_tf.py`.
 
-All arrays are channels last, [B, T, H, W, C], going in and coming out.
+Inputs and outputs are channels last, [B, T, H, W, C].
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def layer(
 
 
 def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Gradient of sum(pool(x) * outer) by x."""
+    """Gradient of sum(pool(x) * outer) with respect to x."""
     variable = _channels_first(x).requires_grad_()
     output = layers.build(node, x.shape[-1])(variable)
     output.backward(_channels_first(outer))
@@ -36,7 +36,7 @@ def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarr
 def gradients(
     net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Gradients of the cross entropy against labels [B], with the running statistics in use."""
+    """Gradients of the cross entropy for labels [B], with running statistics in batch norm."""
     model = i3d_torch.VideoModel(net).eval()
     i3d_torch.assign(model, arrays)
     logits, _ = model(_channels_first(clips))
@@ -51,7 +51,7 @@ def inference(
     final_endpoint: str | None = None,
     optimized: bool = False,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the model returns for a batch of clips."""
+    """Returns the output and the endpoints of the model for a batch of clips."""
     model = i3d_torch.VideoModel(net).eval()
     i3d_torch.assign(model, arrays)
     if optimized:
@@ -64,7 +64,7 @@ def inference(
 def training(
     net: arch.Network, arrays: Mapping[str, np.ndarray], clips: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Endpoints of a pass in training mode, and all arrays after it."""
+    """Returns the endpoints of a pass in training mode, and all arrays after it."""
     model = i3d_torch.VideoModel(net).train()
     i3d_torch.assign(model, arrays)
     _, endpoints = model(_channels_first(clips))

@@ -1,4 +1,4 @@
-"""Each layer of each backend against NumPy: odd sizes, strides, negative input, every padding."""
+"""Layers of both backends against NumPy: odd sizes, strides, negative input, every padding."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from common import arch
 from parity_tests import reference
 from parity_tests.compare import assert_close
 
-# What the networks use, on sizes that make "same" uneven in one axis or another.
+# The kernels of the networks, on sizes that make "same" uneven in some axis.
 KERNELS = [
     ((7, 7, 7), (2, 2, 2)),
     ((3, 3, 3), (1, 1, 1)),
@@ -30,7 +30,7 @@ CASES = [
 
 
 def _clips(size, channels=3, seed=0):
-    # Below zero everywhere: padding with zeros would win every max.
+    # Negative everywhere: zero padding would win every maximum.
     rng = np.random.default_rng(seed)
     return -rng.uniform(0.1, 2, (2, *size, channels)).astype(np.float32)
 
@@ -60,7 +60,7 @@ def test_max_pool_of_negative_input(backend, kernel, stride, size, padding):
 @pytest.mark.parametrize(("kernel", "stride", "size", "padding"), CASES)
 def test_gradient_of_max_pool_with_ties(backend, kernel, stride, size, padding):
     node = arch.Pool("pool", "max", kernel, stride, padding)
-    # Five values only, so that nearly every window has its largest several times.
+    # Five values only: nearly every window has its maximum several times.
     x = np.random.default_rng(3).integers(-5, 0, (2, *size, 3)).astype(np.float32)
     outer = np.random.default_rng(4).normal(size=(2, *arch.window(size, node), 3))
     actual = backend.pool_gradient(node, x, outer.astype(np.float32))

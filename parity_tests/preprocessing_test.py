@@ -1,4 +1,4 @@
-"""Sizes, crops, flips and values of clips: each backend against the NumPy reference."""
+"""Resizing, crops, flips and value ranges: both backends against the NumPy reference."""
 
 import dataclasses
 import importlib
@@ -10,7 +10,7 @@ from common.preprocessing import crops, frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from parity_tests.conftest import NEEDS
 
-# 8-bit noise, the worst there is; 1080p is where float32 positions tell most.
+# 8-bit noise is the worst case; float32 positions are least exact at 1080p.
 SIZES = [(24, 33), (33, 24), (17, 17), (1, 9), (9, 1), (1, 1), (3, 2)]
 SHORT_SIDES = [1, 7, 16, 17, 24, 40]
 EXACT = [((24, 33), (16, 16)), ((9, 7), (31, 5)), ((1, 1), (3, 4)), ((5, 8), (1, 1)),
@@ -33,7 +33,7 @@ dtypes = pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 
 @pytest.fixture(params=list(NEEDS))
 def run(request):
-    """Calls a function of one backend's `preprocessing` on NumPy arrays, channels last."""
+    """Calls a function of a backend's `preprocessing` on channels-last NumPy arrays."""
     name = request.param
     framework = pytest.importorskip(NEEDS[name], reason=f"needs the extra {name!r}")
     module = importlib.import_module(f"i3d_{name}.preprocessing")
@@ -67,7 +67,7 @@ def _assert_same(actual, expected):
 
 
 def _assert_resized(actual, expected, side):
-    """Within 2e-7 of 255 for each pixel of the longer side; measured: 1.1e-7."""
+    """Allows 2e-7 of 255 for each pixel of the longer side; 1.1e-7 was measured."""
     assert actual.dtype == expected.dtype == np.float32
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-7 * 255 * side)
 
@@ -91,7 +91,7 @@ def test_resize(run, before, after, dtype):
     )
 
 
-def test_the_size_there_is_is_exact(run):
+def test_resizing_to_the_same_size_is_exact(run):
     clips = _clips((19, 26), np.float32)
     _assert_same(run("resize_short_side", clips, 19), clips)
 

@@ -1,8 +1,8 @@
-"""Random parameters and clips that leave a mistake nowhere to hide.
+"""Random parameters and clips that expose mistakes.
 
 Fresh initial values hide nearly every bug: with a mean of 0, a variance of 1 and an offset of 0,
-swapping two of them changes nothing. Here every array is random and well scaled, and depends on
-its name alone, so that both backends can be given the same.
+swapping two of them changes nothing. Here every array is random and well scaled, and depends only
+on its name and the seed, so that both backends get the same.
 """
 
 import zlib
@@ -13,11 +13,11 @@ from common import arch
 
 
 def arrays(net: arch.Network, seed: int = 0) -> dict[str, np.ndarray]:
-    """Every parameter and running statistic of `net` by canonical name, float32.
+    """Returns every parameter and running statistic by canonical name, float32.
 
-    Kernels have variance 2 / fan-in, so that ReLUs keep the scale of the input (less where the
-    input is added again, or goes through a softmax); scales and variances lie in 0.5..1.5; all
-    else is 0.1 x normal.
+    Kernels have variance 2 / fan-in, so that ReLUs preserve the scale of the input (less before a
+    sum with the input or a softmax); scales and variances lie in 0.5..1.5; the rest is 0.1 x
+    normal.
     """
     gains = _gains(net)
     return {
@@ -27,12 +27,12 @@ def arrays(net: arch.Network, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def clips(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Clips [B, T, H, W, C] float32, uniform in [-1, 1] as pixels are."""
+    """Returns clips [B, T, H, W, C] float32, uniform in [-1, 1]."""
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
 def _gains(net: arch.Network) -> dict[tuple[str, ...], float]:
-    """Factors of the kernels that keep a deep sum, and scores before a softmax, in scale."""
+    """Returns factors of kernels that keep deep sums, and scores before a softmax, in scale."""
     gains = {}
     for node in net.nodes:
         match node:

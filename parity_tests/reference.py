@@ -1,7 +1,7 @@
-"""The operations written out in NumPy, float64: what both backends are held against.
+"""The operations in NumPy, float64, as the reference for both backends.
 
-Arrays are [B, T, H, W, C] and kernels [out, in, T, H, W]. Slow and plain on purpose, and with a
-padding rule of its own, so that a mistake in `common.arch.pads` cannot hide behind itself.
+Arrays are [B, T, H, W, C] and kernels [out, in, T, H, W]. Deliberately
+slow and simple, with its own padding rule, so that a mistake in `common.arch.pads` is found.
 """
 
 import math
@@ -13,18 +13,18 @@ from common import arch
 
 
 def conv(x: np.ndarray, kernel: np.ndarray, node: arch.Conv) -> np.ndarray:
-    """Convolution (as networks mean it: cross-correlation), without bias."""
+    """Convolution (cross-correlation) without bias."""
     windows = _windows(x, node, value=0.0)
     return np.einsum("bthwcijk,ocijk->bthwo", windows, kernel.astype(np.float64), optimize=True)
 
 
 def max_pool(x: np.ndarray, node: arch.Pool) -> np.ndarray:
-    """Largest value of each window; padded cells never win."""
+    """Maximum of each window, without padded cells."""
     return _windows(x, node, value=-np.inf).max(axis=(-3, -2, -1))
 
 
 def max_pool_gradient(x: np.ndarray, outer: np.ndarray, node: arch.Pool) -> np.ndarray:
-    """Gradient of sum(max_pool(x) * outer) by x: all of it to the first of the largest values."""
+    """Gradient of sum(max_pool(x) * outer) with respect to x; ties go to the first cell."""
     windows = _windows(x, node, value=-np.inf)
     b, t, h, w, c = windows.shape[:5]
     first = windows.reshape(b, t, h, w, c, -1).argmax(axis=-1)
@@ -39,7 +39,7 @@ def max_pool_gradient(x: np.ndarray, outer: np.ndarray, node: arch.Pool) -> np.n
 
 
 def average_pool(x: np.ndarray, node: arch.Pool) -> np.ndarray:
-    """Mean of each window; padded cells do not count."""
+    """Mean of each window, without padded cells."""
     return np.nanmean(_windows(x, node, value=np.nan), axis=(-3, -2, -1))
 
 
@@ -51,7 +51,7 @@ def batch_norm(
     eps: float,
     scale: np.ndarray | float = 1.0,
 ) -> np.ndarray:
-    """Normalises each channel with the statistics given."""
+    """Normalises each channel with given statistics."""
     return (x.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + eps) * scale + offset
 
 

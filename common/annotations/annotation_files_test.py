@@ -1,65 +1,294 @@
+import dataclasses
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from common.annotations import Action, Annotations, Record, annotation_files
+from common.annotations import SUBSETS, UNITS, Action, Annotations, Record, annotation_files
+from common.annotations.frame_labels import frame_labels
 
-CONTENT = Annotations(("a", "b"), (Record("x/1", "x/1", "training", (1,), frames=3),))
+CLASSES = ("drinking", "air drumming", "größe", 'a "quoted" one, with a comma')
+
+NATIVE = Annotations(
+    CLASSES,
+    (
+        Record("YoYo/v_1", "YoYo/v_1.avi", "training", (1,), frames=7),
+        Record(
+            "0/12", "0/12.mp4", "validation", (0, 3), unit="frames", fps=29.97,
+            actions=(Action(3, 0, 1.5), Action(0, 2, 4, 5)), boxes="validation/0/12.json",
+        ),
+    ),
+    "ucf101",
+    "1",
+)  # fmt: skip
+NATIVE_TEXT = r"""{"format": "i3d-annotations",
+"version": 1,
+"dataset": "ucf101",
+"variant": "1",
+"classes": ["drinking", "air drumming", "gr\u00f6\u00dfe", "a \"quoted\" one, with a comma"],
+"counts": {"training": 1, "validation": 1},
+"records": [
+{"name": "YoYo/v_1", "path": "YoYo/v_1.avi", "subset": "training", "labels": [1], "frames": 7},
+{"name": "0/12", "path": "0/12.mp4", "subset": "validation", "labels": [0, 3], "actions": [{"label": 3, "start": 0, "end": 1.5}, {"label": 0, "start": 2, "end": 4, "subject": 5}], "unit": "frames", "fps": 29.97, "boxes": "validation/0/12.json"}
+]}
+"""  # noqa: E501
+
+KENSHOHARA = Annotations(
+    ("Hammering", "HammerThrow"),
+    (
+        Record("HammerThrow/v_1", "HammerThrow/v_1", "training", (1,), frames=120),
+        Record("Hammering/v_2", "Hammering/v_2", "validation", (0,)),
+        Record("test/-_3_000017_000027", "test/-_3_000017_000027", "testing", frames=9),
+        Record("Hammering/v_4", "Hammering/v_4", "testing", (0,), frames=5),
+        Record("test/v_5", "test/v_5", "testing"),
+    ),
+)
+KENSHOHARA_TEXT = (
+    '{"labels": ["Hammering", "HammerThrow"], "database": {'
+    '"v_1": {"subset": "training", '
+    '"annotations": {"label": "HammerThrow", "segment": [1, 121]}}, '
+    '"v_2": {"subset": "validation", "annotations": {"label": "Hammering"}}, '
+    '"-_3_000017_000027": {"subset": "testing", "annotations": {"segment": [1, 10]}}, '
+    '"v_4": {"subset": "testing", "annotations": {"label": "Hammering", "segment": [1, 6]}}, '
+    '"v_5": {"subset": "testing", "annotations": {}}}}\n'
+)
+
+PIERGIAJ = Annotations(
+    (),
+    (
+        Record(
+            "7UPGT", "7UPGT.mp4", "training", (12, 149), duration=23.21,
+            actions=(Action(149, 16.0, 22.2), Action(12, 0.0, 30.5), Action(149, 1.5, 1.0)),
+        ),
+        Record("00SL4", "00SL4.mp4", "testing", duration=9.0),
+        Record(
+            '0/é "x"', '0/é "x".mp4', "validation", (0,), duration=1.0,
+            actions=(Action(0, 0.1, 0.30000000000000004),),
+        ),
+    ),
+)  # fmt: skip
+PIERGIAJ_TEXT = (
+    '{\n"7UPGT": {"subset": "training", "duration": 23.21, "actions": '
+    "[[149, 16.0, 22.2], [12, 0.0, 30.5], [149, 1.5, 1.0]]},\n"
+    '"00SL4": {"subset": "testing", "duration": 9.0, "actions": []},\n'
+    '"0/é \\"x\\"": {"subset": "validation", "duration": 1.0, "actions": '
+    "[[0, 0.1, 0.30000000000000004]]}\n}\n"
+)
+
+EXAMPLES = {
+    "native": (NATIVE, NATIVE_TEXT),
+    "kenshohara": (KENSHOHARA, KENSHOHARA_TEXT),
+    "piergiaj": (PIERGIAJ, PIERGIAJ_TEXT),
+}
 
 
-@pytest.mark.parametrize("container", ["native", "kenshohara"])
-def test_a_file_says_itself_which_format_it_has(tmp_path, container):
+@pytest.mark.parametrize("container", annotation_files.FORMATS)
+def test_the_exact_text_is_written_recognised_and_read_back(tmp_path, container):
+    content, text = EXAMPLES[container]
     path = tmp_path / "any name"
-    content = Annotations(("a", "b"), (Record("b/1", "b/1", "training", (1,), frames=3),))
     annotation_files.write(path, content, container)
+    assert path.read_text(encoding="utf-8") == text
     assert annotation_files.read(path) == content
-    recognised = [
-        name
-        for name, row in annotation_files.FORMATS.items()
-        if row.recognises(json.loads(path.read_text()))
-    ]
-    assert recognised == [container]
+    formats = annotation_files.FORMATS.items()
+    assert [name for name, row in formats if row.recognises(json.loads(text))] == [container]
 
 
-def test_that_of_pytorch_i3d_names_no_classes(tmp_path):
-    path = tmp_path / "charades.json"
-    path.write_text(
-        '{"7UPGT": {"subset": "testing", "duration": 23.5, "actions": [[149, 16.0, 22.2]]}}'
+PARTS = st.text(min_size=1, max_size=8).filter(lambda text: not {"/", "\0"} & set(text))
+PATHS = (
+    st.lists(PARTS.filter(lambda part: part not in (".", "..")), min_size=1, max_size=3)
+    .map("/".join)
+)  # fmt: skip
+NUMBERS = st.floats(0, 1e9) | st.integers(0, 10**6)
+LABELS = st.integers(0, len(CLASSES) - 1)
+ACTIONS = st.builds(
+    Action, LABELS, NUMBERS, NUMBERS | st.floats(-9, 0), st.none() | st.integers(-3, 9)
+)
+RECORDS = st.builds(
+    Record,
+    name=PATHS,
+    path=PATHS,
+    subset=st.sampled_from(SUBSETS),
+    labels=st.sets(LABELS).map(lambda labels: tuple(sorted(labels))),
+    start=st.none() | st.floats(0, 100),
+    end=st.none() | st.floats(101, 1e6),
+    actions=st.lists(ACTIONS, max_size=3).map(tuple),
+    unit=st.sampled_from(UNITS),
+    duration=st.none() | NUMBERS,
+    fps=st.none() | NUMBERS,
+    frames=st.none() | st.integers(0, 10**6),
+    boxes=st.none() | PATHS,
+)
+CONTENT = st.builds(
+    Annotations,
+    st.just(CLASSES),
+    st.lists(RECORDS, max_size=5, unique_by=lambda record: record.name).map(tuple),
+    st.text(max_size=9),
+    st.text(max_size=9),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=CONTENT)
+def test_native_files_hold_every_field(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("annotations") / "all.json"
+    annotation_files.write(path, content)
+    assert annotation_files.read(path) == content
+    first = path.read_bytes()
+    annotation_files.write(path, annotation_files.read(path))
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(("segment", "frames"), [([1, 121], 120), ([0, 120], 120), ([1, 1], 0)])
+def test_kenshohara_segments_exclude_their_end(tmp_path, segment, frames):
+    path = tmp_path / "a.json"
+    path.write_text(KENSHOHARA_TEXT.replace("[1, 121]", str(segment)))
+    assert annotation_files.read(path).records[0].frames == frames
+
+
+def test_piergiaj_times_may_be_whole_numbers(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"subset": "training", "duration": 3, "actions": [[1, 0, 2]]}}')
+    (record,) = annotation_files.read(path).records
+    assert record == Record(
+        "a", "a.mp4", "training", (1,), actions=(Action(1, 0.0, 2.0),), duration=3.0
     )
-    content = annotation_files.read(path)
-    record = Record(
-        "7UPGT", "7UPGT.mp4", "testing", (149,), actions=(Action(149, 16.0, 22.2),), duration=23.5
-    )
-    assert content == Annotations((), (record,))
-    annotation_files.write(tmp_path / "again.json", content, "piergiaj")
-    assert annotation_files.read(tmp_path / "again.json") == content
-    path.write_text('{"7UPGT": {"subset": "testing", "duration": "x", "actions": []}}')
-    with pytest.raises(ValueError) as caught:
+    assert isinstance(record.duration, float)
+    assert isinstance(record.actions[0].end, float)
+
+
+def test_piergiaj_spans_in_frames_label_the_same_frames_when_read_back(tmp_path):
+    path = tmp_path / "vidor.json"
+    for fps in (25.0, 29.97, 29.97002997, 30.0, 23.976, 59.94, 7.3):
+        spans = tuple(Action(k % 42, k, k + 7, subject=k % 3) for k in range(93))
+        record = Record(
+            "0000/2401075277", "video/0000/2401075277.mp4", "training", tuple(range(42)),
+            actions=spans, unit="frames", fps=fps, frames=100,
+        )  # fmt: skip
+        annotation_files.write(path, Annotations((), (record,)), "piergiaj")
+        (found,) = annotation_files.read(path).records
+        assert (found.unit, found.actions[0].subject, found.frames) == ("seconds", None, None)
+        assert found.duration == pytest.approx(100 / fps, rel=1e-12)
+        np.testing.assert_array_equal(frame_labels(found, 42, 100, fps), frame_labels(record, 42))
+    # The rule of pytorch-i3d leaves out a frame exactly on the start.
+    record = dataclasses.replace(record, actions=(Action(0, 10, 20),), labels=(0,), fps=25.0)
+    annotation_files.write(path, Annotations((), (record,)), "piergiaj")
+    (found,) = annotation_files.read(path).records
+    assert found.actions == (Action(0, 0.4, 0.8),)
+    strict = frame_labels(found, 1, 50, 25, "strict")[:, 0]
+    assert np.flatnonzero(strict).tolist() == list(range(11, 20))
+
+
+@pytest.mark.parametrize(
+    ("container", "change", "error"),
+    [
+        ("kenshohara", {"labels": (0, 1)}, "'HammerThrow/v_1': .* Received: 2 classes, 0 spans"),
+        ("kenshohara", {"labels": ()}, "Received: 0 classes, 0 spans"),
+        ("kenshohara", {"actions": (Action(0, 1, 2),)}, "Received: 1 classes, 1 spans"),
+        ("kenshohara", {"name": "HammerThrow/v_2"}, "'Hammering/v_2': another .* key 'v_2'"),
+        ("kenshohara", {"name": "v_1"}, "'v_1': .* looks for its frames in 'HammerThrow/v_1'"),
+        ("kenshohara", {"subset": "testing", "labels": ()}, "its frames in 'test/v_1', where"),
+        ("kenshohara", {"subset": "testing", "labels": (0, 1)}, "Received: 2 classes, 0 spans"),
+        ("piergiaj", {"duration": None}, "7UPGT: this format needs the duration"),
+        ("piergiaj", {"start": 1.0, "end": 2.0}, "7UPGT: a part of a longer video .from 1.0 to 2"),
+        ("piergiaj", {"labels": (3, 12, 149)}, r"7UPGT: has labels without spans \(\[3\]\)"),
+        ("piergiaj", {"unit": "frames"}, "7UPGT: its spans are in frames of an unknown rate"),
+        ("piergiaj", {"name": "00SL4"}, "record '00SL4' appears twice"),
+        ("native", {"labels": (4,)}, "record 'YoYo/v_1', labels: .* below 4"),
+    ],
+)
+def test_what_a_format_cannot_express_is_not_written(tmp_path, container, change, error):
+    content = EXAMPLES[container][0]
+    first, *others = content.records
+    content = dataclasses.replace(content, records=(dataclasses.replace(first, **change), *others))
+    with pytest.raises(ValueError, match=error):
+        annotation_files.write(tmp_path / "a.json", content, container)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kenshohara_files_need_class_names(tmp_path):
+    content = dataclasses.replace(KENSHOHARA, classes=())
+    with pytest.raises(ValueError, match="needs class names"):
+        annotation_files.write(tmp_path / "a.json", content, "kenshohara")
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "error"),
+    [
+        *(
+            (NATIVE_TEXT, *case)
+            for case in (
+                ('"version": 1', '"version": 2', r"expected version 1 .* Received: 2\."),
+                ('"variant": "1",', "", "the file: missing fields: variant; unknown .* none"),
+                ('"variant": "1",', '"variant": 1,', "the file, variant: expected a text, got 1"),
+                ('"variant"', '"fold": "1", "variant"', "the file: .* unknown fields: fold"),
+                ('"validation": 1}', '"validation": 2}', "expected as many records as the file"),
+                ('["drinking"', "[7", "classes: expected a text, got 7"),
+                ('"path": "YoYo/v_1.avi", ', "", "record 'YoYo/v_1': missing fields: path"),
+                ('"name": "YoYo/v_1", ', "", "record 0: missing fields: name"),
+                ('"labels": [1]', '"labels": [true]', "labels: expected a whole number, got true"),
+                ('"labels": [1]', '"labels": 1', "'YoYo/v_1', labels: expected a list, got 1"),
+                ('"labels": [1]', '"labels": [4]', "record 'YoYo/v_1', labels: .* below 4"),
+                ('"frames": 7', '"frames": null', "frames: expected a whole number, got null"),
+                ('"start": 0, ', "", "record '0/12', action 0: missing fields: start"),
+                ('"end": 4', '"end": "4"', "'0/12', action 1, end: expected a finite number"),
+                ('"fps": 29.97', '"fps": 1e999', "fps: expected a finite number"),
+                ('"name": "0/12"', '"name": "YoYo/v_1"', "record 'YoYo/v_1' appears twice"),
+                (NATIVE_TEXT[-20:], "", "not well-formed JSON"),
+            )
+        ),
+        *(
+            (KENSHOHARA_TEXT, *case)
+            for case in (
+                ('"HammerThrow"], ', "1], ", "labels: expected a list of texts"),
+                ('"database": {', '"database": [], "x": {', "database: expected an object"),
+                ('"training"', '"train"', "entry 'v_1': expected a subset of training"),
+                ('"annotations": {}', '"a": {}', "entry 'v_5': expected a subset .* and annota"),
+                ('"label": "HammerThrow"', '"l": 1', "entry 'v_1': expected a label .* None"),
+                ('"label": "HammerThrow"', '"label": "b"', "expected a label .* 'b'"),
+                ('"label": "HammerThrow"', '"label": ["b"]', "expected a label"),
+                *(
+                    ("[1, 121]", segment, r"'v_1': expected a segment \[1, frames \+ 1\] or \[0")
+                    for segment in ("[1]", "[2, 9]", "[1, 0]", "[1.0, 9]", "[-1, 9]", '"19"')
+                ),
+            )
+        ),
+        *(
+            (PIERGIAJ_TEXT, *case)
+            for case in (
+                ('"duration": 23.21, ', "", "entry \"7UPGT\": has no 'duration'"),
+                ('"training"', '"train"', "record '7UPGT', subset: expected one of training"),
+                ('"training"', "[]", "'subset': expected a text, got"),
+                ("23.21", '"x"', "'duration': expected a finite number, got \"x\""),
+                ("23.21", "0", "expected a duration above 0 seconds, got 0"),
+                ("[]", "null", "entry \"00SL4\": 'actions': expected a list, got null"),
+                ("[149, 16.0, 22.2]", "[1, 2]", r"action 0: expected \[class, start, end\]"),
+                ("[12, ", "[12.0, ", "action 1: expected a whole number, got 12.0"),
+                ("[12, ", "[-1, ", "record '7UPGT', labels: expected labels from 0"),
+                ("16.0", "true", "action 0: expected a finite number, got true"),
+                *(
+                    ("00SL4", key, "name: expected a relative path")
+                    for key in ("../a", "/a", "a/../../b")
+                ),
+            )
+        ),
+    ],
+)
+def test_malformed_files_are_refused_with_the_place(tmp_path, text, old, new, error):
+    path = tmp_path / "all.json"
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"all\.json: .*{error}") as caught:
         annotation_files.read(path)
     assert str(caught.value).count(str(path)) == 1
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '"x"', "1", "null", '{"a": {}}', '{"labels": []}'])
-def test_other_json_is_no_annotation_file(tmp_path, text):
+@pytest.mark.parametrize("text", ["[]", "{}", '"x"', "null", '{"a": {}}', '{"labels": []}'])
+def test_other_json_is_not_an_annotation_file(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"a\.json: .* native, kenshohara, piergiaj"):
-        annotation_files.read(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"label,id", b"[" * 100_000])
-def test_what_is_no_json_at_all(tmp_path, content):
-    path = tmp_path / "a.json"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.json: not well-formed JSON"):
+    with pytest.raises(ValueError, match=r"a\.json: .* \(native, kenshohara, piergiaj\)"):
         annotation_files.read(path)
     with pytest.raises(FileNotFoundError, match=r"b\.json"):
         annotation_files.read(tmp_path / "b.json")
-
-
-def test_nothing_wrong_is_written(tmp_path):
-    wrong = Annotations(("a",), CONTENT.records)
-    for container in annotation_files.FORMATS:
-        with pytest.raises(ValueError, match="record 'x/1', labels"):
-            annotation_files.write(tmp_path / "a.json", wrong, container)
-    assert list(tmp_path.iterdir()) == []

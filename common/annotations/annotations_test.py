@@ -13,7 +13,7 @@ def _of(*records, classes=("x", "y", "z")):
     return Annotations(classes, records)
 
 
-def test_counts_are_of_the_subsets_that_have_clips():
+def test_counts_omit_empty_subsets():
     testing = dataclasses.replace(RECORD, name="c", subset="testing")
     assert _of(testing, RECORD, dataclasses.replace(RECORD, name="d")).counts == {
         "training": 2,
@@ -35,7 +35,7 @@ def test_counts_are_of_the_subsets_that_have_clips():
         {"frames": 0},
     ],
 )
-def test_what_is_right(change):
+def test_valid_records(change):
     annotations.check(_of(dataclasses.replace(RECORD, **change)))
 
 
@@ -56,27 +56,27 @@ def test_what_is_right(change):
         ({"labels": (1, 1)}, "labels: expected ascending"),
         ({"actions": (Action(3, 0, 1),)}, "labels: expected labels from 0, below 3"),
         ({"actions": (Action(0, math.nan, 1),)}, "actions: expected finite times"),
-        ({"start": -1.0}, r"start: expected a number from 0 on. Received: -1\.0"),
-        ({"duration": math.inf}, "duration: expected a number from 0"),
-        ({"fps": math.nan}, "fps: expected a number from 0"),
+        ({"start": -1.0}, r"start: expected a finite number, at least 0. Received: -1\.0"),
+        ({"duration": math.inf}, "duration: expected a finite number"),
+        ({"fps": math.nan}, "fps: expected a finite number"),
         ({"start": 2.0, "end": 2.0}, r"end: expected a time after the start. Received: 2\.0"),
     ],
 )
-def test_what_is_wrong_is_named(change, error):
+def test_invalid_fields_are_named(change, error):
     with pytest.raises(ValueError, match=error):
         annotations.check(_of(dataclasses.replace(RECORD, **change)))
 
 
 def test_names_are_unique():
-    with pytest.raises(ValueError, match="record 'a/b' is there twice"):
+    with pytest.raises(ValueError, match="record 'a/b' appears twice"):
         annotations.check(_of(RECORD, RECORD))
-    with pytest.raises(ValueError, match=r"classes must have names.*\['x'\]"):
+    with pytest.raises(ValueError, match=r"class names must be unique.*\['x'\]"):
         annotations.check(_of(RECORD, classes=("x", "y", "x")))
-    with pytest.raises(ValueError, match="classes must have names"):
+    with pytest.raises(ValueError, match="class names must be unique"):
         annotations.check(_of(RECORD, classes=("x", "", "z")))
 
 
-def test_where_classes_are_not_known_any_label_is_right():
+def test_without_class_names_any_label_from_0_is_valid():
     annotations.check(_of(RECORD, classes=()))
     with pytest.raises(ValueError, match="labels from 0"):
         annotations.check(_of(dataclasses.replace(RECORD, labels=(-1,)), classes=()))

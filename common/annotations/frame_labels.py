@@ -1,10 +1,10 @@
-"""Labels of single frames from the labelled spans of a clip.
+"""Frame labels from the labelled time spans of a clip.
 
-Three rules are in use for what belongs to a span from `start` to `end`, with t the time of a frame:
+A frame at time t belongs to a span from `start` to `end` by one of three rules:
 
-- "half_open": start <= t < end. VidOR's, whose spans are frame numbers.
-- "strict": start < t < end. That of piergiaj/pytorch-i3d on Charades.
-- "inclusive": start <= t <= end. That of the official localisation metric of Charades.
+- "half_open": start <= t < end. VidOR, whose spans are frame numbers.
+- "strict": start < t < end. piergiaj/pytorch-i3d on Charades.
+- "inclusive": start <= t <= end. The official localisation metric of Charades.
 """
 
 import math
@@ -26,31 +26,29 @@ def frame_labels(
     rule: str = "half_open",
     subject: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Which classes apply to each frame, where frame k is at k / fps seconds.
+    """Returns the classes of each frame, where frame k is at k / fps seconds.
 
-    Times are compared as the decimal numbers that the annotations hold, so that no rounding
-    decides about a frame on the edge of a span. Spans may leave the clip, and overlap.
+    Times are compared as the decimal numbers in the annotations, so that no rounding decides about
+    a frame on the edge of a span. Spans may leave the clip, and overlap.
 
     Args:
-        record: The clip with its spans; the labels of the clip as a whole play no part.
-        num_classes: Of the data set.
-        frames: How many frames to label; None is `record.frames`.
-        fps: Rate of these frames; None is `record.fps`, where these frames are the record's. For
-            frames at another rate both are needed. As pytorch-i3d has it, which knows no rate:
-            `frames / record.duration`.
+        record: The clip with its spans; the clip-level labels are ignored.
+        num_classes: Number of classes of the data set.
+        frames: Number of frames to label; None is `record.frames`.
+        fps: Rate of these frames; None is `record.fps`, if these are the record's frames. Frames
+            at another rate need both. pytorch-i3d uses `frames / record.duration`.
         rule: One of `RULES`.
-        subject: Only what this tracklet does; None is what anybody does.
+        subject: Only the actions of this tracklet; None is everybody's.
 
     Returns:
         [frames, num_classes], 0 or 1.
 
     Raises:
-        ValueError: An unknown rule, a label outside the classes, a frame count or rate that is
-            neither given nor in the record or is out of range, one of them given that does not
-            fit the record's other, or an end that is no number.
+        ValueError: The rule is unknown, a label is outside the classes, a frame count or rate is
+            missing, out of range or contradicts the record, or a time is not finite.
     """
     if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r} for frames; expected one of {', '.join(RULES)}.")
+        raise ValueError(f"unknown rule {rule!r}; expected one of {', '.join(RULES)}.")
     scale = _frames_per_unit(record, frames, fps)
     frames = record.frames if frames is None else frames
     if frames is None or frames < 0:
@@ -72,18 +70,18 @@ def frame_labels(
 
 
 def rule_of(record: Record) -> str:
-    """The rule that networks are trained with, and judged by.
+    """Returns the rule for training and evaluation.
 
-    Spans in seconds are Charades', for which it is pytorch-i3d's; those in frames are VidOR's.
+    Spans in seconds are those of Charades, and follow pytorch-i3d; spans in frames are VidOR's.
     """
     return "strict" if record.unit == "seconds" else "half_open"
 
 
 def as_written(value: float | Fraction) -> Fraction:
-    """The number that a file's decimal digits say, not the binary one nearest to it.
+    """Returns the decimal number written in a file, not the nearest binary fraction.
 
     Raises:
-        ValueError: Infinite, or not a number.
+        ValueError: The value is infinite or NaN.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number, got {value}.")
@@ -91,33 +89,32 @@ def as_written(value: float | Fraction) -> Fraction:
 
 
 def _frames_per_unit(record: Record, frames: int | None, fps: float | Fraction | None) -> Fraction:
-    """How many of the frames to label there are in a second, or in an annotated frame."""
+    """Returns the number of frames to label in a second, or in an annotated frame."""
     if fps is not None and not 0 < fps < math.inf:
         raise ValueError(f"{record.name}: expected a frame rate above 0, got {fps}.")
     own = None if record.fps is None else as_written(record.fps)
     rate = own if fps is None else as_written(fps)
     if fps is None and record.frames is not None and frames not in (None, record.frames):
         raise ValueError(
-            f"{record.name}: the record is of {record.frames} frames, so the rate of the {frames} "
-            "to label is needed. Pass fps."
+            f"{record.name}: the record has {record.frames} frames, so labelling {frames} needs "
+            "their rate. Pass fps."
         )
     if frames is None and own is not None and rate != own:
         raise ValueError(
-            f"{record.name}: the record's frames are at {record.fps:g} a second, so the number of "
-            f"those at {float(fps or 0):g} is needed. Pass frames."
+            f"{record.name}: the record has {record.fps:g} frames a second, so labelling at "
+            f"{float(fps or 0):g} needs the number of frames. Pass frames."
         )
     if record.unit == "seconds":
         if rate is None:
             raise ValueError(
-                f"{record.name}: its spans are in seconds, so the rate of the frames is needed; "
-                "the record has none. Pass fps."
+                f"{record.name}: its spans are in seconds and its frame rate is unknown. Pass fps."
             )
         return rate
     if rate is None:
         return Fraction(1)
     if own is None:
         raise ValueError(
-            f"{record.name}: its spans are in frames of an unknown rate, so those at "
-            f"{float(rate):g} a second cannot be labelled. Pass no fps where they are the same."
+            f"{record.name}: its spans are in frames of an unknown rate, so frames at "
+            f"{float(rate):g} a second cannot be labelled. Omit fps if they are the same frames."
         )
     return rate / own

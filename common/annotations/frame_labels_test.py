@@ -39,7 +39,7 @@ def test_ends_between_frames_are_the_same_for_all_rules(rule):
     assert _positive(labels) == [3, 4, 5]
 
 
-def test_agrees_with_the_plain_loop_over_frames():
+def test_agrees_with_a_loop_over_frames():
     rng = np.random.default_rng(0)
     compare = {
         "half_open": lambda start, t, end: start <= t < end,
@@ -64,7 +64,7 @@ def test_agrees_with_the_plain_loop_over_frames():
             np.testing.assert_array_equal(found, expected)
 
 
-def test_no_rounding_decides_about_an_edge():
+def test_edges_are_exact():
     # Frame 20 of 24 in 2.04 s is at 1.7 s, which floats put a little behind 1.7.
     assert 20 / (24 / 2.04) > 1.7
     record = _record(Action(0, 1.7, 2.0), duration=2.04)
@@ -110,28 +110,28 @@ def test_annotated_frames_at_another_rate():
     assert _positive(frame_labels(record, 1, frames=75, fps=25)) == list(range(25, 50))
 
 
-def test_frames_and_rates_of_two_kinds_are_not_mixed():
+def test_contradicting_frames_and_rates_are_refused():
     span = Action(0, 30, 60)
     record = _record(span, unit="frames", frames=90, fps=30.0)
-    with pytest.raises(ValueError, match=r"a: the record is of 90 frames, .* of the 75 .* fps\."):
+    with pytest.raises(ValueError, match=r"a: the record has 90 frames, so labelling 75 .* fps\."):
         frame_labels(record, 1, frames=75)
-    with pytest.raises(ValueError, match=r"frames are at 30 a second, .* those at 25 .* frames\."):
+    with pytest.raises(ValueError, match=r"has 30 frames a second, so labelling at 25 .* frames\."):
         frame_labels(record, 1, fps=25)
-    with pytest.raises(ValueError, match="in frames of an unknown rate, so those at 25 a second"):
+    with pytest.raises(ValueError, match="in frames of an unknown rate, so frames at 25 a second"):
         frame_labels(_record(span, unit="frames", frames=90), 1, frames=75, fps=25)
-    with pytest.raises(ValueError, match="the record is of 40 frames, so the rate of the 50"):
+    with pytest.raises(ValueError, match="the record has 40 frames, so labelling 50"):
         frame_labels(_record(Action(0, 1, 2), frames=40, fps=10.0), 1, frames=50)
     for given in ({"frames": 90}, {"fps": 30}, {"fps": Fraction(30)}, {"frames": 90, "fps": 30}):
         np.testing.assert_array_equal(frame_labels(record, 1, **given), frame_labels(record, 1))
 
 
-def test_what_is_missing_or_out_of_range_is_said():
+def test_missing_or_invalid_arguments():
     record = _record(Action(5, 0, 1))
-    with pytest.raises(ValueError, match="unknown rule 'open' for frames; expected"):
+    with pytest.raises(ValueError, match="unknown rule 'open'; expected"):
         frame_labels(record, 6, 3, 1, rule="open")
     with pytest.raises(ValueError, match="a: label 5 is outside the 5 classes"):
         frame_labels(record, 5, 3, 1)
-    with pytest.raises(ValueError, match="a: its spans are in seconds, so the rate"):
+    with pytest.raises(ValueError, match="a: its spans are in seconds and its frame rate"):
         frame_labels(record, 6, 3)
     with pytest.raises(ValueError, match="a: expected a number of frames to label, got None"):
         frame_labels(record, 6, fps=1)

@@ -1,4 +1,4 @@
-"""Names of the classes, in the order of a network's logits."""
+"""Label maps: class names in the order of a network's logits."""
 
 import os
 from pathlib import Path
@@ -13,10 +13,9 @@ VIDOR_ACTIONS = "label_map_vidor_actions.txt"
 VIDOR_PREDICATES = "label_map_vidor_predicates.txt"
 VIDOR_OBJECTS = "label_map_vidor_objects.txt"
 
-_KINETICS = {KINETICS_400: 400, KINETICS_600: 600}
-
 _CLASSES = {
-    **_KINETICS,
+    KINETICS_400: 400,
+    KINETICS_600: 600,
     UCF101: 101,
     HMDB51: 51,
     VIDOR_ACTIONS: 42,
@@ -28,12 +27,12 @@ _PACKAGE = Path(__file__).resolve().parents[1]  # common
 
 
 def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Reads class names: one of the names above, or a file with one class a line.
+    """Reads a label map: one of the constants above, or a text file with one class a line.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: An empty file or line, text that is not UTF-8, or, for the names above, another
-            number of classes than the name says.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file or a line is empty, it is not UTF-8, or one of the project's own maps
+            has the wrong number of classes.
     """
     name = os.fspath(name_or_path)
     path = _own_file(name) if name in _CLASSES else Path(name)
@@ -41,8 +40,8 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{path}: there is no such label map. Expected {', '.join(_CLASSES)} or the path of "
-            "a text file with one class a line."
+            f"{path}: no such label map. Expected {', '.join(_CLASSES)} or the path of a text file "
+            "with one class a line."
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, one class a line; {error}.") from error
@@ -61,20 +60,19 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def for_classes(count: int) -> tuple[str, ...]:
-    """Class names where nothing but their number is known: Kinetics, or "class 17"."""
-    for name, classes in _KINETICS.items():
-        if classes == count:
+    """Returns class names if only their number is known: those of Kinetics, or "class 17"."""
+    for name in (KINETICS_400, KINETICS_600):
+        if _CLASSES[name] == count:
             return load(name)
     return tuple(f"class {index}" for index in range(count))
 
 
 def _own_file(name: str) -> Path:
-    """The file in the checkout's `data/`, or beside this module in a built package."""
     places = (_PACKAGE / "data" / name, _PACKAGE.parent / "data" / name)
     for path in places:
         if path.is_file():
             return path
     raise AssetError(
         f"{name}: the project's label map is missing. Looked for {places[0]} and {places[1]}. "
-        "Install the project again, or restore `data/` of the checkout."
+        "Reinstall the project, or restore `data/` of the checkout."
     )

@@ -1,12 +1,11 @@
-"""Architectures as values: each network once, as frozen data that both backends are built from."""
+"""Architectures as values: frozen data from which both backends are built."""
 
 from collections.abc import Callable
 from functools import partial
 
-from common.arch.folding import folded
+from common.arch.arrays import folded, initial_array, initial_arrays
 from common.arch.i3d_resnet import I3D_RESNETS, i3d_resnet
 from common.arch.inception_i3d import inception_i3d
-from common.arch.initial import initial_array, initial_arrays
 from common.arch.nodes import (
     Affine,
     Branches,
@@ -58,15 +57,11 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
     **I3D_RESNETS,
     **R2PLUS1DS,
 }
-"""Every architecture by name: functions of (num_classes, in_channels)."""
+"""All architectures by name, as functions of (num_classes, in_channels)."""
 
 
 def make(architecture: str, num_classes: int = 400, in_channels: int = 3) -> Network:
-    """The network of that name.
-
-    Raises:
-        ValueError: There is no such architecture.
-    """
+    """Returns the network of an architecture; ValueError if there is no such architecture."""
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"no such architecture. Expected one of {listing(ARCHITECTURES, len(ARCHITECTURES))}."

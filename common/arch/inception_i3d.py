@@ -1,16 +1,54 @@
 """InceptionI3D, the inflated Inception-v1 of "Quo Vadis, Action Recognition?".
 
 Carreira and Zisserman, CVPR 2017, https://arxiv.org/abs/1705.07750. Names, widths, padding and
-batch norm are those of DeepMind's release (google-deepmind/kinetics-i3d), but for one slip of
-the release: `Mixed_5b/Branch_2` calls its second unit `Conv3d_0a_3x3`; here it is
-`Conv3d_0b_3x3` as in every other block, and the dialects that repeat the slip say so.
+batch norm are those of DeepMind's release (google-deepmind/kinetics-i3d), with one exception: the
+release calls the second unit of `Mixed_5b/Branch_2` `Conv3d_0a_3x3`. Here it is `Conv3d_0b_3x3`, as
+in every other block; the dialects that follow the release handle this.
 """
+
+from dataclasses import dataclass
 
 from common.arch.nodes import Branches, Conv, Head, Network, Norm, Padding, Pool, Triple
 
 NAME = "inception_i3d"
 
 ONE = (1, 1, 1)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Makes the layers of a variant.
+
+    Attributes:
+        norm: Batch norm of every unit.
+        symmetric: Whether padding is the same on both sides.
+    """
+
+    norm: Norm
+    symmetric: bool
+
+    def padding(self, kernel: Triple) -> Padding:
+        t, h, w = kernel
+        return ((t - 1) // 2, (h - 1) // 2, (w - 1) // 2) if self.symmetric else "same"
+
+    def unit(self, name: str, out_channels: int, kernel: Triple, stride: Triple = ONE) -> Conv:
+        return Conv(name, out_channels, kernel, stride, self.padding(kernel), norm=self.norm)
+
+    def max_pool(self, name: str, kernel: Triple, stride: Triple) -> Pool:
+        return Pool(name, "max", kernel, stride, self.padding(kernel))
+
+    def mixed(
+        self, name: str, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3: int
+    ) -> Branches:
+        pool = self.max_pool("MaxPool3d_0a_3x3", (3, 3, 3), ONE)
+        reduce_1, reduce_2 = (self.unit("Conv3d_0a_1x1", width, ONE) for width in (b1a, b2a))
+        branches = (
+            (self.unit("Conv3d_0a_1x1", b0, ONE),),
+            (reduce_1, self.unit("Conv3d_0b_3x3", b1b, (3, 3, 3))),
+            (reduce_2, self.unit("Conv3d_0b_3x3", b2b, (3, 3, 3))),
+            (pool, self.unit("Conv3d_0b_1x1", b3, ONE)),
+        )
+        return Branches(name, tuple((f"Branch_{k}", each) for k, each in enumerate(branches)))
 
 
 def inception_i3d(
@@ -23,49 +61,19 @@ def inception_i3d(
     """Describes InceptionI3D: clips [T, H, W, C] of at least 9 x 193 x 193 to class scores.
 
     Args:
-        num_classes: Classes of the head; 400 for Kinetics-400.
+        num_classes: Number of classes; 400 for Kinetics-400.
         in_channels: 3 for RGB in [-1, 1], 2 for TV-L1 flow (x, y) / 20 px in [-1, 1].
-        scale: Whether batch norm has a trainable scale. The release has none; checkpoints that
-            were fine-tuned in PyTorch do.
-        symmetric: GluonCV's variant `inception_i3d_symmetric`: the same cells of padding on both
-            sides, and a head that averages over all positions.
-        global_pool: The variant `inception_i3d_global`: a head that averages over all positions,
-            so that clips may have any size. Ours, for training at other sizes than 224.
+        scale: Whether batch norm has a trainable scale: not in the release, but in checkpoints
+            that were fine-tuned in PyTorch.
+        symmetric: GluonCV's variant `inception_i3d_symmetric`, with equal padding on both sides
+            and a head that averages over all positions.
+        global_pool: Our variant `inception_i3d_global`, whose head averages over all positions,
+            for training at other sizes than 224.
     """
     # Sonnet 1's defaults, with which the release was trained: eps 1e-3, decay 0.999.
-    norm = Norm(eps=1e-3, momentum=1e-3, scale=scale)
-
-    def padding(kernel: Triple) -> Padding:
-        t, h, w = kernel
-        return ((t - 1) // 2, (h - 1) // 2, (w - 1) // 2) if symmetric else "same"
-
-    def unit(name: str, out_channels: int, kernel: Triple, stride: Triple = ONE) -> Conv:
-        return Conv(name, out_channels, kernel, stride, padding(kernel), norm=norm)
-
-    def max_pool(name: str, kernel: Triple, stride: Triple) -> Pool:
-        return Pool(name, "max", kernel, stride, padding(kernel))
-
+    layers = _Layers(Norm(eps=1e-3, momentum=1e-3, scale=scale), symmetric)
+    unit, max_pool, mixed = layers.unit, layers.max_pool, layers.mixed
     window = Pool("AvgPool3d_0a_7x7", "average", (2, 7, 7), ONE, padding=(0, 0, 0))
-
-    def mixed(name: str, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3: int) -> Branches:
-        reduce_1 = unit("Conv3d_0a_1x1", b1a, (1, 1, 1))
-        reduce_2 = unit("Conv3d_0a_1x1", b2a, (1, 1, 1))
-        return Branches(
-            name,
-            (
-                ("Branch_0", (unit("Conv3d_0a_1x1", b0, (1, 1, 1)),)),
-                ("Branch_1", (reduce_1, unit("Conv3d_0b_3x3", b1b, (3, 3, 3)))),
-                ("Branch_2", (reduce_2, unit("Conv3d_0b_3x3", b2b, (3, 3, 3)))),
-                (
-                    "Branch_3",
-                    (
-                        max_pool("MaxPool3d_0a_3x3", (3, 3, 3), ONE),
-                        unit("Conv3d_0b_1x1", b3, (1, 1, 1)),
-                    ),
-                ),
-            ),
-        )
-
     # fmt: off
     nodes = (
         unit("Conv3d_1a_7x7", 64, (7, 7, 7), (2, 2, 2)),

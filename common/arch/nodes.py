@@ -1,8 +1,8 @@
-"""The nodes a network is described with: plain frozen data, no framework, no behaviour.
+"""Nodes that describe a network: plain frozen data without framework or behaviour.
 
 A `Network` is a tuple of named nodes in the order they run. Triples are (T, H, W). A backend
-has one layer class a node kind; everything else that needs to know a network (parameter names,
-shapes, conversion, documentation) reads the same description.
+has one layer class for each kind of node; parameter names, shapes, conversion and documentation
+are derived from the same description.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,10 @@ class Norm:
 
     Attributes:
         eps: Added to the variance.
-        momentum: The share of the batch in an update of the running statistics, torch's sense:
+        momentum: Share of the batch in an update of the running statistics, as in torch:
             running = (1 - momentum) * running + momentum * batch, with the biased variance.
-        scale: Whether there is a trainable scale (gamma) beside the offset (beta).
-        initial_scale: What the scale starts training from; 0 makes a residual branch start as
-            nothing at all.
+        scale: Whether there is a trainable scale (gamma) besides the offset (beta).
+        initial_scale: Initial value of the scale; 0 makes a residual branch start as zero.
     """
 
     eps: float
@@ -36,12 +35,12 @@ class Norm:
 
 @dataclass(frozen=True)
 class Affine:
-    """A trainable scale and offset for each channel: batch norm with its statistics taken in."""
+    """A trainable scale and offset for each channel: batch norm with its statistics folded in."""
 
 
 @dataclass(frozen=True)
 class Conv:
-    """3-D convolution, then batch norm (or what is left of it) and ReLU where given."""
+    """3-D convolution, then the norm and the ReLU if given."""
 
     name: str
     out_channels: int
@@ -83,9 +82,9 @@ class Residual:
 
 @dataclass(frozen=True)
 class NonLocal:
-    """x + out(attention): every position looks at all others, or at those of its group.
+    """x + out(attention): every position attends to all others, or to those of its group.
 
-    With n = inner channels and a softmax over the positions that are looked at,
+    With n inner channels and a softmax over the attended positions,
     attention = softmax(theta(x) . phi(pool(x)) / sqrt(n)) . g(pool(x)). No ReLU follows.
     Wang et al., "Non-local Neural Networks", CVPR 2018, https://arxiv.org/abs/1711.07971.
 
@@ -96,8 +95,8 @@ class NonLocal:
         phi: See theta.
         g: See theta.
         out: Projects back to the channels of x.
-        group: Consecutive time steps that look at one another only; None for all. An input's
-            time steps must be a multiple of it.
+        group: Number of consecutive time steps that attend only to each other; None for all. An
+            input's time steps must be a multiple of it.
     """
 
     name: str
@@ -111,14 +110,13 @@ class NonLocal:
 
 @dataclass(frozen=True)
 class Head:
-    """Average pool, dropout, a 1x1x1 convolution to classes, mean over what positions are left.
+    """Average pool, dropout, a 1x1x1 convolution to classes, mean over the remaining positions.
 
     Attributes:
         name: Also the name of the endpoint that holds the logits.
         features: Name of the endpoint that holds the pooled features [T, H, W, C].
-        pool: The window of the average pool, for which an input may be too small; None averages
-            over all positions.
-        dropout: Probability that a feature is dropped in training.
+        pool: Average pool with a fixed window; None averages over all positions.
+        dropout: Probability of dropping a feature in training.
         conv: The classifier; its out_channels is the number of classes.
         predictions: Name of the endpoint that holds the softmax of the logits.
     """
@@ -136,12 +134,12 @@ Node = Conv | Pool | Branches | Residual | NonLocal | Head
 
 @dataclass(frozen=True)
 class Network:
-    """A network: `nodes` in the order they run, ending with the head.
+    """A network.
 
     Attributes:
-        name: The architecture's name, as in `common.arch.ARCHITECTURES`.
+        name: Name of the architecture, as in `common.arch.ARCHITECTURES`.
         in_channels: Channels of a clip: 3 for RGB, 2 for flow.
-        nodes: Named nodes; the name of each is the name of its endpoint.
+        nodes: Nodes in the order they run, the head last; a node's name is its endpoint's.
     """
 
     name: str
@@ -158,12 +156,12 @@ class Network:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the head tells apart."""
+        """Number of classes of the head."""
         return self.head.conv.out_channels
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Names of all endpoints in the order they are computed."""
+        """Names of all endpoints, in the order of computation."""
         head = self.head
         names = [node.name for node in self.nodes[:-1]]
         return (*names, head.features, head.name, head.predictions)

@@ -1,4 +1,4 @@
-"""Names and shapes of everything a network learns: the only source of names."""
+"""Names and shapes of parameters and running statistics: the only source of names."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Parameter:
     """A parameter or running statistic.
 
     Attributes:
-        unit: Where it belongs, from the outermost: ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1").
-        field: What it is in its unit.
-        shape: In the canonical layout: [out, in, T, H, W] for kernels, [C] for all else.
+        unit: Path of its unit: ("Mixed_3b", "Branch_0", "Conv3d_0a_1x1").
+        field: Its role in the unit.
+        shape: In the canonical layout: [out, in, T, H, W] for kernels, [C] otherwise.
     """
 
     unit: tuple[str, ...]
@@ -45,22 +45,22 @@ class Parameter:
 
     @property
     def name(self) -> str:
-        """The canonical name, which is the key in the state dict of the torch backend."""
+        """The canonical name, which is also the key in the torch backend's state dict."""
         return ".".join((*self.unit, self.field))
 
     @property
     def trainable(self) -> bool:
-        """Whether the optimiser changes it; running statistics are only averaged."""
+        """Whether an optimiser updates it; running statistics are averaged instead."""
         return not self.field.startswith("norm.running")
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Number of values."""
         return prod(self.shape)
 
 
 def parameters(net: Network) -> tuple[Parameter, ...]:
-    """All parameters and running statistics of a network, in the order the nodes run."""
+    """Returns all parameters and running statistics, in the order the nodes run."""
     found: list[Parameter] = []
     channels = net.in_channels
     for node in net.nodes:
@@ -71,24 +71,24 @@ def parameters(net: Network) -> tuple[Parameter, ...]:
 
 
 def convolutions(net: Network) -> list[tuple[tuple[str, ...], Conv]]:
-    """All convolutions with the path of their unit, in the order the nodes run."""
+    """Returns all convolutions with the paths of their units, in the order the nodes run."""
     return [(unit, conv) for node in net.nodes for unit, conv, _ in _convolutions(node, (), 0)]
 
 
 def count(net: Network, trainable_only: bool = True) -> int:
-    """How many numbers a network learns, or holds with its running statistics."""
+    """Returns the number of trainable values, or of all with the running statistics."""
     return sum(p.size for p in parameters(net) if p.trainable or not trainable_only)
 
 
 def check_arrays(net: Network, arrays: Arrays) -> None:
-    """Refuses arrays that are not exactly the network's parameters and statistics.
+    """Checks that arrays are exactly the network's parameters and statistics.
 
     Args:
         net: The network.
-        arrays: By canonical name, in the canonical layout.
+        arrays: Arrays by canonical name, in the canonical layout.
 
     Raises:
-        CheckpointError: Names are missing or left over, or a shape differs; all are listed.
+        CheckpointError: Names are missing or unknown, or shapes differ; the text lists them.
     """
     expected = {parameter.name: parameter.shape for parameter in parameters(net)}
     wrong = []
@@ -110,7 +110,7 @@ def check_arrays(net: Network, arrays: Arrays) -> None:
 def _convolutions(
     node: Node, path: tuple[str, ...], channels: int
 ) -> Iterator[tuple[tuple[str, ...], Conv, int]]:
-    """Unit, convolution and the channels it reads, of a node that reads `channels`."""
+    """Yields path, convolution and input channels, for a node that reads `channels`."""
     path = (*path, node.name)
     match node:
         case Conv():
@@ -139,7 +139,7 @@ def _of_chain(
 
 
 def _width(node: Node, channels: int) -> int:
-    """The channels that a node which reads `channels` returns."""
+    """Returns the output channels of a node that reads `channels`."""
     match node:
         case Conv():
             return node.out_channels

@@ -1,4 +1,4 @@
-"""Sizes: the padding of every op and the output of every endpoint, for any input size."""
+"""Padding of every op and shape of every endpoint, for any input size."""
 
 from collections.abc import Sequence
 from math import prod
@@ -21,10 +21,10 @@ Shape = tuple[int, int, int, int]
 
 
 def pads(size: Triple, kernel: Triple, stride: Triple, padding: Padding) -> list[tuple[int, int]]:
-    """Cells to add (before, after) along T, H, W.
+    """Returns the padding (before, after) along T, H, W.
 
-    "same" is TensorFlow's rule: ceil(size / stride) outputs, and where the total is odd the
-    extra cell goes to the end. https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
+    "same" is TensorFlow's rule: ceil(size / stride) outputs, and the extra cell of an odd total
+    goes to the end. https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
     """
     if padding != "same":
         return [(cells, cells) for cells in padding]
@@ -33,7 +33,7 @@ def pads(size: Triple, kernel: Triple, stride: Triple, padding: Padding) -> list
 
 
 def window(size: Triple, node: Conv | Pool) -> Triple:
-    """Output size (T, H, W) of a convolution or pool over an input of `size`."""
+    """Returns the output size (T, H, W) of a convolution or pool for an input of `size`."""
     around = pads(size, node.kernel, node.stride, node.padding)
     t, h, w = (
         (n + sum(cells) - k) // s + 1
@@ -43,14 +43,14 @@ def window(size: Triple, node: Conv | Pool) -> Triple:
 
 
 def endpoint_shapes(net: Network, size: Triple) -> dict[str, Shape | tuple[int]]:
-    """Shapes of all endpoints for one clip of `size` (T, H, W).
+    """Returns the shapes of all endpoints for one clip of `size` (T, H, W).
 
     Returns:
         [T, H, W, C] of every endpoint by name; [num_classes] for the logits and predictions.
 
     Raises:
-        ValueError: The clip is smaller than the network's smallest, or its time steps cannot be
-            divided into the groups of a non-local block.
+        ValueError: The clip is too small, or its time steps cannot be divided into the groups of a
+            non-local block.
     """
     smallest = smallest_size(net)
     if any(n < least for n, least in zip(size, smallest, strict=True)):
@@ -77,10 +77,9 @@ def endpoint_shapes(net: Network, size: Triple) -> dict[str, Shape | tuple[int]]
 
 
 def smallest_size(net: Network) -> Triple:
-    """The smallest clip (T, H, W) that every window still has room for.
+    """Returns the smallest clip (T, H, W) in which every window fits.
 
-    Goes back through the nodes: an output of n cells needs, under "same", an input of at least
-    (n - 1) * stride + 1 cells.
+    With "same" padding, n outputs need at least (n - 1) * stride + 1 inputs.
     """
     needed = net.head.pool.kernel if net.head.pool else (1, 1, 1)
     for node in reversed(net.nodes[:-1]):
@@ -97,11 +96,11 @@ def smallest_size(net: Network) -> Triple:
 
 
 def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
-    """Refuses a batch of clips that the network cannot take.
+    """Checks that a network accepts a batch of clips.
 
     Args:
         net: The network.
-        shape: The batch's shape; None where an axis is not known yet.
+        shape: The batch's shape; None for an unknown axis.
         axes: Its axes, "BTHWC" or "BCTHW".
 
     Raises:
@@ -116,7 +115,7 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
         raise ValueError(
             f"{net.name}: clips have the wrong number of channels. {expected} {received}"
         )
-    # An axis that is not known yet is checked when its size is; the smallest always fits.
+    # An unknown axis is checked once its size is known; the smallest always fits.
     known = [size[axis] for axis in "THW"]
     least = smallest_size(net)
     t, h, w = (least[i] if n is None else n for i, n in enumerate(known))
@@ -124,7 +123,7 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
 
 
 def check_endpoint(net: Network, name: str | None) -> None:
-    """Refuses a name that is no endpoint of the network; None stands for the last one."""
+    """Raises ValueError unless a network has the endpoint; None stands for the last one."""
     if name is not None and name not in net.endpoints:
         raise ValueError(
             f"{net.name}: no such endpoint. Expected one of {', '.join(net.endpoints)}."
@@ -133,7 +132,7 @@ def check_endpoint(net: Network, name: str | None) -> None:
 
 
 def multiply_adds(net: Network, size: Triple) -> int:
-    """Multiply-adds of all convolutions and attentions for one clip of `size` (T, H, W)."""
+    """Returns the multiply-adds of convolutions and attention for a clip of `size` (T, H, W)."""
     shape: Shape = (*size, net.in_channels)
     total = 0
     for node in net.nodes[:-1]:
@@ -155,7 +154,7 @@ def _multiply_adds(node: Node, shape: Shape) -> int:
         case NonLocal():
             pooled, inner = _output(node.pool, shape), node.theta.out_channels
             groups = shape[0] // node.group if node.group else 1
-            # Every position with every pooled one, once for the weights and once for the sum.
+            # Every position with every pooled one, for the weights and for the sum.
             attention = 2 * inner * prod(shape[:3]) * prod(pooled[:3]) // groups
             projections = [(node.theta, shape), (node.phi, pooled), (node.g, pooled)]
             projections.append((node.out, (*shape[:3], inner)))
@@ -203,7 +202,7 @@ def _chained(chain: Sequence[Conv | Pool], shape: Shape) -> Shape:
 
 
 def _common(name: str, shapes: Sequence[Shape]) -> Triple:
-    """The [T, H, W] of shapes that are put together."""
+    """Returns the common [T, H, W] of shapes that are joined."""
     sizes = {shape[:3] for shape in shapes}
     if len(sizes) != 1:
         raise ValueError(f"{name}: its branches must agree in [T, H, W]. Received: {sizes}")

@@ -1,10 +1,10 @@
-"""Which frames of a clip each row of an endpoint sees.
+"""The frames of a clip that each row of an endpoint depends on: its temporal receptive field.
 
-A row is a time step. What it sees is an interval of the step before, whose ends are followed back
-through the nodes to the clip: output t of a window reads the inputs from t * stride - pad to
-t * stride - pad + kernel - 1 (Dumoulin and Visin, "A guide to convolution arithmetic for deep
-learning", https://arxiv.org/abs/1603.07285). The pad of "same" depends on the size of its input,
-so that the rows of clips of 64 and 65 frames stand in different places.
+A row is a time step. It depends on an interval of the previous node's output, whose ends are
+followed back through the nodes to the clip: output t of a window reads the inputs from
+t * stride - pad to t * stride - pad + kernel - 1 (Dumoulin and Visin, "A guide to convolution
+arithmetic for deep learning", https://arxiv.org/abs/1603.07285). The padding of "same" depends on
+the size of the input, so that the rows of clips of 64 and 65 frames have different positions.
 """
 
 import math
@@ -20,20 +20,20 @@ from common.arch.shapes import Shape, check_endpoint, endpoint_shapes, pads, sma
 from common.io import listing
 
 Ends = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""First and last time step, both included, of each of some intervals."""
+"""First and last time steps, both inclusive, of intervals."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """What the R rows of an endpoint see of a clip.
+    """The frames that the R rows of an endpoint depend on.
 
     Attributes:
-        first: The first frame that each row sees [R]; below 0 where it sees padding.
-        last: The last one, included [R]; from `frames` on where it sees padding.
+        first: First frame of each row [R]; below 0 in the padding.
+        last: Last frame of each row, inclusive [R]; `frames` or more in the padding.
         step: Frames from one row to the next.
-        period: A part of the clip gives the clip's own rows, but for those that see beyond the
-            part, where it starts at a multiple of this and its length differs from the clip's by
-            one: only then does every op pad, stride and group as it does in the clip.
+        period: If a part of the clip starts at a multiple of this, and its length differs from the
+            clip's by one, every op pads, strides and groups as in the whole clip: its rows are the
+            clip's, except for those that depend on frames outside the part.
     """
 
     first: NDArray[np.int64]
@@ -43,12 +43,12 @@ class Spans:
 
 
 def time_spans(net: Network, endpoint: str, frames: int) -> Spans:
-    """What the rows of an endpoint see of a clip of `frames` frames.
+    """Returns the receptive fields of an endpoint's rows in a clip of `frames` frames.
 
     Raises:
-        ValueError: There is no such endpoint, each of its rows sees all of the clip, however long
-            (as logits do, or what follows a non-local block that is not in groups), or the clip
-            is too short or cannot be divided into the groups of a non-local block.
+        ValueError: The endpoint is unknown; its rows depend on the whole clip, as the logits do and
+            everything after a non-local block without groups; or the clip is too short, or cannot
+            be divided into the groups of a non-local block.
     """
     check_endpoint(net, endpoint)
     nodes = _local_nodes(net)
@@ -71,7 +71,7 @@ def time_spans(net: Network, endpoint: str, frames: int) -> Spans:
 
 
 def _local_nodes(net: Network) -> list[Node]:
-    """The nodes whose rows see a part of a clip; the head's pool goes by its endpoint's name."""
+    """Returns the nodes whose rows depend on a part of the clip, the head's pool as "Features"."""
     nodes = list(net.nodes[:-1])
     if net.head.pool:
         nodes.append(replace(net.head.pool, name=net.head.features))
@@ -79,7 +79,7 @@ def _local_nodes(net: Network) -> list[Node]:
 
 
 def _period(net: Network, nodes: Sequence[Node]) -> int:
-    """See `Spans`; it suits the groups of later nodes too, or the clip is refused."""
+    """Returns `Spans.period`, which also suits the groups of later nodes."""
     period, step = math.prod(map(_stride, nodes)), 1
     for node in net.nodes[:-1]:
         step *= _stride(node)
@@ -89,7 +89,7 @@ def _period(net: Network, nodes: Sequence[Node]) -> int:
 
 
 def _stride(node: Node) -> int:
-    """Time steps of a node's input from one of its rows to the next."""
+    """Returns the temporal stride of a node."""
     strides = {math.prod(part.stride[0] for part in chain) for chain in _chains(node)}
     if len(strides) != 1:
         raise ValueError(
@@ -99,7 +99,7 @@ def _stride(node: Node) -> int:
 
 
 def _chains(node: Node) -> list[Sequence[Conv | Pool]]:
-    """The ops between a node's input and its output, along each way; none where it is added."""
+    """Returns the ops of each path from a node's input to its output."""
     match node:
         case Conv() | Pool():
             return [(node,)]
@@ -112,7 +112,7 @@ def _chains(node: Node) -> list[Sequence[Conv | Pool]]:
 
 
 def _seen(node: Node, size: Triple, ends: Ends) -> Ends:
-    """What intervals of a node's output see of its input of `size`."""
+    """Returns the intervals of a node's input, of `size`, for intervals of its output."""
     if isinstance(node, NonLocal) and node.group:
         first, last = (at // node.group * node.group for at in ends)
         return first, last + node.group - 1
@@ -121,7 +121,7 @@ def _seen(node: Node, size: Triple, ends: Ends) -> Ends:
 
 
 def _seen_by(chain: Sequence[Conv | Pool], size: Triple, ends: Ends) -> Ends:
-    """What intervals of the output of ops in a row see of the input of `size`."""
+    """Returns the same for a chain of ops."""
     before = []
     for part in chain:
         before.append(pads(size, part.kernel, part.stride, part.padding)[0][0])

@@ -1,4 +1,4 @@
-"""The same network with every layer changed; the names stay."""
+"""Variants of a network with changed layers and the same names."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,10 +7,7 @@ from common.arch.nodes import Branches, Conv, Network, Node, NonLocal, Norm, Res
 
 
 def narrow(net: Network, divisor: int) -> Network:
-    """With thinner layers, for tests that need not pay for the full width.
-
-    Divides the channels of every layer but the input and the classes.
-    """
+    """Divides the channels of every layer but the input and the classes, for fast tests."""
 
     def thin(conv: Conv) -> Conv:
         return replace(conv, out_channels=max(conv.out_channels // divisor, 1))
@@ -19,28 +16,28 @@ def narrow(net: Network, divisor: int) -> Network:
 
 
 def scaled(net: Network) -> Network:
-    """With a trainable scale in every batch norm."""
+    """Gives every batch norm a trainable scale."""
     return map_norms(net, lambda norm: replace(norm, scale=True))
 
 
 def with_classes(net: Network, num_classes: int) -> Network:
-    """With another number of classes."""
+    """Changes the number of classes."""
     conv = replace(net.head.conv, out_channels=num_classes)
     return replace(net, nodes=(*net.nodes[:-1], replace(net.head, conv=conv)))
 
 
 def with_dropout(net: Network, dropout: float) -> Network:
-    """With another probability that a feature is dropped in training."""
+    """Changes the probability of dropping a feature in training."""
     return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=dropout)))
 
 
 def without_dropout(net: Network) -> Network:
-    """With nothing left to chance in training."""
+    """Disables dropout."""
     return with_dropout(net, 0.0)
 
 
 def map_norms(net: Network, change: Callable[[Norm], Norm]) -> Network:
-    """With `change` made to every batch norm."""
+    """Applies `change` to every batch norm."""
 
     def changed(conv: Conv) -> Conv:
         return replace(conv, norm=change(conv.norm)) if isinstance(conv.norm, Norm) else conv
@@ -49,7 +46,7 @@ def map_norms(net: Network, change: Callable[[Norm], Norm]) -> Network:
 
 
 def map_convs(net: Network, change: Callable[[Conv], Conv]) -> Network:
-    """With `change` made to every convolution but the classifier."""
+    """Applies `change` to every convolution but the classifier."""
     return replace(net, nodes=tuple(_map_node(node, change) for node in net.nodes))
 
 

@@ -94,7 +94,7 @@ def test_help_lists_the_flags_of_the_command_and_no_others(command):
         ("extract_frames", ["--input={tmp}"], "0 videos found under .*or folders of frames"),
         ("extract_frames", ["--input="], "--input is missing: a video, a folder, or a .txt"),
         ("extract_frames", ["--output="], "--output is missing: the folder to write to"),
-        ("extract_frames", ["--annotations={junk}"], "junk.json: these are no annotations"),
+        ("extract_frames", ["--annotations={junk}"], "junk.json: not annotations"),
         ("extract_frames", ["--annotations={tmp}/x.json"], "x.json: there is no such file"),
         ("extract_frames", ["stray"], "unexpected argument 'stray'"),
         ("extract_frames", ["--last=drop"], "Unknown command line flag 'last'"),

@@ -148,7 +148,7 @@ def test_a_limit_and_what_is_odd(ucf, options):
         "UCF101, fold 1: 2 clips of 101 classes",
         "training: 2; validation: 0; testing: 0",
         "only the first 2 clips, as --limit says",
-        "1 x files of HandstandPushups are called v_HandStandPushups: names are found in any case",
+        "1 x files of HandstandPushups are named v_HandStandPushups: names are found in any case",
     ]
     assert len(annotation_files.read(options.output).records) == 2
 

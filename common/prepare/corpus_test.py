@@ -254,7 +254,7 @@ def test_vidor_at_another_rate(corpus):
     labels = frame_labels(record, 42, frames=len(clip), fps=15)
     assert _on(labels) == {0: [1, 2, 3, 4], 16: [0, 1], 26: [5, 6]}
     of_the_video = {0: [1, 2, 3, 4, 5, 6, 7, 8], 16: [0, 1], 26: [8, 9, 10, 11]}
-    assert _on(vidor.frame_labels(record)) == of_the_video
+    assert _on(frame_labels(record, 42)) == of_the_video
     with pytest.raises(ValueError, match="Pass fps"):
         frame_labels(record, 42, frames=len(clip))
 
@@ -269,9 +269,8 @@ def test_videos_that_no_list_names(corpus):
 def test_boxes_of_vidor(corpus):
     data = corpus("vidor")
     record, *_ = annotation_files.read(data.folder / "native.json").records
-    assert _on(vidor.frame_labels(record, subject=3)) == {26: [8, 9, 10, 11]}
+    assert _on(frame_labels(record, 42, subject=3)) == {26: [8, 9, 10, 11]}
     path = data.folder / "lists" / record.boxes
-    assert vidor.objects(path) == {0: "adult", 3: "dog"}
     assert vidor.tracklets(path) == {
         0: {0: (10, 0, 20, 48), 1: (11, 0, 21, 48)},
         3: {0: (60, 5, 64, 15), 11: (4, 4, 5, 5)},

@@ -1,4 +1,4 @@
-"""The data sets that can be prepared: a module each, which turns its annotation files into records.
+"""Data sets that can be prepared: one module each turns annotation files into records.
 
 dataset = datasets.load("ucf101")
 records = dataset.records(Path("ucfTrainTestlist"), "1")
@@ -6,101 +6,72 @@ records, missing = datasets.locate(dataset, records, Path("UCF-101"))
 """
 
 import dataclasses
-import importlib
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.annotations import Record
-from common.annotations.datasets import _files
+from common.annotations.datasets import charades, hmdb51, kinetics, something_v1, ucf101, vidor
+from common.annotations.datasets.dataset import Dataset, Slip
 from common.io import listing
+from common.video import video_files
 
-# Modules of this package, each with a `DATASET`; imported when asked for.
-NAMES = ("kinetics", "ucf101", "hmdb51", "something_v1", "charades", "vidor", "own")
+__all__ = ["DATASETS", "NAMES", "Dataset", "Slip", "check_counts", "load", "locate"]
 
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        kinetics.DATASET,
+        ucf101.DATASET,
+        hmdb51.DATASET,
+        something_v1.DATASET,
+        charades.DATASET,
+        vidor.DATASET,
+        ucf101.OWN,
+    )
+}
 
-@dataclasses.dataclass(frozen=True)
-class Slip:
-    """Something odd in a data set that is kept as it is, because others have it so.
-
-    Attributes:
-        text: One sentence for people.
-        met: Whether a record shows it.
-    """
-
-    text: str
-    met: Callable[[Record], bool]
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """What is known of a data set, and how its annotation files are read.
-
-    Attributes:
-        name: As in `NAMES`.
-        title: As its authors write it.
-        homepage: Where annotations and videos are found; empty of the user's own.
-        citation: Of the paper: authors, title, where, year; empty where there is none.
-        licence: What is known of the terms of use; empty where nothing is.
-        variant: What its variants are: "fold", "version", "order"; empty where there is but one.
-        variants: Their names, the usual one first; ("",) where there is but one.
-        records: From the folder of annotations and a variant to records, in the files' order.
-            Paths are those of the published archive. Raises FileNotFoundError for a wrong folder,
-            ValueError for a malformed row.
-        classes: From the same to the names of the classes, in the order of the labels.
-        class_counts: Variant to number of classes, where known.
-        counts: Variant to subset to the numbers of clips in the copies that are known, the
-            original's first.
-        slips: What is odd in it.
-        candidates: From a record to the forms in which it may lie in a user's folder, the
-            preferred first. A path with the suffix of a video stands for any such suffix, in any
-            case; one without is a folder of frames.
-    """
-
-    name: str
-    title: str
-    homepage: str
-    citation: str
-    records: Callable[[Path, str], list[Record]]
-    classes: Callable[[Path, str], tuple[str, ...]]
-    licence: str = ""
-    variant: str = ""
-    variants: tuple[str, ...] = ("",)
-    class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    counts: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
-    slips: tuple[Slip, ...] = ()
-    candidates: Callable[[Record], Iterable[Record]] = lambda record: (record,)
+NAMES = tuple(DATASETS)
 
 
 def load(name: str) -> Dataset:
-    """The data set called `name`.
+    """Returns the data set called `name`; ValueError if it is unknown."""
+    if name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}. Expected one of {', '.join(NAMES)}.")
+    return DATASETS[name]
 
-    Raises:
-        ValueError: There is none of this name.
+
+def check_counts(dataset: Dataset, variant: str, records: Sequence[Record]) -> list[str]:
+    """Compares the clip count of each subset with known complete copies.
+
+    Returns:
+        A line for each subset that differs.
     """
-    if name not in NAMES:
-        raise ValueError(f"there is no data set {name!r}. Expected one of {', '.join(NAMES)}.")
-    dataset = importlib.import_module(f"common.annotations.datasets.{name}").DATASET
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"common.annotations.datasets.{name}.DATASET is no Dataset.")
-    return dataset
+    found = Counter(record.subset for record in records)
+    lines = []
+    for subset, known in dataset.counts.get(variant, {}).items():
+        if found[subset] not in known:
+            expected = " or ".join(f"{count:,}" for count in known)
+            lines.append(f"{subset}: {found[subset]:,} clips; complete copies have {expected}")
+    return lines
 
 
 def locate(
     dataset: Dataset, records: Iterable[Record], videos: Path
 ) -> tuple[list[Record], tuple[str, ...]]:
-    """Finds the clips under `videos`.
+    """Finds the clips in the folder `videos`.
 
     Returns:
-        All records in their order, with `path` (and `start`, `end`) of what is really there, or
-        as they were where nothing is; and the names of those.
+        All records in order, with the `path` (and `start`, `end`) of the file found, or unchanged
+        if there is none; and the names of those without a file.
 
     Raises:
-        FileNotFoundError: `videos` is no folder, or has none of the clips.
-        ValueError: Several files fit one record equally well.
+        FileNotFoundError: `videos` is not a folder, or has none of the clips.
+        ValueError: Several files fit a record equally well.
     """
     records = list(records)
-    folder = _files.VideoFolder(videos)
+    folder = _VideoFolder(videos)
     located, missing = [], []
     for record in records:
         for candidate in dataset.candidates(record):
@@ -113,18 +84,43 @@ def locate(
             missing.append(record.name)
     if records and len(missing) == len(records):
         raise FileNotFoundError(
-            f"none of the {len(records):,} clips of {dataset.name} is under {videos}, looked for "
+            f"none of the {len(records):,} clips of {dataset.name} is in {videos}. Looked for "
             f"{listing((record.path for record in records), 3)}. Name the folder of its videos."
         )
     return located, tuple(missing)
 
 
-def check_counts(dataset: Dataset, variant: str, records: Sequence[Record]) -> list[str]:
-    """Compares the clips of each subset with what is known of complete copies; a line each."""
-    found = Counter(record.subset for record in records)
-    lines = []
-    for subset, known in dataset.counts.get(variant, {}).items():
-        if found[subset] not in known:
-            expected = " or ".join(f"{count:,}" for count in known)
-            lines.append(f"{subset}: {found[subset]:,} clips; complete copies have {expected}")
-    return lines
+class _VideoFolder:
+    """Finds videos in a folder, ignoring case and suffix."""
+
+    def __init__(self, root: Path):
+        if not root.is_dir():
+            raise FileNotFoundError(f"{root}: there is no such folder of videos.")
+        self._root = root
+        self._videos: dict[str, list[str]] | None = None  # lower-case stem to paths
+
+    def find(self, path: str) -> str | None:
+        """Returns the path of a video of any suffix, or of a folder of frames; None if missing.
+
+        Raises:
+            ValueError: Several files fit, none of them exactly.
+        """
+        if not video_files.is_video(path):
+            return path if (self._root / path).is_dir() else None
+        if self._videos is None:
+            self._videos = {}
+            for file in filter(video_files.is_video, video_files.files_under(self._root)):
+                relative = file.relative_to(self._root).as_posix()
+                self._videos.setdefault(_stem(relative), []).append(relative)
+        found = self._videos.get(_stem(path), [])
+        if len(found) <= 1:
+            return found[0] if found else None
+        if path in found:
+            return path
+        raise ValueError(
+            f"{self._root}: {listing(found)} all fit {path}. Keep only the right one there."
+        )
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0].lower()

@@ -1,14 +1,18 @@
 """HMDB51: 6,766 clips of 51 classes, with three folds of 70 training and 30 test clips a class.
 
-The annotations are the folder `testTrainMulti_7030_splits` with a list for each class and fold;
-the videos lie as `CLASS/NAME.avi`. The clips of code 2, its tests, are the "validation" subset
-here, as everybody uses them; those of code 0 are not used in the fold.
+H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre, ICCV 2011. CC BY 4.0.
+https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/
+
+The annotations are the folder `testTrainMulti_7030_splits`, with one list for each class and fold;
+the videos lie as `CLASS/NAME.avi`. As is customary, test clips (code 2) are the "validation"
+subset; a fold does not use clips of code 0.
 """
 
 from pathlib import Path
 
 from common.annotations import Record, label_maps
-from common.annotations.datasets import Dataset, Slip, _files
+from common.annotations.datasets import readers
+from common.annotations.datasets.dataset import Dataset, Slip, also_in
 
 _SUBSETS = {"0": None, "1": "training", "2": "validation"}
 
@@ -18,15 +22,15 @@ _COUNTS = {"training": (3_570,), "validation": (1_530,)}
 
 
 def records(annotations: Path, fold: str) -> list[Record]:
-    """The clips of a fold: class by class, each as in its list."""
-    names = _files.Names()
+    """Returns the clips of a fold, class by class, in the order of the lists."""
+    names = readers.UniqueNames()
     found = []
     for label, class_name in enumerate(classes(annotations, fold)):
-        path = _files.require(annotations, f"{class_name}_test_split{fold}.txt")
-        for number, line in _files.lines(path):
+        path = readers.require(annotations, f"{class_name}_test_split{fold}.txt")
+        for number, line in readers.lines(path):
             name, _, code = line.rpartition(" ")
             if not name.endswith(".avi") or "/" in name or code not in _SUBSETS:
-                _files.malformed(path, number, "'NAME.avi CODE' with code 0, 1 or 2", line)
+                readers.malformed(path, number, "'NAME.avi CODE' with code 0, 1 or 2", line)
             subset = _SUBSETS[code]
             if subset is None:
                 continue
@@ -37,17 +41,13 @@ def records(annotations: Path, fold: str) -> list[Record]:
 
 
 def classes(annotations: Path, fold: str) -> tuple[str, ...]:
-    """The 51 names, sorted."""
+    """Returns the 51 class names, sorted."""
     return label_maps.load(label_maps.HMDB51)
 
 
 DATASET = Dataset(
     name="hmdb51",
     title="HMDB51",
-    homepage="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
-    citation="H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre. HMDB: A Large Video Database "
-    "for Human Motion Recognition. ICCV 2011.",
-    licence="CC BY 4.0",
     records=records,
     classes=classes,
     variant="fold",
@@ -56,9 +56,9 @@ DATASET = Dataset(
     counts={"1": _COUNTS, "2": _COUNTS, "3": _COUNTS},
     slips=(
         Slip(
-            "names hold characters that shells, globs and printf patterns take for their own",
+            "names contain characters that are special to shells, globs and printf",
             lambda record: not _PLAIN.issuperset(record.name),
         ),
     ),
-    candidates=_files.also_in("hmdb51_org"),
+    candidates=also_in("hmdb51_org"),
 )

@@ -14,33 +14,19 @@ zumba,a_b_c-d_e-f,23770,23780,train,1
 CRAWLER_VAL = "label,youtube_id,time_start,time_end,split\nabseiling,yq_M1PMw2hY,38,48,val\n"
 CRAWLER_TEST = "youtube_id,time_start,time_end,split\n--6bJUbfpnQ,17,27,test\n"
 
+
+def _record(label, clip, subset, labels):
+    name = f"{label}/{clip}"
+    return Record(name, f"{name}.mp4", subset, labels, duration=10.0)
+
+
 TRAIN = [
-    Record(
-        "air drumming/--nQbRBEz2s_000104_000114",
-        "air drumming/--nQbRBEz2s_000104_000114.mp4",
-        "training", (1,), duration=10.0,
-    ),
-    Record(
-        "zumba/a_b_c-d_e-f_023770_023780",
-        "zumba/a_b_c-d_e-f_023770_023780.mp4",
-        "training", (399,), duration=10.0,
-    ),
-    Record(
-        "air drumming/0wR5jVB-WPk_000417_000427",
-        "air drumming/0wR5jVB-WPk_000417_000427.mp4",
-        "training", (1,), duration=10.0,
-    ),
-]  # fmt: skip
-VAL = Record(
-    "abseiling/yq_M1PMw2hY_000038_000048",
-    "abseiling/yq_M1PMw2hY_000038_000048.mp4",
-    "validation", (0,), duration=10.0,
-)  # fmt: skip
-TEST = Record(
-    "test/--6bJUbfpnQ_000017_000027",
-    "test/--6bJUbfpnQ_000017_000027.mp4",
-    "testing", duration=10.0,
-)  # fmt: skip
+    _record("air drumming", "--nQbRBEz2s_000104_000114", "training", (1,)),
+    _record("zumba", "a_b_c-d_e-f_023770_023780", "training", (399,)),
+    _record("air drumming", "0wR5jVB-WPk_000417_000427", "training", (1,)),
+]
+VAL = _record("abseiling", "yq_M1PMw2hY_000038_000048", "validation", (0,))
+TEST = _record("test", "--6bJUbfpnQ_000017_000027", "testing", ())
 
 
 def _folder(path, **files):
@@ -147,65 +133,43 @@ def test_a_malformed_row_names_file_and_line(tmp_path, row, error):
         DATASET.records(tmp_path, "400")
 
 
-def test_a_clip_that_is_listed_twice(tmp_path):
+def test_lists_that_do_not_fit(tmp_path):
     row = CRAWLER_VAL.splitlines()[1]
-    _folder(tmp_path, val=f"{CRAWLER_VAL}{row}\n")
-    with pytest.raises(ValueError, match=r"val\.csv, line 3: .* before \(val\.csv, line 2\)"):
-        DATASET.records(tmp_path, "400")
-
-
-def test_a_list_without_its_header_or_labels(tmp_path):
-    row = CRAWLER_VAL.splitlines()[1]
-    with pytest.raises(
-        ValueError, match=r"val\.csv, line 1: expected a header with label, youtube"
+    for text, error in (
+        (f"{CRAWLER_VAL}{row}\n", r"line 3: .* before \(val\.csv, line 2\)"),
+        (row, "line 1: expected a header with label, youtube_id"),
+        (CRAWLER_TEST, "line 1: expected a header with label"),  # only tests may lack it
     ):
-        DATASET.records(_folder(tmp_path, val=row), "400")
-    with pytest.raises(ValueError, match="expected a header with label, youtube_id"):
-        DATASET.records(_folder(tmp_path, val=CRAWLER_TEST), "400")  # only tests have none
-
-
-def test_two_copies_of_one_list(tmp_path):
+        with pytest.raises(ValueError, match=rf"val\.csv, {error}"):
+            DATASET.records(_folder(tmp_path, val=text), "400")
     _folder(tmp_path, val=CRAWLER_VAL, kinetics__400_val=CRAWLER_VAL)
     with pytest.raises(ValueError, match=r"has kinetics-400_val\.csv, val\.csv, which are copies"):
         DATASET.records(tmp_path, "400")
 
 
-CLIP = Record(
-    "dancing gangnam style (it's)/a_b_c-d_e-f_000007_000017",
-    "dancing gangnam style (it's)/a_b_c-d_e-f_000007_000017.mp4",
-    "validation", (5,), duration=10.0,
-)  # fmt: skip
+CLIP = _record("dancing gangnam style (it's)", "a_b_c-d_e-f_000007_000017", "validation", (5,))
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "span"),
     [
-        "dancing gangnam style (it's)/a_b_c-d_e-f_000007_000017.mp4",  # crawler
-        "dancing_gangnam_style_(it's)/a_b_c-d_e-f_000007_000017.mp4",  # mmaction2
-        "dancing_gangnam_style_its/a_b_c-d_e-f_000007_000017.webm",  # torchvision
-        "val/dancing_gangnam_style_its/a_b_c-d_e-f_000007_000017.mp4",
-        "val/a_b_c-d_e-f_000007_000017.mp4",  # CVDF
-        "validate/a_b_c-d_e-f_000007_000017.mkv",
-        "a_b_c-d_e-f_000007_000017.mp4",
+        ("dancing gangnam style (it's)/a_b_c-d_e-f_000007_000017.mp4", ()),  # crawler
+        ("dancing_gangnam_style_(it's)/a_b_c-d_e-f_000007_000017.mp4", ()),  # mmaction2
+        ("dancing_gangnam_style_its/a_b_c-d_e-f_000007_000017.webm", ()),  # torchvision
+        ("val/dancing_gangnam_style_its/a_b_c-d_e-f_000007_000017.mp4", ()),
+        ("val/a_b_c-d_e-f_000007_000017.mp4", ()),  # CVDF
+        ("validate/a_b_c-d_e-f_000007_000017.mkv", ()),
+        ("a_b_c-d_e-f_000007_000017.mp4", ()),
+        ("a_b_c-d_e-f.mp4", (7.0, 17.0)),  # whole videos
+        ("val/a_b_c-d_e-f.webm", (7.0, 17.0)),
     ],
 )
-def test_trimmed_clips_in_every_usual_folder(tmp_path, path):
+def test_clips_are_found_in_every_usual_folder(tmp_path, path, span):
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).touch()
-    assert datasets.locate(DATASET, [CLIP], tmp_path) == (
-        [dataclasses.replace(CLIP, path=path)],
-        (),
-    )
-
-
-@pytest.mark.parametrize("path", ["a_b_c-d_e-f.mp4", "val/a_b_c-d_e-f.webm"])
-def test_whole_videos_have_a_start_and_an_end(tmp_path, path):
-    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / path).touch()
-    assert datasets.locate(DATASET, [CLIP], tmp_path) == (
-        [dataclasses.replace(CLIP, path=path, start=7.0, end=17.0)],
-        (),
-    )
+    change = dict(zip(("start", "end"), span, strict=False))
+    expected = [dataclasses.replace(CLIP, path=path, **change)]
+    assert datasets.locate(DATASET, [CLIP], tmp_path) == (expected, ())
 
 
 def test_the_first_of_several_is_taken_a_replacement_before_all(tmp_path):

@@ -48,7 +48,7 @@ def test_the_lists_in_both_orders_of_classes(tmp_path, order, turning, pretendin
         ("train", "12;Holding [something]", "expected one of the 3 classes of .*-labels.csv"),
         ("validation", "100218;Holding something", "expected a clip that is not listed before"),
         ("test", "12;Holding something", "expected an id, which is a number"),
-        ("labels", "Holding something", "expected a class that line 1 has not"),
+        ("labels", "Holding something", "expected another class than line 1"),
     ],
 )
 def test_a_malformed_line_names_file_and_line(tmp_path, file, line, error):

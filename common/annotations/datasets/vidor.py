@@ -1,13 +1,15 @@
-"""VidOR: who does what to whom in 10,000 videos of everyday life, with boxes on every frame.
+"""VidOR: relations between the objects of 10,000 everyday videos, with boxes on every frame.
 
-The folder of annotations holds `{training,validation}/<group>/<video>.json`; the 2,165 videos for
-testing have none. Videos are `<group>/<video>.mp4`. What a subject does is a span of frames:
-0-based as decoded, the end no longer belongs to it. So label row f is for the f-th decoded frame,
-which is image f + 1 where images are counted from 1. A box is of inclusive pixels in the file, and
-half-open here.
+X. Shang et al., Annotating Objects and Relations in User-Generated Videos, ICMR 2019.
+https://xdshang.github.io/docs/vidor.html
 
-Classes are the 42 actions, or with the variant "predicates" these and the 8 spatial relations, in
-the fixed order of the I3D ports. (VidVRD-helper numbers those it has met, by the alphabet.)
+The annotation folder holds `{training,validation}/<group>/<video>.json`; the 2,165 test videos have
+no annotations. Videos are `<group>/<video>.mp4`. An action is a span of frames, 0-based as decoded,
+end exclusive: label row f belongs to the f-th decoded frame, which is image f + 1 if images are
+numbered from 1. Boxes are inclusive pixels in the file, and half-open here.
+
+The classes are the 42 actions, or, with the variant "predicates", these and the 8 spatial
+relations, in the fixed order of the I3D ports. (VidVRD-helper sorts the names it has seen.)
 """
 
 import dataclasses
@@ -15,19 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from common.annotations import Action, Record, label_maps
-from common.annotations.datasets import Dataset, Slip, _files
-from common.annotations.frame_labels import frame_labels as labels_of_frames
+from common.annotations.datasets import readers
+from common.annotations.datasets.dataset import Dataset, Slip
 from common.io import check_json, json_field, load_json
 
-Box = tuple[
-    float, float, float, float
-]  # left, upper, right, lower; pixels, right and lower outside
-
-VARIANTS = {"actions": 42, "predicates": 50}
+# Left, upper, right, lower in pixels; right and lower are exclusive.
+Box = tuple[float, float, float, float]
 
 _MAPS = {"actions": label_maps.VIDOR_ACTIONS, "predicates": label_maps.VIDOR_PREDICATES}
 
@@ -36,32 +32,31 @@ _SUBSETS = ("training", "validation")
 
 _MOST_ERRORS = 10
 
+_COUNTS = {"training": (7_000,), "validation": (835,)}
 
-def records(annotations: Path, variant: str = "actions") -> list[Record]:
-    """The videos of both subsets, training first, by group and video.
 
-    An action towards two objects is two equal spans. Spans that leave the video, or end before they
-    start, are kept; they match no frame there.
+def records(annotations: Path, variant: str) -> list[Record]:
+    """Returns the videos of both subsets, training first, sorted by group and video.
+
+    An action towards two objects becomes two equal spans. Spans that leave the video, or end before
+    they start, are kept; they match no frame there.
 
     Raises:
-        FileNotFoundError: There is no such folder, or it has no annotations.
-        ValueError: Malformed files; the text names each, or ten and how many more there are.
+        FileNotFoundError: The folder does not exist, or has no annotations.
+        ValueError: Files are malformed; the text names ten and how many more there are.
     """
-    indices = {name: index for index, name in enumerate(classes(annotations, variant))}
-    others = {*classes(annotations, "predicates")} - indices.keys()
-    if not annotations.is_dir():
-        raise FileNotFoundError(f"{annotations}: there is no such folder of annotations.")
+    num_classes = len(classes(annotations, variant))
     paths = [
         (subset, path)
         for subset in _SUBSETS
         for path in sorted((annotations / subset).glob("*/*.json"))
     ]
     if not paths:
-        _files.missing(annotations, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
+        readers.missing(annotations, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
     found, wrong = [], []
     for subset, path in paths:
         try:
-            found.append(_record(path, subset, indices, others))
+            found.append(_record(path, subset, num_classes))
         except ValueError as error:
             wrong.append(str(error))
     if wrong:
@@ -70,61 +65,30 @@ def records(annotations: Path, variant: str = "actions") -> list[Record]:
     return found
 
 
-def classes(annotations: Path, variant: str = "actions") -> tuple[str, ...]:
-    """The 42 actions, or the 50 predicates; the files have no list."""
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; expected {' or '.join(VARIANTS)}.")
+def classes(annotations: Path, variant: str) -> tuple[str, ...]:
+    """Returns the 42 actions or the 50 predicates; the annotations do not list them."""
     return label_maps.load(_MAPS[variant])
 
 
 def candidates(record: Record) -> Iterator[Record]:
-    """By group, or by subset and group, in the folder or in `video` there; or folders of frames."""
+    """Yields videos, then frame folders, with and without `video/` and the subset's folder."""
     folders = ("", "video/", f"{record.subset}/", f"video/{record.subset}/")
     for suffix in (".mp4", ""):
         for folder in folders:
             yield dataclasses.replace(record, path=f"{folder}{record.name}{suffix}")
 
 
-def frame_labels(
-    record: Record, variant: str = "actions", subject: int | None = None
-) -> NDArray[np.uint8]:
-    """What is done on each frame, towards any object.
-
-    Args:
-        record: Of `records` with the same variant.
-        variant: One of `VARIANTS`.
-        subject: Only what this tracklet does; None is what anybody does.
-
-    Returns:
-        [frames, 42] or [frames, 50], 0 or 1.
-    """
-    return labels_of_frames(record, VARIANTS[variant], subject=subject)
-
-
-def objects(path: Path) -> dict[int, str]:
-    """Tracklet to what it is, one of the 80 names of `label_map_vidor_objects.txt`.
-
-    Args:
-        path: The annotation file of a video: `record.boxes` in the folder of annotations.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A malformed file.
-    """
-    return _objects(_load(path), path)
-
-
 def tracklets(path: Path) -> dict[int, dict[int, Box]]:
-    """Tracklet to 0-based frame to box; an object that leaves the picture has gaps.
+    """Maps tracklets and 0-based frames to half-open boxes: the file's maximum plus 1.
 
-    Boxes are half-open: the file's largest row and column still belong to it, so 1 is added.
+    An object that leaves the picture has gaps.
 
     Args:
-        path: As of `objects`.
+        path: The annotation file of a video: `record.boxes` in the annotation folder.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A malformed file.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is malformed.
     """
     content = _load(path)
     found: dict[int, dict[int, Box]] = {tid: {} for tid in _objects(content, path)}
@@ -140,13 +104,14 @@ def tracklets(path: Path) -> dict[int, dict[int, Box]]:
     return found
 
 
-def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) -> Record:
+def _record(path: Path, subset: str, num_classes: int) -> Record:
     content = _load(path)
+    predicates = label_maps.load(label_maps.VIDOR_PREDICATES)  # the actions first
     name = f"{path.parent.name}/{path.stem}"
     if _field(content, "video_path", str, path) != f"{name}.mp4":
         raise ValueError(
-            f"{path}: is about the video {content['video_path']!r}, expected {f'{name}.mp4'!r}. "
-            "Put the file where its video belongs."
+            f"{path}: describes the video {content['video_path']!r}, expected {f'{name}.mp4'!r}. "
+            "Move the file to the group of its video."
         )
     frames = _field(content, "frame_count", int, path)
     fps = _field(content, "fps", float, path)
@@ -160,7 +125,7 @@ def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) 
         where = f"{path}: relation {number}"
         check_json(entry, dict, where)
         predicate = json_field(entry, "predicate", str, where)
-        if predicate not in indices and predicate not in others:
+        if predicate not in predicates:
             raise ValueError(f"{where}: {predicate!r} is none of the 50 predicates of VidOR.")
         subject, towards, begin, end = (
             json_field(entry, key, int, where)
@@ -170,8 +135,8 @@ def _record(path: Path, subset: str, indices: dict[str, int], others: set[str]) 
             raise ValueError(f"{where}: no object has the tid {subject}, or {towards}.")
         if begin < 0:
             raise ValueError(f"{where}: expected frames from 0 on, got begin_fid {begin}.")
-        if predicate in indices:
-            actions.append(Action(indices[predicate], begin, end, subject))
+        if (label := predicates.index(predicate)) < num_classes:
+            actions.append(Action(label, begin, end, subject))
     return Record(
         name=name,
         path=f"{name}.mp4",
@@ -228,25 +193,20 @@ def _field(content: dict[str, Any], key: str, kind: type, path: Path) -> Any:
 DATASET = Dataset(
     name="vidor",
     title="VidOR",
-    homepage="https://xdshang.github.io/docs/vidor.html",
-    citation=(
-        "X. Shang, D. Di, J. Xiao, Y. Cao, X. Yang, T.-S. Chua. Annotating Objects and Relations "
-        "in User-Generated Videos. ICMR 2019."
-    ),
     variant="labels",
-    variants=tuple(VARIANTS),
+    variants=("actions", "predicates"),
     records=records,
     classes=classes,
-    class_counts=VARIANTS,
-    counts={variant: {"training": (7000,), "validation": (835,)} for variant in VARIANTS},
+    class_counts={"actions": 42, "predicates": 50},
+    counts={"actions": _COUNTS, "predicates": _COUNTS},
     slips=(
         Slip("videos without any action", lambda record: not record.actions),
         Slip(
-            "spans end after the last frame: the rest of them is without effect",
+            "spans end after the last frame: the excess has no effect",
             lambda record: any(action.end > (record.frames or 0) for action in record.actions),
         ),
         Slip(
-            "spans end where or before they start: they match no frame, but their class counts",
+            "spans of no length, or less: they match no frame, but their class counts",
             lambda record: any(action.end <= action.start for action in record.actions),
         ),
     ),
