@@ -5,13 +5,14 @@ import os
 import time
 from pathlib import Path
 
-from common.jobs import claims, making
-from common.jobs.making import Outcome
+from common.io import sync
+from common.jobs import locks, run_item
+from common.jobs.run_item import Outcome
 from common.jobs.task import Item
 
 NAME = "failed.jsonl"
 
-_PAUSE = 1.0  # seconds between two writes, for a thousand failures in a row
+_PAUSE = 1.0  # seconds between two writes
 
 # By item and command, the fields of a line.
 _Lines = dict[tuple[str, str], dict[str, str]]
@@ -41,19 +42,17 @@ def read(output: Path) -> _Lines:
 
 
 class Failures:
-    """Keeps failed.jsonl at the present state, together with other processes."""
+    """Keeps failed.jsonl up to date; several runs may do so for one folder."""
 
     def __init__(self, output: Path, command: str):
         self._output = output
         self._command = command
         self._changes: dict[tuple[str, str], dict[str, str] | None] = {}
         self._written = time.monotonic()
-        read(output)  # an unreadable file is said before any work is done
+        read(output)  # an unreadable file is an error before any work is done
 
     def note(self, item: Item, outcome: Outcome) -> None:
-        """Takes an outcome; what failed enters the file, what is done leaves it."""
-        if outcome.state == "elsewhere":
-            return
+        """Takes an outcome: a failure enters the file, anything else leaves it."""
         fields = {
             "command": self._command,
             "item": item.name,
@@ -66,19 +65,22 @@ class Failures:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what has been noted; all or nothing."""
+        """Writes what has been noted, atomically."""
         changes, self._changes = self._changes, {}
         path = self._output / NAME
         if any(changes.values()) or (changes and path.exists()):
-            name = making.key(NAME)
-            with claims.wait_for(self._output / making.CLAIMS, name):
+            key = run_item.key(NAME)
+            held = locks.acquire(run_item.lock_path(self._output, key), wait=True)
+            assert held is not None
+            with held:
                 before = read(self._output)
-                lines = {k: fields for k, fields in {**before, **changes}.items() if fields}
+                lines = {each: line for each, line in {**before, **changes}.items() if line}
                 if not lines:
                     path.unlink(missing_ok=True)
                 elif lines != before:
-                    with making.workspace(self._output, name) as folder:
-                        text = "".join(json.dumps(lines[k]) + "\n" for k in sorted(lines))
+                    with run_item.workspace(self._output, key) as folder:
+                        text = "".join(json.dumps(lines[each]) + "\n" for each in sorted(lines))
                         (folder / NAME).write_text(text, encoding="ascii")
+                        sync(folder / NAME)
                         os.replace(folder / NAME, path)
         self._written = time.monotonic()

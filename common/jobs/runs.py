@@ -2,13 +2,12 @@
 
     OUTPUT/...               what the task makes, each target whole or not there, and its marker
     OUTPUT/failed.jsonl      the items that could not be made, one a line, and why
-    OUTPUT/.work, .claims    what is being made, and by whom; gone afterwards
+    OUTPUT/.i3d-*            what is being made; gone afterwards
 
-An item is done when its targets are there and their markers say that they were made of the same
-source with the same parameters; it is skipped. One with others is made again. What is there
-without a marker is not ours and stays. So a run that was killed is simply started again, several
-may work on one folder, and all of it ends in the same bytes as one run without a break. Those that
-work at the same time have the same parameters, and each ends when all of its items are done.
+An item is done, and skipped, when its targets are there with markers that hold the hash of the same
+source and parameters. Items with other parameters are made anew. Files without a marker are never
+touched. So a killed run is simply started again, several runs may share a folder, and all of them
+end in the same bytes as one run without a break.
 """
 
 import contextlib
@@ -17,7 +16,6 @@ import errno
 import functools
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -25,18 +23,17 @@ from typing import Literal
 
 from common import processors
 from common.io import escape, listing
-from common.jobs import _ray, _threads, failures, making, markers, workers
-from common.jobs.making import Outcome
+from common.jobs import _ray, _threads, failures, markers, run_item, workers
 from common.jobs.progress import Progress
+from common.jobs.run_item import Outcome
 from common.jobs.task import Item, Task
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
 ENGINES = {"local": workers.each, "ray": _ray.each, "threads": _threads.each}
 
-_RESERVED = (making.CLAIMS, making.WORK, markers.NAME, failures.NAME)
+_RESERVED = (markers.NAME, failures.NAME)
 _SHOWN = 10  # failures in a summary
-_PAUSE = 0.5  # seconds between two looks at what is in the hands of others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +117,8 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     """Makes what is not done of the items, and says what became of each.
 
     Raises:
-        ValueError: Items or targets that collide, settings that make no sense, a failed.jsonl
-            that cannot be read, or a run with other parameters is at work on the output.
+        ValueError: Items or targets that collide, settings that make no sense, or a failed.jsonl
+            that cannot be read.
         NotADirectoryError, PermissionError: The output cannot be written to.
         OSError: The disk is full, or knows no locks.
         ImportError: The task, or the engine, needs something that is not installed.
@@ -131,58 +128,42 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     _check_settings(settings)
     _check_items(task, items, settings.output)
     if settings.dry_run:
-        return _report(task, settings, [_bound(making.foresee, task, settings)(i) for i in items])
+        return _report(task, settings, [_bound(run_item.plan, task, settings)(i) for i in items])
     settings.output.mkdir(parents=True, exist_ok=True)
     try:
-        with making.together(task, settings.output):
-            outcomes = _run(task, items, settings)
+        outcomes = _run(task, items, settings)
     finally:
-        making.sweep(settings.output)
+        run_item.sweep(settings.output)
     return _report(task, settings, [outcomes[item.name] for item in items])
 
 
 def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, Outcome]:
-    """The outcomes by name; what others are at is waited for."""
-    output = settings.output
-    foresee, make = (_bound(each, task, settings) for each in (making.foresee, making.make))
-    failed = failures.Failures(output, task.command)
-    outcomes: dict[str, Outcome] = {}
+    """The outcomes by name. Items that other processes are making are waited for at the end."""
+    failed = failures.Failures(settings.output, task.command)
     progress = Progress(task.command, len(items))
-
-    def note(item: Item, outcome: Outcome) -> None:
-        if outcome.state != "elsewhere":
-            outcomes[item.name] = outcome
-            failed.note(item, outcome)
-            skipped = outcome.state == "skipped"
-            frames = 0 if skipped else outcome.counts.get("frames", 0)
-            progress.add(outcome.state == "failed", skipped, frames)
-
+    outcomes: dict[str, Outcome] = {}
+    todo = list(items)
     try:
-        todo = list(items)
-        while todo:
+        for wait in (False, True):
+            progress.wait(len(todo) if wait else 0)
+            make = _bound(run_item.run_item, task, settings, wait=wait)
             results = ENGINES[settings.engine](make, todo, settings.workers, settings.threads)
             with contextlib.closing(results):
                 for item, result in results:
-                    note(item, _outcome(item, result))
-            todo = []
-            while not todo and (left := [item for item in items if item.name not in outcomes]):
-                progress.wait(len(left))
-                free = [item for item in left if making.is_free(item, task, output)]
-                if not free:
-                    time.sleep(_PAUSE)
-                # Others have done it, mostly. What they have failed or died over is ours.
-                for item in free:
-                    outcome = foresee(item)
-                    if outcome.state == "skipped":
-                        note(item, outcome)
-                    else:
-                        todo.append(item)
-            progress.wait(0)
+                    outcome = _outcome(item, result)
+                    if outcome.state != "locked":
+                        outcomes[item.name] = outcome
+                        failed.note(item, outcome)
+                        skipped = outcome.state == "skipped"
+                        frames = 0 if skipped else outcome.counts.get("frames", 0)
+                        progress.add(outcome.state == "failed", skipped, frames)
+            # What others are making they mostly finish; what they fail at is made here.
+            todo = [item for item in items if item.name not in outcomes]
         failed.flush()
     except OSError as error:
-        if error.errno not in making.FULL:
+        if error.errno not in run_item.FULL:
             raise
-        raise _full(output, len(items) - len(outcomes)) from error
+        raise _full(settings.output, len(items) - len(outcomes)) from error
     finally:
         progress.close()
         with contextlib.suppress(OSError):  # it has failed before, and that error is on its way
@@ -191,10 +172,10 @@ def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, 
 
 
 def _bound(
-    function: Callable[..., Outcome], task: Task, settings: Settings
+    function: Callable[..., Outcome], task: Task, settings: Settings, **options: bool
 ) -> Callable[[Item], Outcome]:
     return functools.partial(
-        function, task=task, output=settings.output, overwrite=settings.overwrite
+        function, task=task, output=settings.output, overwrite=settings.overwrite, **options
     )
 
 
@@ -276,10 +257,11 @@ def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
 
 def _check_target(target: str, item: Item) -> None:
     parts = target.split("/")
-    if any(part in ("", ".", "..", *_RESERVED) for part in parts) or "\0" in target:
+    odd = any(part in ("", ".", "..", *_RESERVED) or part.startswith(".i3d-") for part in parts)
+    if odd or "\0" in target:
         raise ValueError(
             f"{item.name!r} ({item.source}) cannot be kept as {target!r}. Expected a relative "
-            f"path without {listing(('..', *_RESERVED))}. Rename it."
+            f"path without {listing(('..', '.i3d-*', *_RESERVED))}. Rename it."
         )
 
 

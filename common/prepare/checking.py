@@ -12,7 +12,7 @@ from typing import Any
 from common import processors, video
 from common.annotations import Annotations, Record
 from common.io import escape, listing, write_text
-from common.jobs import inputs, making, runs
+from common.jobs import inputs, run_item, runs
 from common.jobs.runs import Report, Settings
 from common.jobs.task import Item
 from common.provenance import to_json
@@ -210,7 +210,7 @@ def _distinct(items: Iterable[Item]) -> list[Item]:
         file = f"{PurePosixPath(item.name).name}.json"
         if count[item.name] == 1 and len(os.fsencode(file)) <= _MOST_BYTES:
             return item.name
-        return making.key(item.name, str(item.source.absolute()))
+        return run_item.key(item.name, str(item.source.absolute()))
 
     return [dataclasses.replace(item, name=name(item)) for item in items]
 
