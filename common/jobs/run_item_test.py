@@ -29,8 +29,7 @@ def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed
     before = contents(out)
     report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0))
     assert report.failed == ("a",)
-    kind = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame######.jpg", "empty/": "empty/"}
-    named = kind.get(added, "image_#####.bin" if added.endswith("bin") else added)
+    named = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame000001.jpg"}.get(added, added)
     assert f"(holds more than it made: {named}); it stays as it is" in report.reasons["a"]
     (out / "failed.jsonl").unlink()
     assert contents(out) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.annotations import SUBSETS, Annotations, Record, annotation_files, datasets
 from common.annotations.datasets import Dataset
 from common.io import check_target, listing, write_text
-from common.jobs import markers
+from common.jobs import pictures
 from common.video import layouts
 
 
@@ -125,8 +125,7 @@ def _counted(record: Record, count: int, root: Path) -> Record:
     """The record with its number of frames, unless the annotation gave that, with its rate."""
     if not count or record.frames is not None:
         return record
-    made = markers.read(root / record.name)
-    rate = made.get("parameters", {}).get("pictures", {}).get("folder_fps")
+    rate = pictures.noted(root / record.name).get("folder_fps")
     fps = record.fps if rate in (None, record.fps) else None  # the annotation's is of others
     return dataclasses.replace(record, frames=count, fps=fps)
 
