@@ -1,77 +1,88 @@
-"""The same work on a Ray cluster: one task an item, again elsewhere when a worker dies."""
+"""The pool of a Ray cluster."""
 
 import os
-from collections.abc import Callable, Generator, Iterable
-from typing import TypeVar
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
 
-from common.jobs.workers import Died
+from common.jobs._process import WorkerDiedError
 from common.processors import THREADS
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_RETRIES = 3  # times that an item whose worker died is tried again
-_PATIENCE = 10.0  # seconds for items to end that are no longer wanted
-_AHEAD = 4  # items handed to Ray for each processor; the rest waits here
+_RETRIES = 3  # times that a call whose worker died is repeated
+_PATIENCE = 10.0  # seconds for the end of calls that are cancelled
 
 
-def each(
-    function: Callable[[Argument], Result],
-    arguments: Iterable[Argument],
-    workers: int,
-    threads: int,
-) -> Generator[tuple[Argument, Result | Died], None, None]:
-    """As `workers.each`, on the cluster of RAY_ADDRESS, or on one of this machine.
+class Ray(Generic[Argument, Result]):
+    """The cluster of RAY_ADDRESS, or a local one; calls whose worker dies are repeated elsewhere.
 
     Every machine of a cluster needs this package, and the same paths of sources and output.
-
-    Args:
-        function: Something that pickles; what it returns pickles too.
-        arguments: What to call it with.
-        workers: How many at once, without a cluster; a cluster has its own number.
-        threads: How many threads an item's libraries may use, where the environment is silent.
-
-    Raises:
-        OSError, ImportError: The function raised it, or Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("--engine=ray needs Ray. Install it: pip install 'i3d[ray]'") from error
 
-    running: dict[ray.ObjectRef, Argument] = {}
-    started = not ray.is_initialized()
-    if started and os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
-    elif started:
-        ray.init(num_cpus=max(1, workers), include_dashboard=False, log_to_driver=False)
-    try:
+    def __init__(self, function: Callable[[Argument], Result], workers: int, threads: int = 1):
+        """Connects to the cluster, unless this process is connected.
+
+        Args:
+            function: Pickles, as do its arguments and results.
+            workers: Calls at a time on a local cluster.
+            threads: Threads for the libraries in each, unless the environment says otherwise.
+
+        Raises:
+            ImportError: Ray is not installed.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError(
+                "--engine=ray needs Ray. Install it: pip install 'i3d[ray]'"
+            ) from error
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started and os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=False)
+        elif self._started:
+            ray.init(num_cpus=max(1, workers), include_dashboard=False, log_to_driver=False)
+        self.width = int(ray.cluster_resources().get("CPU", 1))
         environment = {name: os.environ.get(name, str(threads)) for name in THREADS}
-        remote = ray.remote(
+        self._remote = ray.remote(
             num_cpus=1, max_retries=_RETRIES, runtime_env={"env_vars": environment}
         )(_call)
-        shared = ray.put(function)
-        window = _AHEAD * int(ray.cluster_resources().get("CPU", 1))
-        waiting = list(arguments)[::-1]
-        while waiting or running:
-            while waiting and len(running) < window:
-                argument = waiting.pop()
-                running[remote.remote(shared, argument)] = argument
-            for reference in ray.wait(list(running), num_returns=1)[0]:
-                argument = running.pop(reference)
-                try:
-                    yield argument, ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from error
-                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-                    yield argument, Died(f"the worker process died {_RETRIES + 1} times")
-    finally:
+        self._function = ray.put(function)
+        self._running: set[Any] = set()
+
+    def submit(self, argument: Argument) -> Future[Result]:
+        """The future result of one call."""
+        reference = self._remote.remote(self._function, argument)
+        self._running.add(reference)
+        future: Future[Result] = Future()
+
+        def finish(done: Future[Result]) -> None:
+            self._running.discard(reference)
+            error = done.exception()
+            if isinstance(error, self._ray.exceptions.RayTaskError):
+                future.set_exception(error.cause)
+            elif isinstance(error, self._ray.exceptions.RayError):
+                text = f"the worker process died {_RETRIES + 1} times"
+                future.set_exception(WorkerDiedError(text))
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(done.result())
+
+        reference.future().add_done_callback(finish)
+        return future
+
+    def close(self) -> None:
+        """Cancels all calls; a cluster that this process has started ends."""
+        running = list(self._running)
         for reference in running:
-            ray.cancel(reference, force=True)
+            self._ray.cancel(reference, force=True)
         if running:
-            ray.wait(list(running), num_returns=len(running), timeout=_PATIENCE)
-        if started:
-            ray.shutdown()
+            self._ray.wait(running, num_returns=len(running), timeout=_PATIENCE)
+        if self._started:
+            self._ray.shutdown()
 
 
 def _call(function: Callable[[Argument], Result], argument: Argument) -> Result:

@@ -18,19 +18,17 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from common import processors
 from common.io import escape, listing
-from common.jobs import _ray, _threads, failures, markers, run_item, workers
+from common.jobs import failures, markers, parallel, run_item
 from common.jobs.progress import Progress
 from common.jobs.run_item import Outcome
 from common.jobs.task import Item, Task
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
-
-ENGINES = {"local": workers.each, "ray": _ray.each, "threads": _threads.each}
 
 _RESERVED = (markers.NAME, failures.NAME)
 _SHOWN = 10  # failures in a summary
@@ -56,7 +54,7 @@ class Settings:
     workers: int = 1
     overwrite: bool = False
     dry_run: bool = False
-    engine: Literal["local", "ray", "threads"] = "local"
+    engine: parallel.Engine = "local"
     allow_failures: int = 0
 
     @property
@@ -147,10 +145,10 @@ def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, 
         for wait in (False, True):
             progress.wait(len(todo) if wait else 0)
             make = _bound(run_item.run_item, task, settings, wait=wait)
-            results = ENGINES[settings.engine](make, todo, settings.workers, settings.threads)
+            results = parallel.each(make, todo, settings.workers, settings.threads, settings.engine)
             with contextlib.closing(results):
-                for item, result in results:
-                    outcome = _outcome(item, result)
+                for item, future in results:
+                    outcome = _outcome(item, future)
                     if outcome.state != "locked":
                         outcomes[item.name] = outcome
                         failed.note(item, outcome)
@@ -179,10 +177,11 @@ def _bound(
     )
 
 
-def _outcome(item: Item, result: Outcome | workers.Died) -> Outcome:
-    if isinstance(result, Outcome):
-        return result
-    return Outcome(item.name, "failed", error="WorkerDied", reason=result.reason)
+def _outcome(item: Item, future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except parallel.WorkerDiedError as error:
+        return Outcome(item.name, "failed", error="WorkerDied", reason=str(error))
 
 
 def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Report:
@@ -210,9 +209,9 @@ def _check_settings(settings: Settings) -> None:
             "workers and allow_failures must be at least 0. "
             f"Received: {settings.workers} and {settings.allow_failures}."
         )
-    if settings.engine not in ENGINES:
+    if settings.engine not in parallel.ENGINES:
         raise ValueError(
-            f"engine must be one of {listing(ENGINES)}. Received: {settings.engine!r}."
+            f"engine must be one of {listing(parallel.ENGINES)}. Received: {settings.engine!r}."
         )
     output = settings.output
     nearest = next(path for path in (output, *output.parents) if os.path.lexists(path))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from common.jobs import workers
+from common.jobs import parallel
 from common.jobs.progress import Progress
 from common.jobs.task import Item
 from common.video import layouts
@@ -79,12 +79,10 @@ def recount_all(items: Sequence[Item], processes: int, dry_run: bool = False) ->
     counted: dict[Item, Counted] = {}
     bar = Progress("count_frames", len(items))
     one = functools.partial(_recounted, dry_run=dry_run)
-    with closing(workers.each(one, items, processes, threads=1)) as results:
-        for item, result in results:
-            if isinstance(result, workers.Died):
-                result = Counted(error=f"{item.source}: {result.reason}")
-            counted[item] = result
-            bar.add(failed=bool(result.error))
+    with closing(parallel.each(one, items, processes, engine="threads")) as results:
+        for item, future in results:
+            counted[item] = future.result()
+            bar.add(failed=bool(counted[item].error))
     bar.close()
     return [counted[item] for item in items]
 
