@@ -4,17 +4,12 @@ A command of another area joins with a line in `COMMANDS`.
 """
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from common.jobs import run_item
-from common.testing import torture
+from common.testing import commands, torture
 from common.testing.tasks import contents
-
-ROOT = Path(__file__).parents[2]
 
 FLOW = ("--tvl1=warps=1", "--tvl1=scales=1")
 
@@ -52,10 +47,8 @@ def data(tmp_path_factory):
 
 def _run(name, data, out):
     module, *flags = COMMANDS[name]
-    return subprocess.run(
-        [sys.executable, "-m", module, *(flag.format(data=data, out=out) for flag in flags)],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    flags = [flag.format(data=data, out=out) for flag in flags]
+    return commands.run(module, *flags, "--workers=0")
 
 
 def _put_images(folder):

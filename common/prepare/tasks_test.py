@@ -14,10 +14,7 @@ from common.flow import encoding, stamp
 from common.jobs import runs
 from common.jobs.pictures import Pictures
 from common.jobs.task import Item
-from common.prepare.array_task import ArrayTask
-from common.prepare.flow_task import FlowTask
-from common.prepare.frame_task import FrameTask
-from common.prepare.preview_task import PreviewTask
+from common.prepare.tasks import ArrayTask, FlowTask, FrameTask, PreviewTask
 from common.preprocessing import frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.video import layouts, preview, stored, storing, video_clips

@@ -1,24 +1,19 @@
-"""A folder of everything that goes wrong with videos: what is good is done, what is bad is named.
+"""A folder of everything that goes wrong with videos: the good are done, the bad are named.
 
-The commands run as people run them. In videos of one grey level a frame, level / 10 says which
-frame it is.
+In videos of one grey level a frame, level / 10 is the number of the frame.
 """
 
-import ctypes
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from common.testing import torture as torture
+from common.testing import commands, torture
 from common.testing.torture import BAD, GOOD
 
-ROOT = Path(__file__).parents[2]
 TOO_SHORT = {**BAD, "one": ("mp4", "flow needs at least two frames. Received: 1")}
 
 
@@ -206,32 +201,9 @@ def test_an_output_that_nobody_may_make(videos):
     assert "/proc/here" in _error(_run("extract_frames", videos, Path("/proc/here/out")))
 
 
-@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "check"])
-def test_a_read_only_output(tmp_path, command):
-    torture.video(tmp_path / "in/a.mp4", range(0, 400, 40))
-    output = tmp_path / "out"
-    output.mkdir(mode=0o500)
-    if subprocess.run(["test", "-w", output], preexec_fn=_obey_modes).returncode == 0:
-        pytest.skip("this root may write anywhere, and cannot give that up")
-    said = _error(_run(command, tmp_path / "in", output, before=_obey_modes))
-    assert f"{output} takes no new files" in said or f"{output} cannot be written" in said
-    assert _files(tmp_path) == {"in/a.mp4", "out"}
-    output.chmod(0o700)
-    assert _run(command, tmp_path / "in", output, before=_obey_modes).returncode == 0
-
-
-def _obey_modes():
-    """In a process that is to be: root is held up by modes as others are (CAP_DAC_OVERRIDE)."""
-    drop_from_bounding_set, override = 24, 1
-    ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0)
-
-
-def _run(command, source, output, *arguments, before=None):
-    words = [f"common.prepare.{command}", f"--input={source}", f"--output={output}", *arguments]
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT, capture_output=True, text=True, preexec_fn=before,
-    )  # fmt: skip
+def _run(command, source, output, *arguments):
+    words = (f"--input={source}", f"--output={output}", "--workers=0", *arguments)
+    return commands.run(f"common.prepare.{command}", *words)
 
 
 def _error(run):
