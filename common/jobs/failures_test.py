@@ -106,11 +106,10 @@ def test_the_list_of_failures_is_shared(tmp_path):
     """Four writers at once, and no line is lost."""
 
     def write(number):
-        listed = failures.Failures(tmp_path, "test")
         for k in range(20):
             item = Item(f"{number}-{k:02d}", tmp_path)
-            listed.note(item, run_item.failure(item, ValueError("x")))
-            listed.flush()
+            failed_item = run_item.failure(item, ValueError("x"))
+            failures.update(tmp_path, "test", {item: failed_item})
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:

@@ -6,28 +6,19 @@ The kernel releases a lock when its process ends, however it ends, so no lock ou
 import contextlib
 import errno
 from pathlib import Path
-from types import TracebackType
 
 import filelock
 
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class Lock:
+class Lock(contextlib.AbstractContextManager["Lock"]):
     """A lock that is held; a context manager that releases it and removes its file."""
 
     def __init__(self, lock: filelock.BaseFileLock):
         self._lock = lock
 
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # Removed while it is locked: whoever has opened it finds that it has no name any more,
         # and starts over. Windows cannot remove it; it is used again.
         with contextlib.suppress(OSError):
@@ -36,7 +27,7 @@ class Lock:
 
 
 def acquire(path: Path, wait: bool = False) -> Lock | None:
-    """Locks the file `path`, which is created where it is missing; its folder must exist.
+    """Locks the file `path`, which is created if it is missing; its folder must exist.
 
     Args:
         path: The lock file; a symbolic link is refused.

@@ -1,13 +1,12 @@
 """Makes one item: plans it, locks it, makes it apart from its targets, and renames it into place.
 
-Two names in the output folder belong to an item while it is made, and nothing else is ever removed:
+Two names in the output folder belong to an item while it is made; a run removes nothing else:
 
     .i3d-KEY.lock    held by the process that makes the item
     .i3d-KEY.tmp     a folder with the unfinished targets, and with those they replace
 
-KEY is a hash of the command and of the item's name. A killed process releases its lock, and what it
-left is removed by the next run, which recognises it by its name. A symbolic link of such a name is
-never followed.
+KEY is a hash of the command and of the item's name. A killed process releases its lock, and the
+next run removes its files. A symbolic link of such a name is never followed.
 """
 
 import contextlib
@@ -26,6 +25,7 @@ from typing import Literal
 
 from common.io import listing, sync
 from common.jobs import locks, markers
+from common.jobs.locks import Lock
 from common.jobs.task import Item, Task
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -82,7 +82,7 @@ def run_item(
     if outcome.state == "skipped":
         return outcome
     name = key(task.command, item.name)
-    held = locks.acquire(lock_path(output, name), wait)
+    held = lock(output, name, wait)
     if held is None:
         return Outcome(item.name, "locked")
     with held:
@@ -118,15 +118,9 @@ def sweep(output: Path) -> None:
     matches = [found for name in os.listdir(output) if (found := _LEFTOVER.fullmatch(name))]
     for name in {match[1] for match in matches}:
         with contextlib.suppress(OSError):  # a link: not ours
-            held = locks.acquire(lock_path(output, name))
-            if held is not None:
+            if held := lock(output, name):
                 with held:
-                    _discard(_workspace_path(output, name))
-
-
-def lock_path(output: Path, name: str) -> Path:
-    """The lock file of a `key`."""
-    return output / f".i3d-{name}.lock"
+                    _discard(output / f".i3d-{name}.tmp")
 
 
 def key(*names: str) -> str:
@@ -134,8 +128,32 @@ def key(*names: str) -> str:
     return hashlib.sha256(os.fsencode("\0".join(names))).hexdigest()[:32]
 
 
-def _workspace_path(output: Path, name: str) -> Path:
-    return output / f".i3d-{name}.tmp"
+def lock(output: Path, name: str, wait: bool = False) -> Lock | None:
+    """The lock of a `key`; None if another process holds it."""
+    return locks.acquire(output / f".i3d-{name}.lock", wait)
+
+
+@contextlib.contextmanager
+def workspace(output: Path, name: str) -> Iterator[Path]:
+    """An empty folder for the holder of the lock of a `key`; removed afterwards.
+
+    Raises:
+        FileExistsError: Something that no run has made has the folder's name.
+    """
+    folder = output / f".i3d-{name}.tmp"
+    _discard(folder)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        _discard(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Removes a temporary folder; a file, or a link to a folder, is not ours and stays."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.lstat(folder).st_mode):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _plan(item: Item, task: Task, output: Path, overwrite: bool) -> Outcome:
@@ -143,18 +161,41 @@ def _plan(item: Item, task: Task, output: Path, overwrite: bool) -> Outcome:
     targets = [output / target for target in task.targets(item)]
     for target in targets:
         _check_parents(target, task, output)
-    found = [markers.find(target, marker) for target in targets]
-    if all(each == "same" for each in found):
+    found = [_found(target, marker, overwrite) for target in targets]
+    if set(found) == {"same"}:
         return Outcome(item.name, "skipped", markers.read(targets[0]).get("counts", {}))
-    for target, each in zip(targets, found, strict=True):
-        if each == "foreign" and not overwrite:
-            raise _foreign(target, task)
-    replaces = any(each in ("other", "foreign") for each in found)
+    replaces = {"other", "foreign"} & set(found)
     return Outcome(item.name, "replaced" if replaces else "done")
 
 
+def _found(target: Path, marker: markers.Marker, overwrite: bool) -> markers.Found:
+    """What is there of a target; raises `FileExistsError` if it must not be replaced."""
+    found = markers.find(target, marker)
+    if found != "foreign" or overwrite:
+        return found
+    maker = markers.read(target).get("command")
+    by = f"was made by {maker}" if maker else "has no marker of it"
+    if maker == marker.command:
+        added = listing(markers.added(target)) if target.is_dir() else ""
+        by = f"holds more than it made: {added}" if added else "has another size"
+    raise FileExistsError(
+        f"{target} exists and was not made by {marker.command}, or was changed since ({by}); it "
+        "stays as it is. --overwrite replaces it."
+    )
+
+
+def _check_parents(target: Path, task: Task, output: Path) -> None:
+    """Refuses a target inside another command's: it would be lost when that is made again."""
+    for parent in target.parents[: len(target.relative_to(output).parts)]:
+        if maker := markers.read(parent).get("command"):
+            raise FileExistsError(
+                f"{target} would be inside {parent}, which {maker} has made, and "
+                f"be lost when that is made again. Choose another --output for {task.command}."
+            )
+
+
 def _make(item: Item, task: Task, output: Path, overwrite: bool, folder: Path) -> Mapping[str, int]:
-    """Makes the targets in `folder`, then replaces what is there by them."""
+    """Makes the targets in `folder`, then renames them into place."""
     marker = markers.wanted(task, item)
     targets = task.targets(item)
     temporary = []
@@ -171,10 +212,7 @@ def _make(item: Item, task: Task, output: Path, overwrite: bool, folder: Path) -
     for k, (path, target) in enumerate(zip(temporary, targets, strict=True)):
         place = output / target
         place.parent.mkdir(parents=True, exist_ok=True)
-        found = markers.find(place, marker)
-        if found == "foreign" and not overwrite:  # it came while the item was being made
-            raise _foreign(place, task)
-        if found != "missing":
+        if _found(place, marker, overwrite) != "missing":
             os.rename(place, folder / f"{k}.old")
         if not path.is_dir():  # the marker first: a file without one counts as somebody else's
             os.replace(folder / f"{k}{markers.NAME}", markers.beside(place))
@@ -187,51 +225,6 @@ def _sync(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     with ThreadPoolExecutor(_SYNCS) as pool:
         list(pool.map(sync, files))
-
-
-@contextlib.contextmanager
-def workspace(output: Path, name: str) -> Iterator[Path]:
-    """An empty folder for the holder of the lock of this name; removed afterwards.
-
-    Raises:
-        FileExistsError: Something that no run has made has the folder's name.
-    """
-    folder = _workspace_path(output, name)
-    _discard(folder)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        _discard(folder)
-
-
-def _discard(folder: Path) -> None:
-    """Removes a temporary folder; what is no folder, or a link to one, is not ours and stays."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.lstat(folder).st_mode):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_parents(target: Path, task: Task, output: Path) -> None:
-    """Refuses a target inside another command's: it would be lost when that is made again."""
-    for parent in target.parents[: len(target.relative_to(output).parts)]:
-        if maker := markers.read(parent).get("command"):
-            raise FileExistsError(
-                f"{target} would be inside {parent}, which {maker} has made, and "
-                f"be lost when that is made again. Choose another --output for {task.command}."
-            )
-
-
-def _foreign(target: Path, task: Task) -> FileExistsError:
-    maker = markers.read(target).get("command")
-    by = f"was made by {maker}" if maker else "has no marker of it"
-    if maker == task.command:
-        added = listing(markers.added(target)) if target.is_dir() else ""
-        by = f"holds more than it made: {added}" if added else "has another size"
-    return FileExistsError(
-        f"{target} exists and was not made by {task.command}, or was changed since ({by}); it "
-        "stays as it is. --overwrite replaces it."
-    )
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -16,6 +16,7 @@ import errno
 import functools
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -32,6 +33,7 @@ __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
 _RESERVED = (markers.NAME, failures.NAME)
 _SHOWN = 10  # failures in a summary
+_PAUSE = 1.0  # seconds between two writes of failed.jsonl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +42,12 @@ class Settings:
 
     Attributes:
         output: The folder to write to.
-        workers: Processes, or threads. Even one process is not this one, so that a decoder that
-            crashes costs one item; 0 does the work here, for debugging.
-        overwrite: Replace targets that the command has not made. (What it has made is skipped or
-            made again as its marker says.)
+        workers: Processes, or threads. One process is not this one, so that a decoder that crashes
+            costs one item; 0 does the work here, for debugging.
+        overwrite: Replace targets that the command has not made.
         dry_run: Only say what would be done.
-        engine: "local", "ray" for a cluster, or "threads" of this process, for a task that holds
-            what processes cannot share, as a network.
+        engine: "local" for processes, "ray" for a cluster, or "threads" of this process, for a task
+            that holds what processes cannot share, such as a network.
         allow_failures: How many items may fail before the status is 1.
     """
 
@@ -69,10 +70,10 @@ class Report:
 
     Attributes:
         done: Made now (or to be made, of a dry run), `replaced` among them.
-        replaced: Those that took the place of something: made with other parameters, of another
-            source, or by somebody else.
+        replaced: Took the place of something: made with other parameters, of another source, or
+            by somebody else.
         skipped: Done before, or meanwhile by another process.
-        failed: Those that could not be made.
+        failed: Could not be made.
         counts: Sums of what the task counts, over `done` and `skipped`.
         reasons: Why, for each name in `failed`.
         command: The task's.
@@ -112,13 +113,13 @@ class Report:
 
 
 def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
-    """Makes what is not done of the items, and says what became of each.
+    """Makes the items that are not done, and says what became of each.
 
     Raises:
         ValueError: Items or targets that collide, settings that make no sense, or a failed.jsonl
             that cannot be read.
         NotADirectoryError, PermissionError: The output cannot be written to.
-        OSError: The disk is full, or knows no locks.
+        OSError: The disk is full, or has no locks.
         ImportError: The task, or the engine, needs something that is not installed.
     """
     items = [dataclasses.replace(item, source=item.source.absolute()) for item in items]
@@ -126,46 +127,61 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     _check_settings(settings)
     _check_items(task, items, settings.output)
     if settings.dry_run:
-        return _report(task, settings, [_bound(run_item.plan, task, settings)(i) for i in items])
+        plan = _bound(run_item.plan, task, settings)
+        return _report(task, settings, [plan(item) for item in items])
     settings.output.mkdir(parents=True, exist_ok=True)
     try:
         outcomes = _run(task, items, settings)
     finally:
         run_item.sweep(settings.output)
-    return _report(task, settings, [outcomes[item.name] for item in items])
+    return _report(task, settings, [outcomes[item] for item in items])
 
 
-def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, Outcome]:
-    """The outcomes by name. Items that other processes are making are waited for at the end."""
-    failed = failures.Failures(settings.output, task.command)
+def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[Item, Outcome]:
+    """The outcome of each item. Items that other processes are making are waited for at the end."""
+    failures.read(settings.output)  # an unreadable file is an error before any work is done
     progress = Progress(task.command, len(items))
-    outcomes: dict[str, Outcome] = {}
-    todo = list(items)
+    outcomes: dict[Item, Outcome] = {}
+    unwritten: dict[Item, Outcome] = {}
+    written = time.monotonic()
+
+    def write() -> None:
+        failures.update(settings.output, task.command, unwritten)
+        unwritten.clear()
+
     try:
         for wait in (False, True):
+            # What others are making they mostly finish; what they fail at is made here.
+            todo = [item for item in items if item not in outcomes]
             progress.wait(len(todo) if wait else 0)
             make = _bound(run_item.run_item, task, settings, wait=wait)
-            results = parallel.each(make, todo, settings.workers, settings.threads, settings.engine)
-            with contextlib.closing(results):
+            engine = (settings.workers, settings.threads, settings.engine)
+            with contextlib.closing(parallel.each(make, todo, *engine)) as results:
                 for item, future in results:
                     outcome = _outcome(item, future)
-                    if outcome.state != "locked":
-                        outcomes[item.name] = outcome
-                        failed.note(item, outcome)
-                        skipped = outcome.state == "skipped"
-                        frames = 0 if skipped else outcome.counts.get("frames", 0)
-                        progress.add(outcome.state == "failed", skipped, frames)
-            # What others are making they mostly finish; what they fail at is made here.
-            todo = [item for item in items if item.name not in outcomes]
-        failed.flush()
+                    if outcome.state == "locked":
+                        continue
+                    outcomes[item] = unwritten[item] = outcome
+                    skipped = outcome.state == "skipped"
+                    frames = 0 if skipped else outcome.counts.get("frames", 0)
+                    progress.add(outcome.state == "failed", skipped, frames)
+                    if time.monotonic() - written > _PAUSE:
+                        write()
+                        written = time.monotonic()
+        write()
     except OSError as error:
         if error.errno not in run_item.FULL:
             raise
-        raise _full(settings.output, len(items) - len(outcomes)) from error
+        full = OSError(
+            f"the disk of {settings.output} is full; {len(items) - len(outcomes)} items are left "
+            "to do. What is done is whole: free some space and run the same command again."
+        )
+        full.errno = errno.ENOSPC
+        raise full from error
     finally:
         progress.close()
         with contextlib.suppress(OSError):  # it has failed before, and that error is on its way
-            failed.flush()
+            write()
     return outcomes
 
 
@@ -217,14 +233,14 @@ def _check_settings(settings: Settings) -> None:
     nearest = next(path for path in (output, *output.parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise NotADirectoryError(
-            f"{nearest} is no folder, and {output} was to be written to. Choose another --output."
+            f"{nearest} is not a folder, and {output} was to be written. Choose another --output."
         )
     if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(f"{output} cannot be written: {nearest} takes no new files.")
 
 
 def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
-    """Items that would end in the same place are found before any work is done."""
+    """Finds items with the same name or place before any work is done."""
     json.dumps(dict(task.parameters()), allow_nan=False)
     names: dict[str, Item] = {}
     owners: dict[str, Item] = {}
@@ -235,10 +251,7 @@ def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
                 f"{item.source}. Rename one, or prepare them into different folders."
             )
         names[item.name] = item
-        targets = task.targets(item)
-        if not targets:
-            raise ValueError(f"{task.command} makes nothing of {item.name!r}.")
-        for target in targets:
+        for target in task.targets(item):
             _check_target(target, item)
             if output / target in (item.source, *item.source.parents):
                 raise ValueError(
@@ -270,12 +283,3 @@ def _collision(first: str, one: Item, second: str, other: Item) -> ValueError:
         f"what is made of {one.source} and of {other.source} would {how}. "
         "Rename one, or prepare them into different folders."
     )
-
-
-def _full(output: Path, left: int) -> OSError:
-    error = OSError(
-        f"the disk of {output} is full; {left} items are left to do. What is done is whole: free "
-        "some space and run the same command again."
-    )
-    error.errno = errno.ENOSPC
-    return error

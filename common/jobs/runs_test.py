@@ -115,7 +115,9 @@ def test_names_that_lead_astray_are_refused(tmp_path, name):
 def test_a_file_in_place_of_the_output(videos, tmp_path, dry_run):
     (tmp_path / "out").touch()
     for output in ("out", "out/inside"):
-        with pytest.raises(NotADirectoryError, match=r"out is no folder, and .* was to be written"):
+        with pytest.raises(
+            NotADirectoryError, match=r"out is not a folder, and .* was to be written"
+        ):
             run(Folders(), videos, tmp_path / output, dry_run=dry_run)
 
 

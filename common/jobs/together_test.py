@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from common.jobs import locks, run_item, runs
+from common.jobs import run_item, runs
 from common.jobs.progress import Progress
 from common.jobs.runs import Item, Settings
 from common.testing.tasks import Folders, behave, contents, failed, run
@@ -23,7 +23,7 @@ def others(monkeypatch, tmp_path):
         held, end_of_it, waits = threading.Event(), threading.Event(), []
 
         def hold():
-            with locks.acquire(run_item.lock_path(out, key)):
+            with run_item.lock(out, key):
                 held.set()
                 end_of_it.wait(30)
                 time.sleep(0.1)
@@ -98,7 +98,7 @@ def test_what_others_make_stays_in_the_list_of_failures(tmp_path, others):
 def test_other_commands_and_other_items_are_no_matter(videos, tmp_path):
     out, key = tmp_path / "out", run_item.key("other", "a")
     out.mkdir()
-    with locks.acquire(run_item.lock_path(out, key)):
+    with run_item.lock(out, key):
         (out / f".i3d-{key}.tmp").mkdir()
         assert len(run(Folders(), videos, out).done) == 3
         assert (out / f".i3d-{key}.tmp").is_dir()  # its lock is held
