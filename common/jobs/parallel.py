@@ -1,15 +1,13 @@
 """Calls a function for many arguments at a time: in processes, in threads, or on a Ray cluster.
 
-The three pools have one interface, that of `concurrent.futures`: `submit(argument)` returns a
-`Future`, `close()` ends the pool (`contextlib.closing`). `each` feeds one and yields what is ready.
-
-Processes are started afresh ("spawn"), since a fork copies the locks of libraries that have
-threads. So a program that uses them does its work under `if __name__ == "__main__":`.
+The three pools have one interface: `submit(argument)` returns a `concurrent.futures.Future`, and
+`close()` ends the pool (`contextlib.closing`). `each` feeds one and yields what is ready.
 """
 
 import contextlib
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
@@ -17,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
 from common.jobs._process import STARTING, Process, WorkerDiedError
-from common.jobs._ray import Ray
+from common.processors import THREADS
 
 __all__ = ["Processes", "Ray", "Threads", "WorkerDiedError", "each"]
 
@@ -25,6 +23,8 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 _AHEAD = 4  # arguments handed to a pool for each worker; the rest waits in `each`
+_RETRIES = 3  # times that Ray repeats a call whose worker died
+_PATIENCE = 10.0  # seconds for the end of calls on a cluster that are cancelled
 
 
 class Threads(Generic[Argument, Result]):
@@ -78,10 +78,12 @@ class Threads(Generic[Argument, Result]):
 
 
 class Processes(Threads[Argument, Result]):
-    """Processes of their own: a call that crashes costs its own result and no other.
+    """Processes: a call that crashes costs its own result and no other.
 
     They end with `close`, at once, and with this process, however it ends; Ctrl-C does not reach
-    them. Arrays in results are not copied by pickle.
+    them. Arrays in results are not copied by pickle. Processes are started afresh ("spawn"), since
+    a fork copies the locks of libraries that have threads; so a program that uses them does its
+    work under `if __name__ == "__main__":`.
     """
 
     def __init__(self, function: Callable[[Argument], Result], workers: int, threads: int = 1):
@@ -111,6 +113,70 @@ class Processes(Threads[Argument, Result]):
         process = Process(self._function, self._library_threads)
         self._processes.append(process)
         return process.call
+
+
+class Ray(Threads[Argument, Result]):
+    """The cluster of RAY_ADDRESS, or a local one; calls whose worker dies are repeated elsewhere.
+
+    Every machine of a cluster needs this package, and the same paths of sources and output.
+    """
+
+    def __init__(self, function: Callable[[Argument], Result], workers: int, threads: int = 1):
+        """Connects to the cluster, unless this process is connected.
+
+        Args:
+            function: Pickles, as do its arguments and results.
+            workers: Calls at a time on a local cluster.
+            threads: Threads for the libraries in each, unless the environment says otherwise.
+
+        Raises:
+            ImportError: Ray is not installed.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError(
+                "--engine=ray needs Ray. Install it: pip install 'i3d[ray]'"
+            ) from error
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started and os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=False)
+        elif self._started:
+            ray.init(num_cpus=max(1, workers), include_dashboard=False, log_to_driver=False)
+        # Twice as many wait here for their results as can be computed, so that none is idle.
+        super().__init__(function, 2 * int(ray.cluster_resources().get("CPU", 1)))
+        environment = {name: os.environ.get(name, str(threads)) for name in THREADS}
+        options = {"num_cpus": 1, "max_retries": _RETRIES, "runtime_env": {"env_vars": environment}}
+        self._remote = ray.remote(**options)(_call)
+        self._shared = ray.put(function)
+        self._running: set[Any] = set()
+
+    def close(self) -> None:
+        super().close()
+        running = list(self._running)
+        for reference in running:
+            self._ray.cancel(reference, force=True)
+        if running:
+            self._ray.wait(running, num_returns=len(running), timeout=_PATIENCE)
+        if self._started:
+            self._ray.shutdown()
+
+    def _caller(self) -> Callable[[Argument], Result]:
+        return self._get
+
+    def _get(self, argument: Argument) -> Result:
+        reference = self._remote.remote(self._shared, argument)
+        self._running.add(reference)
+        try:
+            result: Result = self._ray.get(reference)
+            return result
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            raise WorkerDiedError(f"the worker process died {_RETRIES + 1} times") from error
+        finally:
+            self._running.discard(reference)
 
 
 Engine = Literal["local", "threads", "ray"]
@@ -149,7 +215,9 @@ def each(
     with contextlib.closing(ENGINES[engine](function, workers, threads)) as pool:
         while True:
             for argument in itertools.islice(waiting, _AHEAD * pool.width - running):
-                note = functools.partial(_note, ready, argument)
+                note = functools.partial(
+                    lambda argument, done: ready.put((argument, done)), argument
+                )
                 pool.submit(argument).add_done_callback(note)
                 running += 1
             if not running:
@@ -158,7 +226,5 @@ def each(
             running -= 1
 
 
-def _note(
-    ready: SimpleQueue[tuple[Argument, Future[Result]]], argument: Argument, future: Future[Result]
-) -> None:
-    ready.put((argument, future))
+def _call(function: Callable[[Argument], Result], argument: Argument) -> Result:
+    return function(argument)
