@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import dataclasses
 import functools
 import operator
 import os
@@ -150,15 +149,6 @@ def test_threads_of_libraries(monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_opencv_knows_the_variable():
-    cv2 = pytest.importorskip("cv2")
-    code = "import cv2; print(cv2.getNumThreads())"
-    for count in ("1", "3"):
-        environment = {**os.environ, "OPENCV_FOR_THREADS_NUM": count}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-        assert done.stdout.decode() == f"{count}\n", cv2.__version__
-
-
 def test_a_program_without_a_guard_is_told(tmp_path):
     """A worker imports the program; one that starts workers at import would never end."""
     program = tmp_path / "program.py"
@@ -272,18 +262,6 @@ def test_a_run_in_threads_makes_the_same(videos, tmp_path):
     assert {line.split()[0] for line in log.read_text().splitlines()} == {str(os.getpid())}
     report = run(Folders(), videos, tmp_path / "two", workers=2, engine="threads")
     assert len(report.skipped) == 3
-
-
-def test_a_task_in_threads_may_hold_what_does_not_pickle(videos, tmp_path):
-    @dataclasses.dataclass(frozen=True)
-    class Locked(Folders):
-        lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-
-        def make(self, item, temporary):
-            with self.lock:
-                return super().make(item, temporary)
-
-    assert len(run(Locked(), videos, tmp_path / "out", workers=3, engine="threads").done) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What is made never takes the place of what others put there, and is never half there."""
 
-import os
 
 import pytest
 
@@ -116,39 +115,3 @@ def test_what_others_put_there_meanwhile_stays(videos, tmp_path, monkeypatch):
     report = runs.run(Folders(), [item], Settings(out, workers=0))
     assert "a exists and was not made by make_folders" in report.reasons["a"]
     assert (out / "a/precious").read_text() == "mine"
-
-
-def test_a_file_without_its_marker_never_appears(videos, tmp_path, monkeypatch):
-    """Stopped at any step of moving targets into place, the next run ends the same."""
-    item = Item("a", videos / "a.mp4")
-    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
-    rename, replace, steps = os.rename, os.replace, []
-
-    class Stopped(BaseException):
-        pass
-
-    def stopping(call):
-        def step(*arguments):
-            steps.append(1)
-            if len(steps) > allowed:
-                raise Stopped
-            call(*arguments)
-
-        return step
-
-    for allowed in range(6):
-        out = tmp_path / f"out{allowed}"
-        runs.run(Folders(seed=1), [item], Settings(out, workers=0))
-        steps.clear()
-        monkeypatch.setattr(os, "rename", stopping(rename))
-        monkeypatch.setattr(os, "replace", stopping(replace))
-        stopped = False
-        try:
-            runs.run(Folders(), [item], Settings(out, workers=0))
-        except Stopped:
-            stopped = True
-        assert stopped == (allowed < 5)
-        monkeypatch.setattr(os, "rename", rename)
-        monkeypatch.setattr(os, "replace", replace)
-        assert runs.run(Folders(), [item], Settings(out, workers=0)).failed == ()
-        assert contents(out) == contents(tmp_path / "fresh")

@@ -135,13 +135,6 @@ def test_frames_then_flow_of_them(videos, tmp_path):
     assert len(stored.open_flow(flow, "run/a")) == 5
 
 
-def test_the_usual_rate_may_be_written_out(videos, tmp_path):
-    path = videos / "run/a.mkv"
-    arguments = (f"--input={path}", f"--output={tmp_path}", "--short_side=24")
-    assert "1 done" in _run("extract_flow", *arguments).stdout
-    assert "1 skipped" in _run("extract_flow", *arguments, "--fps=25").stdout
-
-
 def test_videos_and_folders_of_frames_together(videos, tmp_path):
     mixed = tmp_path / "mixed"
     _run(

@@ -147,17 +147,6 @@ def test_the_rate_that_the_annotation_says(fast, extracted, tmp_path):
     assert stamp.read(tmp_path / "flow/a").fps == 12
 
 
-def test_a_video_that_is_cut_short_is_an_error(tmp_path):
-    _video(tmp_path / "a.mkv", 40)
-    content = (tmp_path / "a.mkv").read_bytes()
-    (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])
-    for task in (FrameTask(), FlowTask(), ArrayTask(), PreviewTask()):
-        settings = runs.Settings(tmp_path / task.command, workers=0)
-        report = runs.run(task, [Item("a", tmp_path / "a.mkv")], settings)
-        assert report.failed == ("a",)
-        assert "cut short" in report.reasons["a"] or "damaged" in report.reasons["a"]
-
-
 # extract_frames
 
 
@@ -178,15 +167,6 @@ def test_frames(fast, tmp_path):
             "square_pixels": True,
         },
     }  # fmt: skip
-
-
-def test_frames_at_a_rate_in_another_layout(fast, tmp_path):
-    task = FrameTask(Pictures(fps=25, short_side=24), layout="charades")
-    assert _run(task, fast[0], tmp_path) == {"frames": 10}
-    clip = stored.open_rgb(tmp_path, "class/fast", "charades")
-    assert len(clip) == 10
-    assert clip.read([9]).shape == (1, 24, 32, 3)
-    assert (tmp_path / "class/fast/fast-000010.jpg").is_file()
 
 
 # extract_flow
@@ -232,17 +212,6 @@ def test_flow_of_frames_says_how_they_were_made(extracted, tmp_path, taken, rate
     assert _run(FlowTask(taken), Item("a", extracted), tmp_path) == {"flows": count}
     made = stamp.read(tmp_path / "a")
     assert (made.fps, made.short_side) == (rate, side)
-
-
-def test_flow_of_a_video_and_of_its_frames_have_one_stamp(fast, tmp_path):
-    wanted = Pictures(fps=25, short_side=40)
-    _run(FrameTask(wanted), fast[0], tmp_path / "frames")
-    _run(FlowTask(wanted), Item("frames", tmp_path / "frames/class/fast"), tmp_path / "flow")
-    _run(FlowTask(wanted), Item("video", fast[0].source), tmp_path / "flow")
-    clips = [stored.open_flow(tmp_path / "flow", name) for name in ("frames", "video")]
-    assert clips[0].stamp == clips[1].stamp
-    first, second = (clip.read(range(10)) * encoding.BOUND for clip in clips)
-    assert np.abs(first - second).mean() < 0.1  # as much as the jpgs cost
 
 
 @pytest.mark.parametrize(

@@ -195,12 +195,6 @@ def test_an_output_below_a_file(videos, tmp_path, command):
     assert (tmp_path / "file").read_text() == "kept"
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system has no /proc")
-def test_an_output_that_nobody_may_make(videos):
-    """Not even root, who may write where modes forbid it."""
-    assert "/proc/here" in _error(_run("extract_frames", videos, Path("/proc/here/out")))
-
-
 def _run(command, source, output, *arguments):
     words = (f"--input={source}", f"--output={output}", "--workers=0", *arguments)
     return commands.run(f"common.prepare.{command}", *words)
