@@ -142,7 +142,13 @@ def workspace(output: Path, name: str) -> Iterator[Path]:
     """
     folder = output / f".i3d-{name}.tmp"
     _discard(folder)
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise FileExistsError(
+            f"{folder} is in the way, and no run has made it: expected a folder, or nothing. "
+            "Remove it."
+        ) from None
     try:
         yield folder
     finally:
@@ -201,7 +207,8 @@ def _make(item: Item, task: Task, output: Path, overwrite: bool, folder: Path) -
     temporary = []
     for k, target in enumerate(targets):
         (folder / str(k)).mkdir()
-        temporary.append(folder / str(k) / PurePosixPath(target).name)
+        # Short, so that a task may append to a name that is as long as names may be.
+        temporary.append(folder / str(k) / f"target{PurePosixPath(target).suffix}")
     counts = dict(task.make(item, tuple(temporary)))
     for k, (path, target) in enumerate(zip(temporary, targets, strict=True)):
         if not path.exists():

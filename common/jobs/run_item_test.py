@@ -1,6 +1,5 @@
 """What is made never takes the place of what others put there, and is never half there."""
 
-
 import pytest
 
 from common.jobs import locks, runs

@@ -54,7 +54,8 @@ class Task(Protocol):
 
         Args:
             item: The item.
-            temporary: A path for each of `targets(item)`, of the same name; only its folder exists.
+            temporary: A path for each of `targets(item)`, of the same suffix; only its folder
+                exists.
 
         Returns:
             Counts for the summary: {"frames": 250}.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common import video
+from common import flow, video
 from common.flow import encoding, stamp
 from common.jobs import runs
 from common.jobs.pictures import Pictures
@@ -20,6 +20,7 @@ from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.video import layouts, preview, stored, storing, video_clips
 
 HEIGHT, WIDTH, STEP = 48, 64, 2
+QUICK = flow.TVL1Params(warps=1, scales=1)
 
 
 def _video(path, count, rate=25):
@@ -212,6 +213,17 @@ def test_flow_of_frames_says_how_they_were_made(extracted, tmp_path, taken, rate
     assert _run(FlowTask(taken), Item("a", extracted), tmp_path) == {"flows": count}
     made = stamp.read(tmp_path / "a")
     assert (made.fps, made.short_side) == (rate, side)
+
+
+@pytest.mark.parametrize("task", [FlowTask(layout="npy"), FlowTask(layout="npz"), ArrayTask()])
+def test_names_as_long_as_they_may_be(fast, tmp_path, task):
+    name = "x" * (255 - len("_flow.json"))
+    _run(dataclasses.replace(task, params=QUICK), Item(name, fast[0].source), tmp_path)
+    report = runs.run(
+        dataclasses.replace(task, params=QUICK), [Item(name, fast[0].source)],
+        runs.Settings(tmp_path, workers=0),
+    )  # fmt: skip
+    assert report.skipped == (name,)
 
 
 @pytest.mark.parametrize(
