@@ -54,8 +54,9 @@ class Process:
     def kill(self) -> None:
         """Kills the process, for good; with `STARTING` held."""
         self._closed = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process  # a thread may be at its end
+        if process is not None:
+            process.kill()
 
     def end(self) -> str:
         """Waits for the end of the process; says how it ended."""

@@ -45,13 +45,13 @@ def items(
         FileNotFoundError: The input does not exist, or has neither videos nor frames, or none of
             the clips of the annotations.
         NotADirectoryError: With annotations, it is a file.
-        ValueError: A limit below 1, or annotations without a clip.
+        ValueError: Annotations without a clip.
     """
-    path = _existing(path, limit)
+    path = _existing(path)
     if annotations is not None:
         if not path.is_dir():
             raise NotADirectoryError(f"{path}: expected the folder of the data set, got a file.")
-        found = items_of(annotations, path)
+        found = _clips(annotations, path)
     elif path.is_dir():
         found = _in_folder(path, output, command, arrays)
     elif path.suffix.lower() == ".txt":
@@ -65,13 +65,8 @@ def items(
     return found[:limit]
 
 
-def items_of(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
-    """The items of a data set's clips, whose videos or extracted frames are under `root`.
-
-    Raises:
-        FileNotFoundError: None of the clips is there.
-        ValueError: There are no clips.
-    """
+def _clips(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
+    """The items of a data set's clips, whose videos or extracted frames are under `root`."""
     found = tuple(_item(record, root) for record in annotations)
     if not found:
         raise ValueError(f"the annotations have no clip to look for under {root}.")
@@ -90,9 +85,8 @@ def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tup
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
         NotADirectoryError: It is a file.
-        ValueError: A limit below 1.
     """
-    root = _existing(root, limit)
+    root = _existing(root)
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: expected a folder of frames, got a file.")
     images = (
@@ -185,9 +179,7 @@ def _name(path: Path) -> str:
     return text[: -len(path.suffix)] if suffixed else text
 
 
-def _existing(path: str | os.PathLike[str], limit: int | None) -> Path:
-    if limit is not None and limit < 1:
-        raise ValueError(f"a limit must be at least 1, or None for all. Received: {limit}.")
+def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder. Check the path.")

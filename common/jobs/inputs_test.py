@@ -226,8 +226,6 @@ def test_nothing_found_is_said(tmp_path):
 def test_what_is_refused(find, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no such file or folder"):
         find(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="a limit must be at least 1"):
-        find(tmp_path, limit=0)
 
 
 def test_frames_in_a_file_are_refused(tmp_path):

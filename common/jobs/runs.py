@@ -116,15 +116,14 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     """Makes the items that are not done, and says what became of each.
 
     Raises:
-        ValueError: Items or targets that collide, settings that make no sense, or a failed.jsonl
-            that cannot be read.
+        ValueError: Items or targets that collide, or a failed.jsonl that cannot be read.
         NotADirectoryError, PermissionError: The output cannot be written to.
         OSError: The disk is full, or has no locks.
         ImportError: The task, or the engine, needs something that is not installed.
     """
     items = [dataclasses.replace(item, source=item.source.absolute()) for item in items]
     settings = dataclasses.replace(settings, output=settings.output.absolute())
-    _check_settings(settings)
+    _check_output(settings.output)
     _check_items(task, items, settings.output)
     if settings.dry_run:
         plan = _bound(run_item.plan, task, settings)
@@ -219,17 +218,7 @@ def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Repo
     )
 
 
-def _check_settings(settings: Settings) -> None:
-    if settings.workers < 0 or settings.allow_failures < 0:
-        raise ValueError(
-            "workers and allow_failures must be at least 0. "
-            f"Received: {settings.workers} and {settings.allow_failures}."
-        )
-    if settings.engine not in parallel.ENGINES:
-        raise ValueError(
-            f"engine must be one of {listing(parallel.ENGINES)}. Received: {settings.engine!r}."
-        )
-    output = settings.output
+def _check_output(output: Path) -> None:
     nearest = next(path for path in (output, *output.parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise NotADirectoryError(
