@@ -17,7 +17,7 @@ import pytest
 from common.jobs import inputs, parallel, runs
 from common.jobs.parallel import Processes, Threads, WorkerDiedError
 from common.jobs.runs import Item, Settings
-from common.testing.tasks import Behaves, Folders, behave, contents, failed, run
+from common.testing.tasks import Behaves, Folders, contents, failed, run
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30  # seconds for what happens at once; a busy machine is slow
@@ -262,24 +262,6 @@ def test_a_run_in_threads_makes_the_same(videos, tmp_path):
     assert {line.split()[0] for line in log.read_text().splitlines()} == {str(os.getpid())}
     report = run(Folders(), videos, tmp_path / "two", workers=2, engine="threads")
     assert len(report.skipped) == 3
-
-
-@pytest.mark.parametrize(
-    ("how", "error", "text"),
-    [
-        pytest.param(
-            "full", OSError, "is full; 1 items are left to do",
-            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here"),
-        ),
-        ("import", ImportError, r"needs x\. Install it"),
-        ("interrupt", KeyboardInterrupt, None),
-        ("exit", SystemExit, "3"),
-    ],
-)  # fmt: skip
-def test_what_ends_a_run_in_threads(tmp_path, how, error, text):
-    with pytest.raises(error, match=text):
-        behave(tmp_path, "good", how, workers=1, engine="threads")
-    assert set(contents(tmp_path / "out")) == {"item 0.txt", ".item 0.txt.done"}
 
 
 # Ray

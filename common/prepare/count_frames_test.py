@@ -2,10 +2,7 @@
 
 import pytest
 
-from common.jobs.progress import Progress
-from common.jobs.task import Item
 from common.prepare import count_frames
-from common.prepare.count_frames import Counted
 
 
 def _touch(folder, pattern, numbers):
@@ -78,19 +75,3 @@ def test_n_frames(tmp_path, before, changed):
     assert count_frames.recount(tmp_path, "clip") == (3, changed)
     assert (folder / "n_frames").read_text() == ("3" if changed else before)
     assert count_frames.recount(tmp_path, "clip") == (3, False)
-
-
-@pytest.mark.parametrize("processes", [0, 2])
-def test_all_in_their_order(tmp_path, monkeypatch, processes):
-    said = []
-    monkeypatch.setattr(Progress, "add", lambda self, failed: said.append(failed))
-    for name, numbers in (("a", [1, 2]), ("gap", [1, 3]), ("c", [0, 1, 2])):
-        _touch(tmp_path / name, "image_%05d.jpg", numbers)
-    items = [Item(name, tmp_path / name) for name in ("c", "gap", "a")]
-    first, gap, last = count_frames.recount_all(items, processes)
-    assert (first, last) == (Counted(3, True), Counted(2, True))
-    assert (gap.count, gap.written) == (0, False)
-    assert "image_00002.jpg is missing" in gap.error
-    assert sorted(said) == [False, False, True]
-    assert (tmp_path / "c/n_frames").read_text() == "3"
-    assert count_frames.recount_all(items[:1], processes) == [Counted(3, False)]

@@ -12,7 +12,7 @@ import pytest
 from common.jobs import inputs, runs
 from common.jobs.runs import Item, Settings
 from common.testing import torture
-from common.testing.tasks import Behaves, Folders, contents, failed
+from common.testing.tasks import Behaves, Folders, contents
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,20 +202,6 @@ def test_three_runs_share_a_folder(tmp_path):
     assert len({pid for pid, _ in lines}) > 2  # more than one run did some
     runs.run(Folders(files=5), inputs.items(videos), Settings(tmp_path / "fresh", workers=0))
     assert contents(out) == contents(tmp_path / "fresh")
-
-
-def test_a_killed_worker_costs_its_item_alone(tmp_path):
-    videos, out, log = _videos(tmp_path / "videos", 20), tmp_path / "out", tmp_path / "log"
-    process = _start("-c", PROGRAM, videos, out, log, 2, 0.01)
-    _until(lambda: len(_pids(log)) > 4)
-    os.kill(_pids(log)[-1], signal.SIGKILL)
-    process.communicate()
-    (line,) = failed(out)
-    assert process.returncode == 1
-    assert line["reason"] == "the worker process died (signal 9)"
-    made = {name.removesuffix(".sum") for name in contents(out) if name.endswith(".sum")}
-    assert made == {f"clip {k:03d}" for k in range(20)} - {line["item"]}
-    assert not [name for name in contents(out) if name.startswith(".i3d-")]
 
 
 @pytest.mark.slow
