@@ -124,7 +124,12 @@ def findings(items: Iterable[Item], ran: Report, min_frames: int = 1) -> list[Fi
 def compare(findings: Iterable[Finding], records: Iterable[Record]) -> list[Finding]:
     """The findings, compared with the annotations of whole videos."""
     by_name = {record.name: record for record in records}
-    return [_compared(finding, by_name.get(finding.name)) for finding in findings]
+    compared = []
+    for finding in findings:
+        record = by_name.get(finding.name)
+        reason = _mismatch(finding, record) if record and not finding.problem else ""
+        compared.append(_problem(finding, "mismatch", reason) if reason else finding)
+    return compared
 
 
 def unlisted(path: str | os.PathLike[str], items: Iterable[Item]) -> list[str]:
@@ -245,38 +250,24 @@ def _judged(item: Item, measured: Mapping[str, Any], min_frames: int) -> Finding
     return finding
 
 
-def _compared(finding: Finding, record: Record | None) -> Finding:
-    if record is None or finding.problem or record.start is not None:
-        return finding
-    if not finding.seconds:
-        return _compared_folder(finding, record)
+def _mismatch(finding: Finding, record: Record) -> str:
+    """What the annotation of a whole video says that is not so; empty if it agrees."""
+    folder, path = not finding.seconds, PurePosixPath(record.path)
+    extracted = folder and Path(finding.source).parts[-len(path.parts) :] != path.parts
+    if record.start is not None or extracted:  # from the record's video, at any rate
+        return ""
+    what = "folder" if folder else "video"
     # Without the video's own rate, the annotation counts frames extracted at another rate.
-    if record.fps and record.frames is not None and record.frames != finding.frames:
-        text = f"the annotation has {record.frames} frames, the video {finding.frames}"
-        return _problem(finding, "mismatch", text)
-    stated = finding.seconds if record.duration is None else record.duration
-    if abs(stated - finding.seconds) > _slack(stated):
-        text = f"the annotation has {stated:g} s, the video {finding.seconds:.2f} s"
-        return _problem(finding, "mismatch", text)
-    return finding
-
-
-def _compared_folder(finding: Finding, record: Record) -> Finding:
-    path = PurePosixPath(record.path)
-    if Path(finding.source).parts[-len(path.parts) :] != path.parts:
-        return finding  # extracted from the record's video, at any rate
-    if record.frames is not None and record.frames != finding.frames:
-        text = f"the annotation has {record.frames} frames, the folder {finding.frames}"
-        return _problem(finding, "mismatch", text)
-    if record.fps and record.duration is not None:
+    if (folder or record.fps) and record.frames not in (None, finding.frames):
+        return f"the annotation has {record.frames} frames, the {what} {finding.frames}"
+    seconds = finding.seconds
+    if folder and record.fps:
         seconds = finding.frames / record.fps
-        if abs(record.duration - seconds) > _slack(record.duration):
-            text = (
-                f"the annotation has {record.duration:g} s, the folder {seconds:.2f} s "
-                f"({finding.frames} frames at {record.fps:g} a second)"
-            )
-            return _problem(finding, "mismatch", text)
-    return finding
+    stated = record.duration
+    if not seconds or stated is None or abs(stated - seconds) <= _slack(stated):
+        return ""
+    how = f" ({finding.frames} frames at {record.fps:g} a second)" if folder else ""
+    return f"the annotation has {stated:g} s, the {what} {seconds:.2f} s{how}"
 
 
 def _coverage(findings: Iterable[Finding], annotations: Annotations) -> dict[str, dict[str, int]]:

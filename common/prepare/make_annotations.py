@@ -122,10 +122,10 @@ def count_frames(records: Sequence[Record], root: Path) -> dict[str, int]:
     """Counts the images of each clip in its folder `root/NAME`.
 
     Returns:
-        By name, in the records' order; 0 where there are none.
+        The number by name, in the records' order; 0 if there are none.
 
     Raises:
-        FileNotFoundError: `root` is no folder, or has frames of none of the clips.
+        FileNotFoundError: `root` is not a folder, or has frames of none of the clips.
         ValueError: Images are missing in between, or `n_frames` says another number.
     """
     if not root.is_dir():
@@ -156,9 +156,8 @@ def _counted(record: Record, count: int, root: Path) -> Record:
     if not count or record.frames is not None:
         return record
     rate = pictures.noted(root / record.name).get("folder_fps")
-    fps = (
-        record.fps if rate in (None, record.fps) else None
-    )  # the annotation's is that of the video
+    # The annotation's rate is that of the video.
+    fps = record.fps if rate in (None, record.fps) else None
     return dataclasses.replace(record, frames=count, fps=fps)
 
 
