@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common import flow, video
+from common import flow
 from common.flow import encoding, stamp
 from common.jobs import runs
 from common.jobs.pictures import Pictures
@@ -278,19 +278,6 @@ def test_the_engine_of_flow_is_no_matter_of_rgb():
     assert dataclasses.replace(flow, engine="torch").parameters() != flow.parameters()
     assert ArrayTask().parameters() == flow.parameters()
     assert {"engine", "params", "streams"} & rgb.parameters().keys() == set()
-
-
-def test_the_contracts_are_parameters():
-    contracts = [dataclasses.asdict(contract) for contract in (RGB_CONTRACT, FLOW_CONTRACT)]
-    for task in (ArrayTask(), PreviewTask()):
-        assert task.parameters()["contracts"] == contracts
-
-
-def test_arrays_of_a_folder_of_frames(extracted, tmp_path):
-    task = ArrayTask(streams=("rgb",))
-    assert _run(task, Item("a", extracted), tmp_path) == {"frames": 10}
-    expected = list(video_clips.rgb_of_frames(video.read_frames(extracted), RGB_CONTRACT))
-    np.testing.assert_array_equal(np.load(tmp_path / "a_rgb.npy")[0], expected)
 
 
 def test_arrays_are_streamed(tmp_path):
