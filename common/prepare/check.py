@@ -3,7 +3,6 @@
 import dataclasses
 
 from common import command
-from common.io import check_target
 from common.jobs.settings import RunSettings
 from common.prepare import checking
 from common.settings import setting
@@ -33,8 +32,7 @@ class Settings(RunSettings):
 def main(settings: Settings) -> int:
     known = settings.read_annotations()
     items = settings.items(known)
-    for name in checking.REPORTS:
-        check_target(settings.output / name, overwrite=True)
+    checking.check_reports(settings.output, settings.overwrite)
     ran = checking.run(items, settings.for_run(items))
     if settings.dry_run:
         print(f"check: {len(ran.done) + len(ran.failed)} videos to look at")

@@ -11,7 +11,7 @@ from typing import Any
 
 from common import processors, video
 from common.annotations import Annotations, Record
-from common.io import escape, listing, write_text
+from common.io import check_target, escape, listing, load_json, write_text
 from common.jobs import inputs, run_item, runs
 from common.jobs.runs import Report, Settings
 from common.jobs.task import Item
@@ -198,6 +198,21 @@ def summary(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
         ]
         lines += [f"  and {len(short) - _SHOWN} more"] if len(short) > _SHOWN else []
     return "\n".join(lines)
+
+
+def check_reports(folder: Path, overwrite: bool) -> None:
+    """Checks that the reports can be written; those of an earlier check are replaced.
+
+    Raises:
+        FileExistsError: There are other files of these names, and `overwrite` is false.
+        IsADirectoryError, PermissionError: They cannot be written.
+    """
+    try:
+        ours = "findings" in load_json(folder / REPORTS[0])
+    except (OSError, ValueError, TypeError):
+        ours = False
+    for name in REPORTS:
+        check_target(folder / name, overwrite or ours)
 
 
 def write(folder: Path, content: Mapping[str, object], text: str) -> None:

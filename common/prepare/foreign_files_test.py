@@ -116,3 +116,13 @@ def test_what_killed_runs_left_is_removed(data, tmp_path, name):
     left.with_suffix(".lock").touch()
     assert _run(name, data, tmp_path).returncode == 0
     assert not [path for path in contents(tmp_path) if path.startswith(".i3d-")]
+
+
+@pytest.mark.parametrize("report", ["report.json", "report.txt"])
+@pytest.mark.parametrize("text", ["mine", "[]", "7"])
+def test_a_report_of_somebody_else_stays(data, tmp_path, report, text):
+    (tmp_path / report).write_text(text)
+    done = _run("check", data, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{report} exists already and stays as it is; --overwrite replaces it" in done.stderr
+    assert contents(tmp_path) == {report: text.encode()}
