@@ -5,7 +5,6 @@ contain no times and no paths, so a tree stays done wherever it is copied. They 
 of each file, so that lost and truncated files are found, and files that others have added.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -32,46 +31,36 @@ changed since.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Marker:
-    """What a target must have been made of to be done.
-
-    Attributes:
-        command: The command that makes it.
-        content: Command, parameters, source, span and rate of the item, as JSON.
-        hash: SHA-256 of the content.
-    """
-
-    command: str
-    content: Mapping[str, object]
-    hash: str
-
-    def text(self, counts: Mapping[str, int], target: Path) -> str:
-        """The marker's file; `target` is the finished target, wherever it is."""
-        folder = target.is_dir()
-        size = {"files": _sizes(target)} if folder else {"bytes": target.stat().st_size}
-        return _json({**self.content, "hash": self.hash, "counts": dict(counts), **size}) + "\n"
+Marker = dict[str, Any]
+"""Command, parameters, source, span and rate of an item, and the SHA-256 of all this as JSON."""
 
 
 def wanted(task: Task, item: Item) -> Marker:
-    """The marker of an item that is done.
+    """The marker of an item that is done, but for its counts and sizes.
 
     Raises:
         FileNotFoundError: The item's source does not exist.
         OSError: It cannot be read.
         TypeError: The task's parameters are not JSON.
     """
-    content: dict[str, object] = {
+    marker: Marker = {
         "command": task.command,
         "parameters": dict(task.parameters()),
         "source": _source(item.source),
         "span": [item.start, item.end],
     }
     if item.fps is not None:
-        content["fps"] = item.fps
+        marker["fps"] = item.fps
     if item.also:
-        content["also"] = [_source(path) for path in item.also]
-    return Marker(task.command, content, hashlib.sha256(_json(content).encode()).hexdigest())
+        marker["also"] = [_source(path) for path in item.also]
+    return {**marker, "hash": hashlib.sha256(_json(marker).encode()).hexdigest()}
+
+
+def text(marker: Marker, counts: Mapping[str, int], target: Path) -> str:
+    """The content of a marker's file for a finished target, wherever that is now."""
+    folder = target.is_dir()
+    size = {"files": _sizes(target)} if folder else {"bytes": target.stat().st_size}
+    return _json({**marker, "counts": dict(counts), **size}) + "\n"
 
 
 def find(target: Path, marker: Marker) -> Found:
@@ -79,8 +68,8 @@ def find(target: Path, marker: Marker) -> Found:
     if not _exists(target):
         return "missing"
     there = read(target)
-    right = there.get("hash") == marker.hash
-    if there.get("command") != marker.command:
+    right = there.get("hash") == marker["hash"]
+    if there.get("command") != marker["command"]:
         return "foreign"
     if not target.is_dir():
         if there.get("bytes") != target.stat().st_size:

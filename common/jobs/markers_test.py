@@ -73,7 +73,7 @@ def test_what_is_made_of_a_folder_depends_on_the_folders_marker(videos, tmp_path
     frames = tmp_path / "frames"
 
     def wanted():
-        return markers.wanted(Folders(), Item("a", frames / "a")).hash
+        return markers.wanted(Folders(), Item("a", frames / "a"))["hash"]
 
     run(Folders(), videos, frames)
     before = wanted()
@@ -89,7 +89,7 @@ def test_what_is_made_of_a_folder_depends_on_its_frames_alone(tmp_path):
         (tmp_path / f"image_{k:05d}.jpg").write_text(f"frame {k}")
 
     def wanted():
-        return markers.wanted(Folders(), Item("a", tmp_path)).hash
+        return markers.wanted(Folders(), Item("a", tmp_path))["hash"]
 
     before = wanted()
     (tmp_path / "n_frames").write_text("3")
@@ -108,16 +108,16 @@ def test_both_ends_of_a_source_count(tmp_path, at):
     source = tmp_path / "a.mp4"
     size = 2**17 if at == 2**17 - 1 else 200_000
     source.write_bytes(bytes(size))
-    before = markers.wanted(Folders(), Item("a", source)).hash
+    before = markers.wanted(Folders(), Item("a", source))["hash"]
     with source.open("r+b") as file:
         file.seek(at)
         file.write(b"x")
-    assert markers.wanted(Folders(), Item("a", source)).hash != before
+    assert markers.wanted(Folders(), Item("a", source))["hash"] != before
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
-    assert markers.wanted(Folders(), Item("a", tmp_path / "a.mp4")).content["source"]
+    assert markers.wanted(Folders(), Item("a", tmp_path / "a.mp4"))["source"]
 
 
 def test_n_frames_may_be_written_anew(videos, tmp_path, monkeypatch):

@@ -181,11 +181,11 @@ def _found(target: Path, marker: markers.Marker, overwrite: bool) -> markers.Fou
         return found
     maker = markers.read(target).get("command")
     by = f"was made by {maker}" if maker else "has no marker of it"
-    if maker == marker.command:
+    if maker == marker["command"]:
         added = listing(markers.added(target)) if target.is_dir() else ""
         by = f"holds more than it made: {added}" if added else "has another size"
     raise FileExistsError(
-        f"{target} exists and was not made by {marker.command}, or was changed since ({by}); it "
+        f"{target} exists and was not made by {marker['command']}, or was changed since ({by}); it "
         "stays as it is. --overwrite replaces it."
     )
 
@@ -214,7 +214,7 @@ def _make(item: Item, task: Task, output: Path, overwrite: bool, folder: Path) -
         if not path.exists():
             raise RuntimeError(f"{task.command} made no {target}")
         mark = path / markers.NAME if path.is_dir() else folder / f"{k}{markers.NAME}"
-        mark.write_text(marker.text(counts, path), encoding="ascii")
+        mark.write_text(markers.text(marker, counts, path), encoding="ascii")
     _sync(folder)
     for k, (path, target) in enumerate(zip(temporary, targets, strict=True)):
         place = output / target

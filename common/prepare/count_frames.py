@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from common import command
@@ -47,21 +46,6 @@ class Settings(ItemSettings):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Counted:
-    """The result for one folder.
-
-    Attributes:
-        count: Frames, or flows.
-        written: Whether `n_frames` was, or would be, written.
-        error: Why it could not be counted; empty if it could.
-    """
-
-    count: int = 0
-    written: bool = False
-    error: str = ""
-
-
 def main(settings: Settings) -> int:
     output = settings.output
     if output is not None and os.path.realpath(output) != os.path.realpath(settings.input):
@@ -70,29 +54,25 @@ def main(settings: Settings) -> int:
             "counts. Leave --output out"
         )
     items = inputs.frame_folders(settings.input, settings.limit)
-    counted = recount_all(items, settings.workers or 0, settings.dry_run)
-    errors = [each.error for each in counted if each.error]
-    for error in errors:
-        print(f"  {escape(error)}", file=sys.stderr)
+    total, written, errors = 0, 0, {}
+    bar = Progress("count_frames", len(items))
+    one = functools.partial(_recounted, dry_run=settings.dry_run)
+    results = parallel.each(one, items, settings.workers or 0, engine="threads")
+    with contextlib.closing(results):
+        for item, future in results:
+            count, changed, error = future.result()
+            total, written = total + count, written + changed
+            if error:
+                errors[item] = error
+            bar.add(failed=bool(error))
+    bar.close()
+    for item in filter(errors.__contains__, items):
+        print(f"  {escape(errors[item])}", file=sys.stderr)
     print(
-        f"count_frames: {len(items)} folders, {sum(each.count for each in counted)} frames or "
-        f"flows, {sum(each.written for each in counted)} n_frames "
+        f"count_frames: {len(items)} folders, {total} frames or flows, {written} n_frames "
         f"{'to write' if settings.dry_run else 'written'}, {len(errors)} failed"
     )
     return int(len(errors) > settings.allow_failures)
-
-
-def recount_all(items: Sequence[Item], workers: int, dry_run: bool = False) -> list[Counted]:
-    """Recounts the folders of all items, in `workers` threads; the results are in their order."""
-    counted: dict[Item, Counted] = {}
-    bar = Progress("count_frames", len(items))
-    one = functools.partial(_recounted, dry_run=dry_run)
-    with contextlib.closing(parallel.each(one, items, workers, engine="threads")) as results:
-        for item, future in results:
-            counted[item] = future.result()
-            bar.add(failed=bool(counted[item].error))
-    bar.close()
-    return [counted[item] for item in items]
 
 
 def recount(root: Path, name: str, dry_run: bool = False) -> tuple[int, bool]:
@@ -116,12 +96,13 @@ def recount(root: Path, name: str, dry_run: bool = False) -> tuple[int, bool]:
     return found, True
 
 
-def _recounted(item: Item, dry_run: bool) -> Counted:
+def _recounted(item: Item, dry_run: bool) -> tuple[int, bool, str]:
+    """The results of `recount`, and an error in place of an exception."""
     folder = item.source.absolute()
     try:
-        return Counted(*recount(folder.parent, folder.name, dry_run))
+        return *recount(folder.parent, folder.name, dry_run), ""
     except (ValueError, OSError) as error:
-        return Counted(error=str(error))
+        return 0, False, str(error)
 
 
 if __name__ == "__main__":
