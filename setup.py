@@ -50,6 +50,7 @@ setup(
     package_data={"common.data": ["*.txt"]},
     install_requires=[
         "absl-py",
+        "filelock>=4",  # one process at a time makes an item
         "av",  # decodes videos; its wheels bring FFmpeg
         "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
         "numba",  # compiles the optical flow

@@ -134,9 +134,7 @@ def test_a_cluster_one_of_whose_workers_is_killed(backend, data, made, tmp_path,
 def _assert_whole(output, trees):
     """All that is there is of one of the trees, and is marked as such."""
     found = {
-        name: content
-        for name, content in contents(output).items()
-        if not name.startswith((".work", ".claims"))
+        name: content for name, content in contents(output).items() if not name.startswith(".i3d-")
     }
     assert not failed(output)
     for name, content in found.items():
@@ -149,7 +147,8 @@ def _assert_whole(output, trees):
 def _at_work(output):
     """What is being made, or was when it was cut off: each attempt has a folder of its own."""
     with contextlib.suppress(FileNotFoundError):
-        return set(os.listdir(output / ".work"))
+        found = [each for each in os.scandir(output) if each.name.endswith(".tmp")]
+        return {(each.name, each.inode()) for each in found}
     return set()
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from common.demo import motions
 from common.evaluation import metrics, results, scores
 from common.io import write_text
-from common.jobs import markers
 from common.provenance import to_json
 
 SIZE = {"sample_duration": "16", "short_side": "64,64", "crop": "64", "global_pool": "true"}
@@ -135,11 +134,14 @@ def _render(options: Options) -> None:
                 f"{lists} is there, and not of this command. Name another folder."
             )
         write_text(path, to_json(values))
-    elif other := markers.differences(values, json.loads(path.read_text(encoding="utf-8"))):
-        raise ValueError(
-            f"{path}: the videos there are others: now {'; '.join(other)}. Ask for the same, or "
-            "name another --output."
-        )
+    else:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        other = [f"{k} {v} and not {made.get(k)}" for k, v in values.items() if made.get(k) != v]
+        if other:
+            raise ValueError(
+                f"{path}: the videos there are others: now {'; '.join(other)}. Ask for the same, "
+                "or name another --output."
+            )
     if not (lists / "classInd.txt").exists():  # the last that is written
         shutil.rmtree(lists, ignore_errors=True)
         print(motions.render(rendering), flush=True)

@@ -12,7 +12,7 @@ from common import flow, video
 from common.annotations import annotation_files
 from common.demo import motions
 from common.demo.motions import DIRECTIONS, MOTIONS, PICTURES, Options
-from common.prepare import annotating
+from common.prepare import make_annotations
 
 OPTIONS = Options(Path("nowhere"), height=48, width=64)
 CHANCE = 1 / len(MOTIONS)
@@ -131,9 +131,12 @@ def test_the_videos_and_their_lists(tmp_path):
     options = Options(tmp_path / "a", train=2, test=1, height=48, width=64, frames=17)
     said = motions.render(options)
     assert said.startswith("16 videos to train on and 8 to evaluate on, of 8 classes -> ")
-    annotating.run(
-        annotating.Options(
-            "own", tmp_path / "a/lists", tmp_path / "own.json", videos=tmp_path / "a/videos"
+    make_annotations.run(
+        make_annotations.Settings(
+            dataset="own",
+            input=tmp_path / "a/lists",
+            output=tmp_path / "own.json",
+            videos=tmp_path / "a/videos",
         )
     )
     annotations = annotation_files.read(tmp_path / "own.json")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.features.batching import Batcher
-from common.jobs import _threads
+from common.jobs import parallel
 from common.testing.producers import PATIENCE, Network, clips, in_threads, producer
 
 
@@ -180,7 +180,8 @@ def test_items_of_the_engine_of_threads():
     with Batcher(network, 4) as batcher:
 
         def work():
-            return dict(_threads.each(rows, range(20), 3, 1))
+            results = parallel.each(rows, range(20), 3, engine="threads")
+            return {number: future.result() for number, future in results}
 
         (found,) = in_threads(batcher, work)
     assert found == {n: [300.0 * n + 3 * k for k in range(n)] for n in range(20)}

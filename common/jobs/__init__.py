@@ -1,1 +1,1 @@
-"""Work over many items that may be killed, repeated and shared: what to make, claims, workers."""
+"""Work over many items that may be killed, repeated and shared: items, locks, worker processes."""

@@ -2,16 +2,15 @@
 
 import json
 import os
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from common.jobs import claims, making
-from common.jobs.making import Outcome
+from common.io import sync
+from common.jobs import run_item
+from common.jobs.run_item import Outcome
 from common.jobs.task import Item
 
 NAME = "failed.jsonl"
-
-_PAUSE = 1.0  # seconds between two writes, for a thousand failures in a row
 
 # By item and command, the fields of a line.
 _Lines = dict[tuple[str, str], dict[str, str]]
@@ -21,7 +20,7 @@ def read(output: Path) -> _Lines:
     """What failed so far.
 
     Raises:
-        ValueError: A line is not what `Failures` writes.
+        ValueError: A line is not what `update` writes.
     """
     try:
         text = (output / NAME).read_text(encoding="ascii")
@@ -40,45 +39,30 @@ def read(output: Path) -> _Lines:
     return lines
 
 
-class Failures:
-    """Keeps failed.jsonl at the present state, together with other processes."""
-
-    def __init__(self, output: Path, command: str):
-        self._output = output
-        self._command = command
-        self._changes: dict[tuple[str, str], dict[str, str] | None] = {}
-        self._written = time.monotonic()
-        read(output)  # an unreadable file is said before any work is done
-
-    def note(self, item: Item, outcome: Outcome) -> None:
-        """Takes an outcome; what failed enters the file, what is done leaves it."""
-        if outcome.state == "elsewhere":
-            return
-        fields = {
-            "command": self._command,
-            "item": item.name,
-            "source": str(item.source),
-            "error": outcome.error,
-            "reason": outcome.reason,
-        }
-        self._changes[item.name, self._command] = fields if outcome.state == "failed" else None
-        if time.monotonic() - self._written > _PAUSE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what has been noted; all or nothing."""
-        changes, self._changes = self._changes, {}
-        path = self._output / NAME
-        if any(changes.values()) or (changes and path.exists()):
-            name = making.key(NAME)
-            with claims.wait_for(self._output / making.CLAIMS, name):
-                before = read(self._output)
-                lines = {k: fields for k, fields in {**before, **changes}.items() if fields}
-                if not lines:
-                    path.unlink(missing_ok=True)
-                elif lines != before:
-                    with making.workspace(self._output, name) as folder:
-                        text = "".join(json.dumps(lines[k]) + "\n" for k in sorted(lines))
-                        (folder / NAME).write_text(text, encoding="ascii")
-                        os.replace(folder / NAME, path)
-        self._written = time.monotonic()
+def update(output: Path, command: str, outcomes: Mapping[Item, Outcome]) -> None:
+    """Adds the items that failed and removes the others, atomically; runs may share the file."""
+    path, key = output / NAME, run_item.key(NAME)
+    if not path.exists() and all(each.state != "failed" for each in outcomes.values()):
+        return
+    held = run_item.lock(output, key, wait=True)
+    assert held is not None
+    with held, run_item.workspace(output, key) as folder:
+        before = read(output)
+        lines = dict(before)
+        for item, outcome in outcomes.items():
+            lines.pop((item.name, command), None)
+            if outcome.state == "failed":
+                lines[item.name, command] = {
+                    "command": command,
+                    "item": item.name,
+                    "source": str(item.source),
+                    "error": outcome.error,
+                    "reason": outcome.reason,
+                }
+        if not lines:
+            path.unlink(missing_ok=True)
+        elif lines != before:
+            text = "".join(json.dumps(lines[each]) + "\n" for each in sorted(lines))
+            (folder / NAME).write_text(text, encoding="ascii")
+            sync(folder / NAME)
+            os.replace(folder / NAME, path)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from common.jobs import failures, making, runs
+from common.jobs import failures, run_item, runs
 from common.jobs.runs import Item, Settings
 from common.testing.tasks import Folders, behave, contents, failed
 
@@ -26,7 +26,7 @@ def test_failures_are_listed_with_their_reasons(tmp_path):
     assert reasons[:2] == ["a value\nof two lines", "no such thing"]
     assert reasons[2].startswith("KeyError: 'x' (tasks.py:")
     assert reasons[3].startswith("MemoryError: no text (tasks.py:")
-    assert reasons[4].startswith("RuntimeError: behave made no item 5.txt (making.py:")
+    assert reasons[4].startswith("RuntimeError: behave made no item 5.txt (run_item.py:")
     assert reasons[5] == "the worker process ended (exit status 3)"
     assert reasons[6] == "the worker process died (signal 9)"
     assert lines[0]["source"] == str(tmp_path / "1.how")
@@ -106,11 +106,10 @@ def test_the_list_of_failures_is_shared(tmp_path):
     """Four writers at once, and no line is lost."""
 
     def write(number):
-        listed = failures.Failures(tmp_path, "test")
         for k in range(20):
             item = Item(f"{number}-{k:02d}", tmp_path)
-            listed.note(item, making.failure(item, ValueError("x")))
-            listed.flush()
+            failed_item = run_item.failure(item, ValueError("x"))
+            failures.update(tmp_path, "test", {item: failed_item})
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:

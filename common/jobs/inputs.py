@@ -1,4 +1,4 @@
-"""What to prepare: items from a video, a folder, a list, or the records of a data set."""
+"""Finds items: in a video, a folder, a list, or the records of a data set."""
 
 import os
 from collections.abc import Iterable
@@ -22,33 +22,36 @@ def items(
     command: str = "",
     arrays: bool = False,
 ) -> tuple[Item, ...]:
-    """Finds what to prepare.
+    """Finds the items of an input.
 
     Args:
-        path: A video; a folder, searched with all in it for files that end as videos do and for
-            folders of frames (not of stamped flow), by name; a `.txt` list, a path a line,
-            relative to the list's folder, "#" before a comment; or, with `annotations`, the folder
-            of the data set. Links are followed. Names that begin with a dot are passed over.
-        annotations: The clips of a data set, in their order. A file that is not there is an item
-            too, which fails when its turn comes: what is missing is counted.
-        limit: Takes so many, from the beginning.
-        output: Where results go. In a folder that is searched it is passed over; where it is that
-            folder itself, the folders of frames that `command` made there are.
-        command: Which command is to run, as it stands in its markers.
-        arrays: In a folder, arrays of RGB (.npy) are items, too; but not those that one of our
-            commands of features has made, nor flow (NAME_flow.npy).
+        path: A video; a folder, searched recursively for videos and for folders of frames (but not
+            of stamped flow); a `.txt` list, a path a line, relative to the list's folder, "#"
+            before a comment; or, with `annotations`, the folder of the data set. Links are
+            followed. Names that begin with a dot are ignored.
+        annotations: The clips of a data set, in their order. A missing file is an item too, so
+            that it fails and is counted.
+        limit: Takes at most so many, from the beginning.
+        output: Where results go; ignored inside a folder that is searched. If it is that folder
+            itself, the folders of frames that `command` made there are ignored.
+        command: Name of the command.
+        arrays: RGB arrays (.npy) in a folder are items, too, but neither features that a command
+            has made nor flow (NAME_flow.npy).
+
+    Returns:
+        The items, by name; those of a list or of annotations in its order.
 
     Raises:
-        FileNotFoundError: There is no such file or folder, or neither videos nor frames in it, or
-            nothing of what the annotations name.
+        FileNotFoundError: The input does not exist, or has neither videos nor frames, or none of
+            the clips of the annotations.
         NotADirectoryError: With annotations, it is a file.
-        ValueError: A limit below 1, or annotations without a clip.
+        ValueError: Annotations without a clip.
     """
-    path = _existing(path, limit)
+    path = _existing(path)
     if annotations is not None:
         if not path.is_dir():
             raise NotADirectoryError(f"{path}: expected the folder of the data set, got a file.")
-        found = items_of(annotations, path)
+        found = _clips(annotations, path)
     elif path.is_dir():
         found = _in_folder(path, output, command, arrays)
     elif path.suffix.lower() == ".txt":
@@ -62,13 +65,8 @@ def items(
     return found[:limit]
 
 
-def items_of(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
-    """The items of a data set's clips, whose files, or extracted frames, are under `root`.
-
-    Raises:
-        FileNotFoundError: Not one of the clips is there.
-        ValueError: There is no clip.
-    """
+def _clips(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
+    """The items of a data set's clips, whose videos or extracted frames are under `root`."""
     found = tuple(_item(record, root) for record in annotations)
     if not found:
         raise ValueError(f"the annotations have no clip to look for under {root}.")
@@ -82,14 +80,13 @@ def items_of(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
 
 
 def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tuple[Item, ...]:
-    """The folders under `root` that have images in them, by name; or `root` itself.
+    """The folders under `root` that contain images, by name; or `root` itself.
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
         NotADirectoryError: It is a file.
-        ValueError: A limit below 1.
     """
-    root = _existing(root, limit)
+    root = _existing(root)
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: expected a folder of frames, got a file.")
     images = (
@@ -103,17 +100,17 @@ def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tup
 
 def _item(record: Record, root: Path) -> Item:
     source, frames = root / record.path, root / record.name
-    # The rate of a video is not that of frames that somebody extracted of it.
+    # The rate of a video is not that of frames that were extracted from it.
     fps = None if video_files.is_video(record.path) else record.fps or None
     if not os.path.exists(source) and os.path.isdir(frames):
-        return Item(record.name, frames, fps=fps)  # of the clip alone: its span is all there is
+        return Item(record.name, frames, fps=fps)  # extracted from the span alone
     return Item(record.name, source, record.start, record.end, fps)
 
 
 def _in_folder(
     root: Path, output: str | os.PathLike[str] | None, command: str, arrays: bool
 ) -> tuple[Item, ...]:
-    """The videos, and the folders of frames. Images beside videos are pictures of them."""
+    """The videos, and the folders of frames. Images beside videos are not frames."""
     same = output is not None and os.path.realpath(output) == os.path.realpath(root)
     videos: list[Path] = []
     folders: dict[Path, None] = {}
@@ -141,7 +138,7 @@ def _in_folder(
 
 
 def _is_rgb(path: Path) -> bool:
-    """Whether a file is an array of RGB, by its name; features and their parts are marked."""
+    """Whether a file is an RGB array, by its name; arrays of features have markers."""
     if path.suffix.lower() != ".npy" or path.name.endswith("_flow.npy"):
         return False
     return markers.read(path).get("command") in (None, "to_numpy")
@@ -156,7 +153,7 @@ def _folder_name(path: Path, root: Path) -> str:
 
 
 def _listed(path: Path) -> tuple[Item, ...]:
-    """The items of a list; paths that lead out of its folder are named from their common parent."""
+    """The items of a list; those outside its folder are named from their common parent."""
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     lines = [line.strip() for line in text.split("\n")]
     paths = [Path(line) for line in lines if line and not line.startswith("#")]
@@ -176,15 +173,13 @@ def _listed(path: Path) -> tuple[Item, ...]:
 
 
 def _name(path: Path) -> str:
-    """A name of a relative path: without the suffix of a video; other dots belong to the name."""
+    """The name for a relative path: without the suffix of a video or array."""
     text = path.as_posix()
     suffixed = video_files.is_video(path) or path.suffix == ".npy"
     return text[: -len(path.suffix)] if suffixed else text
 
 
-def _existing(path: str | os.PathLike[str], limit: int | None) -> Path:
-    if limit is not None and limit < 1:
-        raise ValueError(f"a limit must be at least 1, or None for all. Received: {limit}.")
+def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder. Check the path.")

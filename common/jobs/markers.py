@@ -1,125 +1,108 @@
-"""Markers: what says that a target is done, by which command, of what, with which parameters.
+"""Markers: files that say that a target is done, by which command, of which source and parameters.
 
-A folder is marked by `.done` inside, a file NAME by `.NAME.done` beside it. A marker has no times
-and no paths in it: a tree stays done wherever it is copied. It says how large a file is, and how
-many names of which kind are in a folder, so that what is lost is seen, and what others added.
+A folder has its marker inside, `.done`; a file NAME has it beside itself, `.NAME.done`. Markers
+contain no times and no paths, so a tree stays done wherever it is copied. They do contain the size
+of each file, so that lost and truncated files are found, and files that others have added.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from common.jobs.task import Item, Task
-from common.video import image_folders
+from common.video import image_folders, layouts
 
 NAME = ".done"
 
 _MOST_BYTES = 255  # of a file's name, on every usual file system
+_EDGE = 2**16  # bytes of a source that are hashed, at its beginning and at its end
+_OBJECTS = ("parameters", "counts", "files")  # fields of a marker that are JSON objects
 
-_EDGE = 2**16  # bytes of a source that are looked at, at its beginning and at its end
-
-_DIGITS = str.maketrans("0123456789", "#" * 10)
-
-# "same": done as it is wanted. "other": made by the command, of another source or with other
-# parameters, or files of it are lost. "foreign": not made by the command, or changed since.
 Found = Literal["missing", "same", "other", "foreign"]
+"""What is there of a target.
+
+"same": it is done as wanted. "other": the command made it of another source or with other
+parameters, or files of it are lost or truncated. "foreign": the command did not make it, or it was
+changed since.
+"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Marker:
-    """What a target must have been made of to be done.
-
-    Attributes:
-        command: Which command makes it.
-        content: Command, parameters, source, span and rate of the item, as JSON.
-        hash: SHA-256 of the content.
-    """
-
-    command: str
-    content: Mapping[str, object]
-    hash: str
-
-    def text(self, counts: Mapping[str, int], target: Path) -> str:
-        """The marker as it is stored; `target` is the finished thing, wherever it is."""
-        folder = target.is_dir()
-        size = {"names": _names(target)} if folder else {"bytes": target.stat().st_size}
-        return _json({**self.content, "hash": self.hash, "counts": dict(counts), **size}) + "\n"
+Marker = dict[str, Any]
+"""Command, parameters, source, span and rate of an item, and the SHA-256 of all this as JSON."""
 
 
 def wanted(task: Task, item: Item) -> Marker:
-    """The marker of an item that is done.
+    """The marker of an item that is done, but for its counts and sizes.
 
     Raises:
-        FileNotFoundError: The item's source is not there.
+        FileNotFoundError: The item's source does not exist.
         OSError: It cannot be read.
-        TypeError: The task's parameters are no JSON.
+        TypeError: The task's parameters are not JSON.
     """
-    content: dict[str, object] = {
+    marker: Marker = {
         "command": task.command,
         "parameters": dict(task.parameters()),
         "source": _source(item.source),
         "span": [item.start, item.end],
     }
     if item.fps is not None:
-        content["fps"] = item.fps
+        marker["fps"] = item.fps
     if item.also:
-        content["also"] = [_source(path) for path in item.also]
-    return Marker(task.command, content, hashlib.sha256(_json(content).encode()).hexdigest())
+        marker["also"] = [_source(path) for path in item.also]
+    return {**marker, "hash": hashlib.sha256(_json(marker).encode()).hexdigest()}
+
+
+def text(marker: Marker, counts: Mapping[str, int], target: Path) -> str:
+    """The content of a marker's file for a finished target, wherever that is now."""
+    folder = target.is_dir()
+    size = {"files": _sizes(target)} if folder else {"bytes": target.stat().st_size}
+    return _json({**marker, "counts": dict(counts), **size}) + "\n"
 
 
 def find(target: Path, marker: Marker) -> Found:
-    """What is there of a target."""
+    """Compares a target with the marker it should have."""
     if not _exists(target):
         return "missing"
     there = read(target)
-    if there.get("command") != marker.command:
+    right = there.get("hash") == marker["hash"]
+    if there.get("command") != marker["command"]:
         return "foreign"
-    if target.is_dir():
-        if added(target):
+    if not target.is_dir():
+        if there.get("bytes") != target.stat().st_size:
             return "foreign"
-        if there["names"] != _names(target):
-            return "other"
-    elif there.get("bytes") != target.stat().st_size:
+        return "same" if right else "other"
+    if "files" not in there:  # of an earlier version, which did not note them
+        return "same" if right else "foreign"
+    sizes = _sizes(target)
+    if sizes.keys() - there["files"].keys():
         return "foreign"
-    return "same" if there.get("hash") == marker.hash else "other"
+    return "same" if right and sizes == there["files"] else "other"
 
 
 def added(folder: Path) -> list[str]:
-    """What is in a folder that its marker knows nothing of: names, their digits as "#"."""
-    known = read(folder).get("names", {})
-    return sorted(name for name, count in _names(folder).items() if count > known.get(name, 0))
-
-
-def differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
-    """Where two sets of parameters differ: "params.warps 5 and not 2"."""
-    found = []
-    for name in sorted({*ours, *theirs}):
-        one, other = ours.get(name), theirs.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += [f"{name}.{each}" for each in differences(one, other)]
-        elif one != other:
-            found.append(f"{name} {_json(one)} and not {_json(other)}")
-    return found
+    """Names in a folder that its marker does not have."""
+    return sorted(_sizes(folder).keys() - read(folder).get("files", {}).keys())
 
 
 def read(target: Path) -> dict[str, Any]:
-    """The content of a target's marker; empty where there is none, or none of ours."""
+    """The content of a target's marker; empty if it has none, or none that is well formed."""
     path = target / NAME if target.is_dir() else beside(target)
     try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+        content = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    formed = isinstance(content, dict) and all(
+        isinstance(content.get(name, {}), dict) for name in _OBJECTS
+    )
+    return content if formed else {}
 
 
 def beside(target: Path) -> Path:
-    """Where the marker of a file is."""
+    """The path of a file's marker."""
     name = f".{target.name}{NAME}"
     if len(os.fsencode(name)) > _MOST_BYTES:
         name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}{NAME}"
@@ -129,7 +112,7 @@ def beside(target: Path) -> Path:
 def _source(path: Path) -> dict[str, object]:
     """Name, size and digest of a file; of a folder the number of frames, and its marker's hash.
 
-    The digest is of both ends alone: of a folder, of those of the first and of the last frame.
+    The digest is of both ends of the file, or of the folder's first and last frame.
     """
     try:
         status = path.stat()
@@ -148,7 +131,7 @@ def _source(path: Path) -> dict[str, object]:
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """SHA-256 of both ends of files; what is no file, such as a pipe, is not opened."""
+    """SHA-256 of both ends of files; anything else, such as a pipe, is not opened."""
     digest = hashlib.sha256()
     for path in paths:
         if path.is_file():
@@ -159,16 +142,21 @@ def _digest(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _names(folder: Path) -> dict[str, int]:
-    """How many names of each kind there are in a folder and below; those with a dot are passed."""
-    names: Counter[str] = Counter()
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file in a folder and below, hidden ones aside.
+
+    They are 0 for folders ("u/"), and for `n_frames`, which `count_frames` may write anew.
+    """
+    sizes: dict[str, int] = {}
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = [name for name in files if not name.startswith(".")]
         above = os.path.relpath(path, folder) if path != str(folder) else ""
-        for name in (*shown, *(f"{name}/" for name in folders)):
-            names[os.path.join(above, name).translate(_DIGITS)] += 1
-    return dict(names)
+        sizes |= {os.path.join(above, name, ""): 0 for name in folders}
+        for name in files:
+            if not name.startswith("."):
+                size = 0 if name == layouts.N_FRAMES else os.lstat(os.path.join(path, name)).st_size
+                sizes[os.path.join(above, name)] = size
+    return sizes
 
 
 def _exists(path: Path) -> bool:

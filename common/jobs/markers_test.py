@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from common.jobs import markers, runs
+from common.jobs import markers, pictures, runs
 from common.jobs.runs import Item, Settings
 from common.testing.tasks import Folders, contents, run
 
@@ -16,13 +16,13 @@ def test_a_marker_says_what_was_done(videos, tmp_path):
     run(Folders(seed=4), videos, tmp_path / "out")
     marker = json.loads((tmp_path / "out/a/.done").read_text())
     hash_ = marker.pop("hash")
-    names = marker.pop("names")
+    files = marker.pop("files")
     digest = hashlib.sha256(b"video 1").hexdigest()
     assert marker == {
         "command": "make_folders", "counts": {"files": 3}, "parameters": {"files": 3, "seed": 4},
         "source": {"name": "a.mp4", "bytes": 7, "digest": digest}, "span": [None, None],
     }  # fmt: skip
-    assert names == {"image_#####.bin": 3}
+    assert files == {f"image_{k:05d}.bin": 3200 for k in range(3)}
     beside = json.loads((tmp_path / "out/.a.sum.done").read_text())
     assert beside == {**marker, "hash": hash_, "bytes": 64}
     assert str(tmp_path) not in "".join(p.read_text() for p in tmp_path.rglob("*.done"))
@@ -39,7 +39,8 @@ def test_a_tree_stays_done_wherever_it_is(videos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["parameters", "source", "also", "span", "rate", "a file gone", "a target gone"]
+    "change",
+    ["parameters", "source", "also", "span", "rate", "a file gone", "a file cut", "a target gone"],
 )
 def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
     out, task, item = tmp_path / "out", Folders(), Item("a", videos / "a.mp4")
@@ -56,6 +57,8 @@ def test_what_is_done_differently_is_done_again(videos, tmp_path, change):
         item = Item("a", videos / "a.mp4", fps=12.0)
     elif change == "a file gone":
         (out / "a/image_00001.bin").unlink()
+    elif change == "a file cut":  # as a power cut may
+        (out / "a/image_00001.bin").write_bytes(b"")
     else:
         (out / "a.sum").unlink()
     report = runs.run(task, [item], Settings(out, workers=0))
@@ -70,7 +73,7 @@ def test_what_is_made_of_a_folder_depends_on_the_folders_marker(videos, tmp_path
     frames = tmp_path / "frames"
 
     def wanted():
-        return markers.wanted(Folders(), Item("a", frames / "a")).hash
+        return markers.wanted(Folders(), Item("a", frames / "a"))["hash"]
 
     run(Folders(), videos, frames)
     before = wanted()
@@ -86,7 +89,7 @@ def test_what_is_made_of_a_folder_depends_on_its_frames_alone(tmp_path):
         (tmp_path / f"image_{k:05d}.jpg").write_text(f"frame {k}")
 
     def wanted():
-        return markers.wanted(Folders(), Item("a", tmp_path)).hash
+        return markers.wanted(Folders(), Item("a", tmp_path))["hash"]
 
     before = wanted()
     (tmp_path / "n_frames").write_text("3")
@@ -105,16 +108,16 @@ def test_both_ends_of_a_source_count(tmp_path, at):
     source = tmp_path / "a.mp4"
     size = 2**17 if at == 2**17 - 1 else 200_000
     source.write_bytes(bytes(size))
-    before = markers.wanted(Folders(), Item("a", source)).hash
+    before = markers.wanted(Folders(), Item("a", source))["hash"]
     with source.open("r+b") as file:
         file.seek(at)
         file.write(b"x")
-    assert markers.wanted(Folders(), Item("a", source)).hash != before
+    assert markers.wanted(Folders(), Item("a", source))["hash"] != before
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
-    assert markers.wanted(Folders(), Item("a", tmp_path / "a.mp4")).content["source"]
+    assert markers.wanted(Folders(), Item("a", tmp_path / "a.mp4"))["source"]
 
 
 def test_n_frames_may_be_written_anew(videos, tmp_path, monkeypatch):
@@ -138,9 +141,29 @@ def test_hidden_files_are_no_matter(videos, tmp_path):
     assert len(run(Folders(), videos, tmp_path / "out").skipped) == 3
 
 
-def test_differences_of_parameters():
-    ours = {"a": 1, "params": {"warps": 5, "scales": 5}, "engine": "torch", "new": None}
-    theirs = {"a": 1, "params": {"warps": 2, "scales": 5}, "engine": "numba", "old": [1]}
-    assert markers.differences(ours, theirs) == [
-        'engine "torch" and not "numba"', "old null and not [1]", "params.warps 5 and not 2",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[]", "[" * 99999, "junk", '{"names":[1]}', '{"command":"make_folders","files":[1]}',
+     '{"command":"make_folders","counts":7}', '{"command":"make_folders","parameters":"x"}', None],
+)  # fmt: skip
+def test_a_marker_that_is_none_of_ours_makes_a_folder_foreign(videos, tmp_path, content):
+    out, item = tmp_path / "out", Item("a", videos / "a.mp4")
+    (out / "a").mkdir(parents=True)
+    if content is None:
+        os.mkfifo(out / "a/.done")
+    else:
+        (out / "a/.done").write_text(content)
+    assert pictures.noted(out / "a") == {}
+    report = runs.run(Folders(), [item], Settings(out, workers=0))
+    assert "a exists and was not made by make_folders" in report.reasons["a"]
+
+
+def test_a_marker_of_an_earlier_version_counts_without_sizes(videos, tmp_path):
+    out, item = tmp_path / "out", Item("a", videos / "a.mp4")
+    runs.run(Folders(), [item], Settings(out, workers=0))
+    marker = json.loads((out / "a/.done").read_text())
+    del marker["files"]
+    (out / "a/.done").write_text(json.dumps({**marker, "names": {"image_#####.bin": 3}}))
+    assert runs.run(Folders(), [item], Settings(out, workers=0)).skipped == ("a",)
+    report = runs.run(Folders(seed=1), [item], Settings(out, workers=0))
+    assert "--overwrite replaces it" in report.reasons["a"]

@@ -1,4 +1,4 @@
-"""How frames are taken from a source, the same for every command."""
+"""Which frames are taken from a source, and how large: the same for every command."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from common.jobs.task import Item
 
 Picture = NDArray[np.uint8]
 
-_MOST_FPS = 1000  # as of `video.read_frames`
-_SMALLEST = 2  # pixels; flow needs as many
+_MOST_FPS = 1000  # the limit of `video.read_frames`
+_SMALLEST = 2  # pixels; flow needs two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Pictures:
     """Rate and size of the frames of a video, or of a folder of images.
 
     Attributes:
-        fps: Frames a second of a video, by timestamps; None takes every frame there is.
-        folder_fps: The same of a folder of images, whose own rate has to be known for it.
-        source_fps: Images a second of a folder; None is what `extract_frames` noted there, or else
-            what the annotation says.
-        short_side: Pixels that the shorter side is resized to; None keeps the size.
-        square_pixels: Stretch the width where pixels are not square, as players do; else pixels
-            are kept as they are stored, as OpenCV does.
+        fps: Frames a second of a video, by timestamps; None takes every frame.
+        folder_fps: Frames a second of a folder of images, whose own rate must be known.
+        source_fps: Own rate of a folder of images; None is the rate that `extract_frames` noted
+            there, or else the annotation's.
+        short_side: Resizes the shorter side to so many pixels; None keeps the size.
+        square_pixels: Stretch the width where pixels are not square, as players do; else keep
+            pixels as they are stored, as OpenCV does.
     """
 
     fps: float | None = None
@@ -57,9 +57,9 @@ class Pictures:
         """Yields the frames [H, W, 3], uint8 RGB, one by one, `max_frames` at most.
 
         Raises:
-            FileNotFoundError: There is no such source.
-            ValueError: It is no video (`VideoError`), cut short, has no frames in the span, or is
-                a folder whose rate is needed and not known.
+            FileNotFoundError: The source does not exist.
+            ValueError: It is not a video (`VideoError`), is cut short, has no frames in the span,
+                or is a folder whose rate is needed and unknown.
         """
         folder = item.source.is_dir()
         before: Picture | None = None
@@ -74,32 +74,32 @@ class Pictures:
             threads=processors.share(),
             square_pixels=self.square_pixels,
         ):
-            if frame is not before:  # one that is shown twice is resized once
+            if frame is not before:  # a frame that is repeated is resized once
                 before, picture = frame, self._sized(frame)
             yield picture
 
     def rate(self, item: Item) -> float | None:
-        """Frames a second that come out; None is the source's own rate, whatever it is."""
+        """Frames a second of the frames; None is the source's own rate, whatever it is."""
         if not item.source.is_dir():
             return self.fps
         return self.folder_fps or self._source_fps(item)
 
     def side(self, source: Path) -> int | None:
-        """Shorter side of what comes out, pixels; None is the size of the source."""
+        """Shorter side of the frames, pixels; None is the size of the source."""
         if self.short_side is None and source.is_dir():
-            side: int | None = _noted(source).get("short_side")
+            side: int | None = noted(source).get("short_side")
             return side
         return self.short_side
 
     def square(self, source: Path) -> bool | None:
-        """Whether the pixels of what comes out are square; None where that is not known."""
+        """Whether pixels of the frames are square; None where that is not known."""
         if source.is_dir():
-            noted: bool | None = _noted(source).get("square_pixels")
-            return noted
+            square: bool | None = noted(source).get("square_pixels")
+            return square
         return self.square_pixels
 
     def _source_fps(self, item: Item) -> float | None:
-        return self.source_fps or _noted(item.source).get("fps") or item.fps
+        return self.source_fps or noted(item.source).get("fps") or item.fps
 
     def _sized(self, frame: Picture) -> Picture:
         if self.short_side is None:
@@ -109,8 +109,9 @@ class Pictures:
         return resizing.resize_short_side(frame, self.short_side)
 
 
-def _noted(folder: Path) -> dict[str, Any]:
-    """The `Pictures` that the frames in a folder were extracted with; empty for others' frames."""
+def noted(folder: Path) -> dict[str, Any]:
+    """The `Pictures` that `extract_frames` made a folder with; empty for other folders."""
     marker = markers.read(folder)
-    noted = marker.get("parameters", {}).get("pictures", {})
-    return dict(noted) if marker.get("command") == "extract_frames" else {}
+    pictures = marker.get("parameters", {}).get("pictures", {})
+    ours = marker.get("command") == "extract_frames" and isinstance(pictures, dict)
+    return pictures if ours else {}

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a log."""
+"""Progress of a run: a bar on a terminal, a line a minute in a log."""
 
 import sys
 import time
@@ -7,10 +7,10 @@ _PAUSE = 60.0  # seconds between two lines in a log
 
 
 class Progress:
-    """Counts items on stderr, with their rate and the time that is left.
+    """Counts items on stderr, with their rate and the time left.
 
-    The rate is that of items that were worked on. Those that were done before take no time, and
-    say nothing about the others: while there are only such, the clock stands still.
+    Items that were done before take no time and say nothing about the others, so they do not count
+    in the rate, and the clock starts after them.
     """
 
     def __init__(self, command: str, total: int):
@@ -31,12 +31,12 @@ class Progress:
         self._start = self._said = time.monotonic()
 
     def add(self, failed: bool, skipped: bool = False, frames: int = 0) -> None:
-        """Counts an item that has been dealt with, and its frames where the task counts them.
+        """Counts an item.
 
         Args:
             failed: It could not be done.
             skipped: It was done before.
-            frames: That were worked on.
+            frames: Its frames, if the task counts them.
         """
         if skipped and self._count == self._skipped:
             self._start = time.monotonic()
@@ -51,7 +51,7 @@ class Progress:
         self._say()
 
     def wait(self, count: int) -> None:
-        """Says that others are at these last items."""
+        """Shows that the last `count` items are in the hands of another process."""
         self._waiting = count
         self._note()
         self._bar.refresh()

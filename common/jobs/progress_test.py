@@ -42,14 +42,6 @@ def test_frames_are_shown_where_they_are_counted(clock, capsys):
     assert "3 of 10 items, 0 failed, 0.025 a second, 12.5 frames a second, 04:40 left" in err
 
 
-def test_a_short_run_says_nothing_to_a_log(clock, capsys):
-    shown = progress.Progress("extract_frames", 2)
-    shown.add(failed=False)
-    shown.add(failed=True)
-    shown.close()
-    assert capsys.readouterr() == ("", "")
-
-
 def test_what_was_done_before_says_nothing_of_the_time_that_is_left(clock, capsys):
     """900 are skipped in a moment; of the others, 20 take a minute, and 80 are left."""
     shown = progress.Progress("extract_frames", 1000)

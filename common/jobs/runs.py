@@ -2,13 +2,12 @@
 
     OUTPUT/...               what the task makes, each target whole or not there, and its marker
     OUTPUT/failed.jsonl      the items that could not be made, one a line, and why
-    OUTPUT/.work, .claims    what is being made, and by whom; gone afterwards
+    OUTPUT/.i3d-*            what is being made; gone afterwards
 
-An item is done when its targets are there and their markers say that they were made of the same
-source with the same parameters; it is skipped. One with others is made again. What is there
-without a marker is not ours and stays. So a run that was killed is simply started again, several
-may work on one folder, and all of it ends in the same bytes as one run without a break. Those that
-work at the same time have the same parameters, and each ends when all of its items are done.
+An item is done, and skipped, when its targets are there with markers that hold the hash of the same
+source and parameters. Items with other parameters are made anew. Files without a marker are never
+touched. So a killed run is simply started again, several runs may share a folder, and all of them
+end in the same bytes as one run without a break.
 """
 
 import contextlib
@@ -20,23 +19,21 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from common import processors
 from common.io import escape, listing
-from common.jobs import _ray, _threads, failures, making, markers, workers
-from common.jobs.making import Outcome
+from common.jobs import failures, markers, parallel, run_item
 from common.jobs.progress import Progress
+from common.jobs.run_item import Outcome
 from common.jobs.task import Item, Task
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
-ENGINES = {"local": workers.each, "ray": _ray.each, "threads": _threads.each}
-
-_RESERVED = (making.CLAIMS, making.WORK, markers.NAME, failures.NAME)
+_RESERVED = (markers.NAME, failures.NAME)
 _SHOWN = 10  # failures in a summary
-_PAUSE = 0.5  # seconds between two looks at what is in the hands of others
+_PAUSE = 1.0  # seconds between two writes of failed.jsonl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +42,12 @@ class Settings:
 
     Attributes:
         output: The folder to write to.
-        workers: Processes, or threads. Even one process is not this one, so that a decoder that
-            crashes costs one item; 0 does the work here, for debugging.
-        overwrite: Replace targets that the command has not made. (What it has made is skipped or
-            made again as its marker says.)
+        workers: Processes, or threads. One process is not this one, so that a decoder that crashes
+            costs one item; 0 does the work here, for debugging.
+        overwrite: Replace targets that the command has not made.
         dry_run: Only say what would be done.
-        engine: "local", "ray" for a cluster, or "threads" of this process, for a task that holds
-            what processes cannot share, as a network.
+        engine: "local" for processes, "ray" for a cluster, or "threads" of this process, for a task
+            that holds what processes cannot share, such as a network.
         allow_failures: How many items may fail before the status is 1.
     """
 
@@ -59,7 +55,7 @@ class Settings:
     workers: int = 1
     overwrite: bool = False
     dry_run: bool = False
-    engine: Literal["local", "ray", "threads"] = "local"
+    engine: parallel.Engine = "local"
     allow_failures: int = 0
 
     @property
@@ -74,10 +70,10 @@ class Report:
 
     Attributes:
         done: Made now (or to be made, of a dry run), `replaced` among them.
-        replaced: Those that took the place of something: made with other parameters, of another
-            source, or by somebody else.
+        replaced: Took the place of something: made with other parameters, of another source, or
+            by somebody else.
         skipped: Done before, or meanwhile by another process.
-        failed: Those that could not be made.
+        failed: Could not be made.
         counts: Sums of what the task counts, over `done` and `skipped`.
         reasons: Why, for each name in `failed`.
         command: The task's.
@@ -117,91 +113,90 @@ class Report:
 
 
 def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
-    """Makes what is not done of the items, and says what became of each.
+    """Makes the items that are not done, and says what became of each.
 
     Raises:
-        ValueError: Items or targets that collide, settings that make no sense, a failed.jsonl
-            that cannot be read, or a run with other parameters is at work on the output.
+        ValueError: Items or targets that collide, or a failed.jsonl that cannot be read.
         NotADirectoryError, PermissionError: The output cannot be written to.
-        OSError: The disk is full, or knows no locks.
+        OSError: The disk is full, or has no locks.
         ImportError: The task, or the engine, needs something that is not installed.
     """
     items = [dataclasses.replace(item, source=item.source.absolute()) for item in items]
     settings = dataclasses.replace(settings, output=settings.output.absolute())
-    _check_settings(settings)
+    _check_output(settings.output)
     _check_items(task, items, settings.output)
     if settings.dry_run:
-        return _report(task, settings, [_bound(making.foresee, task, settings)(i) for i in items])
+        plan = _bound(run_item.plan, task, settings)
+        return _report(task, settings, [plan(item) for item in items])
     settings.output.mkdir(parents=True, exist_ok=True)
     try:
-        with making.together(task, settings.output):
-            outcomes = _run(task, items, settings)
+        outcomes = _run(task, items, settings)
     finally:
-        making.sweep(settings.output)
-    return _report(task, settings, [outcomes[item.name] for item in items])
+        run_item.sweep(settings.output)
+    return _report(task, settings, [outcomes[item] for item in items])
 
 
-def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[str, Outcome]:
-    """The outcomes by name; what others are at is waited for."""
-    output = settings.output
-    foresee, make = (_bound(each, task, settings) for each in (making.foresee, making.make))
-    failed = failures.Failures(output, task.command)
-    outcomes: dict[str, Outcome] = {}
+def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[Item, Outcome]:
+    """The outcome of each item. Items that other processes are making are waited for at the end."""
+    failures.read(settings.output)  # an unreadable file is an error before any work is done
     progress = Progress(task.command, len(items))
+    outcomes: dict[Item, Outcome] = {}
+    unwritten: dict[Item, Outcome] = {}
+    written = time.monotonic()
 
-    def note(item: Item, outcome: Outcome) -> None:
-        if outcome.state != "elsewhere":
-            outcomes[item.name] = outcome
-            failed.note(item, outcome)
-            skipped = outcome.state == "skipped"
-            frames = 0 if skipped else outcome.counts.get("frames", 0)
-            progress.add(outcome.state == "failed", skipped, frames)
+    def write() -> None:
+        failures.update(settings.output, task.command, unwritten)
+        unwritten.clear()
 
     try:
-        todo = list(items)
-        while todo:
-            results = ENGINES[settings.engine](make, todo, settings.workers, settings.threads)
-            with contextlib.closing(results):
-                for item, result in results:
-                    note(item, _outcome(item, result))
-            todo = []
-            while not todo and (left := [item for item in items if item.name not in outcomes]):
-                progress.wait(len(left))
-                free = [item for item in left if making.is_free(item, task, output)]
-                if not free:
-                    time.sleep(_PAUSE)
-                # Others have done it, mostly. What they have failed or died over is ours.
-                for item in free:
-                    outcome = foresee(item)
-                    if outcome.state == "skipped":
-                        note(item, outcome)
-                    else:
-                        todo.append(item)
-            progress.wait(0)
-        failed.flush()
+        for wait in (False, True):
+            # What others are making they mostly finish; what they fail at is made here.
+            todo = [item for item in items if item not in outcomes]
+            progress.wait(len(todo) if wait else 0)
+            make = _bound(run_item.run_item, task, settings, wait=wait)
+            engine = (settings.workers, settings.threads, settings.engine)
+            with contextlib.closing(parallel.each(make, todo, *engine)) as results:
+                for item, future in results:
+                    outcome = _outcome(item, future)
+                    if outcome.state == "locked":
+                        continue
+                    outcomes[item] = unwritten[item] = outcome
+                    skipped = outcome.state == "skipped"
+                    frames = 0 if skipped else outcome.counts.get("frames", 0)
+                    progress.add(outcome.state == "failed", skipped, frames)
+                    if time.monotonic() - written > _PAUSE:
+                        write()
+                        written = time.monotonic()
+        write()
     except OSError as error:
-        if error.errno not in making.FULL:
+        if error.errno not in run_item.FULL:
             raise
-        raise _full(output, len(items) - len(outcomes)) from error
+        full = OSError(
+            f"the disk of {settings.output} is full; {len(items) - len(outcomes)} items are left "
+            "to do. What is done is whole: free some space and run the same command again."
+        )
+        full.errno = errno.ENOSPC
+        raise full from error
     finally:
         progress.close()
         with contextlib.suppress(OSError):  # it has failed before, and that error is on its way
-            failed.flush()
+            write()
     return outcomes
 
 
 def _bound(
-    function: Callable[..., Outcome], task: Task, settings: Settings
+    function: Callable[..., Outcome], task: Task, settings: Settings, **options: bool
 ) -> Callable[[Item], Outcome]:
     return functools.partial(
-        function, task=task, output=settings.output, overwrite=settings.overwrite
+        function, task=task, output=settings.output, overwrite=settings.overwrite, **options
     )
 
 
-def _outcome(item: Item, result: Outcome | workers.Died) -> Outcome:
-    if isinstance(result, Outcome):
-        return result
-    return Outcome(item.name, "failed", error="WorkerDied", reason=result.reason)
+def _outcome(item: Item, future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except parallel.WorkerDiedError as error:
+        return Outcome(item.name, "failed", error="WorkerDied", reason=str(error))
 
 
 def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Report:
@@ -223,28 +218,18 @@ def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Repo
     )
 
 
-def _check_settings(settings: Settings) -> None:
-    if settings.workers < 0 or settings.allow_failures < 0:
-        raise ValueError(
-            "workers and allow_failures must be at least 0. "
-            f"Received: {settings.workers} and {settings.allow_failures}."
-        )
-    if settings.engine not in ENGINES:
-        raise ValueError(
-            f"engine must be one of {listing(ENGINES)}. Received: {settings.engine!r}."
-        )
-    output = settings.output
+def _check_output(output: Path) -> None:
     nearest = next(path for path in (output, *output.parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise NotADirectoryError(
-            f"{nearest} is no folder, and {output} was to be written to. Choose another --output."
+            f"{nearest} is not a folder, and {output} was to be written. Choose another --output."
         )
     if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(f"{output} cannot be written: {nearest} takes no new files.")
 
 
 def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
-    """Items that would end in the same place are found before any work is done."""
+    """Finds items with the same name or place before any work is done."""
     json.dumps(dict(task.parameters()), allow_nan=False)
     names: dict[str, Item] = {}
     owners: dict[str, Item] = {}
@@ -255,10 +240,7 @@ def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
                 f"{item.source}. Rename one, or prepare them into different folders."
             )
         names[item.name] = item
-        targets = task.targets(item)
-        if not targets:
-            raise ValueError(f"{task.command} makes nothing of {item.name!r}.")
-        for target in targets:
+        for target in task.targets(item):
             _check_target(target, item)
             if output / target in (item.source, *item.source.parents):
                 raise ValueError(
@@ -276,10 +258,11 @@ def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
 
 def _check_target(target: str, item: Item) -> None:
     parts = target.split("/")
-    if any(part in ("", ".", "..", *_RESERVED) for part in parts) or "\0" in target:
+    odd = any(part in ("", ".", "..", *_RESERVED) or part.startswith(".i3d-") for part in parts)
+    if odd or "\0" in target:
         raise ValueError(
             f"{item.name!r} ({item.source}) cannot be kept as {target!r}. Expected a relative "
-            f"path without {listing(('..', *_RESERVED))}. Rename it."
+            f"path without {listing(('..', '.i3d-*', *_RESERVED))}. Rename it."
         )
 
 
@@ -289,12 +272,3 @@ def _collision(first: str, one: Item, second: str, other: Item) -> ValueError:
         f"what is made of {one.source} and of {other.source} would {how}. "
         "Rename one, or prepare them into different folders."
     )
-
-
-def _full(output: Path, left: int) -> OSError:
-    error = OSError(
-        f"the disk of {output} is full; {left} items are left to do. What is done is whole: free "
-        "some space and run the same command again."
-    )
-    error.errno = errno.ENOSPC
-    return error

@@ -1,4 +1,4 @@
-"""What is to be done: items, and the task that makes something of each."""
+"""Items, and the task that makes something of each."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,16 @@ from typing import Protocol
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One thing to prepare: a clip.
+    """A clip to work on.
 
     Attributes:
-        name: Where its results are kept: relative, parts separated by "/", without suffix,
-            unique in a run.
+        name: Path of its results: relative, parts separated by "/", without suffix, unique in a
+            run.
         source: A video file, or a folder.
-        start: Where the clip begins in the source, seconds; None is its beginning.
-        end: Where it ends, seconds; None is the end of the source.
-        fps: Images a second of a source that is a folder, where its annotation says so.
-        also: Other files that its results are made of.
+        start: Begin of the clip in the source, seconds; None is the beginning.
+        end: End of the clip, seconds; None is the end of the source.
+        fps: Frames a second of a folder, if its annotation says so.
+        also: Other files that its results depend on.
     """
 
     name: str
@@ -29,37 +29,38 @@ class Item:
 
 
 class Task(Protocol):
-    """What is made of an item: a frozen dataclass that holds the command's settings.
+    """Makes something of items: a frozen dataclass that holds the command's settings.
 
-    It is pickled to worker processes, so its class stands in a module of the library, not in a
-    command's. A worker's share of the processor is in its environment (`OMP_NUM_THREADS` and what
-    OpenBLAS, MKL, numba and OpenCV call it), so libraries keep to it by themselves.
+    It is pickled to worker processes, so its class is defined in a module of the library, not of a
+    command. A worker's share of the processor is in its environment (`OMP_NUM_THREADS` and the
+    like), which libraries obey by themselves.
     """
 
     @property
     def command(self) -> str:
-        """Which command this is, one word: "extract_frames"."""
+        """Name of the command, such as "extract_frames"."""
 
     def parameters(self) -> Mapping[str, object]:
-        """All that changes the result, as JSON; an item done with others is done again."""
+        """Everything that changes the result, as JSON."""
 
     def targets(self, item: Item) -> Sequence[str]:
-        """The files and folders made of an item, relative to the output; "/" separates."""
+        """Files and folders made of an item, at least one, relative to the output."""
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        """Makes each target, file or folder, at the path that stands for it.
+        """Makes the targets at temporary paths.
 
-        The paths do not exist, their folders do, and they end as the targets do. The same item
-        and parameters give the same bytes: no times, no random numbers, nothing of the machine.
+        The same item and parameters give the same bytes: no times, no random numbers, nothing of
+        the machine.
 
         Args:
             item: The item.
-            temporary: A path for each of `targets(item)`.
+            temporary: A path for each of `targets(item)`, of the same suffix; only its folder
+                exists.
 
         Returns:
             Counts for the summary: {"frames": 250}.
 
         Raises:
             ValueError, OSError: The item cannot be prepared; the text says why. A full disk
-                (ENOSPC) and an `ImportError` end the run, for they are no matter of one item.
+                (ENOSPC) and an `ImportError` end the run, since they concern all items.
         """

@@ -1,53 +1,47 @@
-"""Looks at all videos before anything long starts, and writes report.json and report.txt.
+"""Checks videos; what `--help` prints is the docstring of `Settings`."""
 
-    python -m common.prepare.check --input=UCF-101 --output=report
-    python -m common.prepare.check --input=UCF-101 --annotations=ucf101_1.json --output=report
-
-Every video is decoded from beginning to end: files that are missing, empty, unreadable, cut short
-or too short are named with the reason; so are those that do not fit their annotation, and those
-that no annotation names. The exit status is 1 where more than --allow_failures cannot be used.
-
-What was measured of a video is kept under OUTPUT/findings. A second run, with other annotations or
-another --min_frames too, decodes only what is new or could not be decoded, and writes the report
-anew; `failed.jsonl` lists what does not decode.
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
+import dataclasses
 
 from common import command
-from common.flags import INPUT, LIMIT
-from common.io import check_target
-from common.jobs import command as work
+from common.jobs.settings import RunSettings
 from common.prepare import checking
-
-MIN_FRAMES = flags.DEFINE_integer(
-    "min_frames",
-    9,
-    "Fewer frames are too short; InceptionI3D needs 9.",
-    lower_bound=1,
-    allow_override=True,  # `extract_features` has a flag of this name, too
-)
-work.declare(*work.RUN)
+from common.settings import setting
 
 
-def main(argv: Sequence[str]) -> int:
-    command.no_arguments(argv)
-    items = work.found()
-    settings = work.settings(items)
-    for name in checking.REPORTS:
-        check_target(settings.output / name, overwrite=True)
-    known = work.annotations()
-    ran = checking.run(items, settings)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """Checks all videos before anything long starts, and writes report.json and report.txt.
+
+        python -m common.prepare.check --input=UCF-101 --output=report
+        python -m common.prepare.check --input=UCF-101 --annotations=ucf101_1.json --output=report
+
+    Decodes every video from beginning to end. Files that are missing, empty, unreadable, cut short
+    or too short are named with the reason; so are those that do not fit their annotation, and those
+    that no annotation names. The exit status is 1 if more than --allow_failures cannot be used.
+
+    Measurements stay in OUTPUT/findings: a second run, with other annotations or --min_frames too,
+    decodes only videos that are new or did not decode, and writes the report anew. `failed.jsonl`
+    lists the videos that do not decode.
+    """
+
+    min_frames: int = setting(
+        "Videos of fewer frames are too short; InceptionI3D needs 9.", 9, minimum=1
+    )
+
+
+def main(settings: Settings) -> int:
+    known = settings.read_annotations()
+    items = settings.items(known)
+    checking.check_reports(settings.output, settings.overwrite)
+    ran = checking.run(items, settings.for_run(items))
     if settings.dry_run:
         print(f"check: {len(ran.done) + len(ran.failed)} videos to look at")
         return 0
-    findings = checking.findings(items, ran, MIN_FRAMES.value)
+    findings = checking.findings(items, ran, settings.min_frames)
     unlisted = None
     if known is not None:
         findings = checking.compare(findings, known.records)
-        unlisted = None if LIMIT.value else checking.unlisted(INPUT.value, items)
+        unlisted = None if settings.limit else checking.unlisted(settings.input, items)
     content = checking.report(findings, known, unlisted)
     text = checking.summary(content, findings)
     checking.write(settings.output, content, text)
@@ -56,4 +50,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

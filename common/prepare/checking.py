@@ -1,4 +1,4 @@
-"""Looks at videos before anything long starts: what cannot be read, and what does not fit."""
+"""Measures videos, finds those that cannot be used, and writes the report."""
 
 import dataclasses
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 from common import processors, video
 from common.annotations import Annotations, Record
-from common.io import escape, listing, write_text
-from common.jobs import inputs, making, runs
+from common.io import check_target, escape, listing, load_json, write_text
+from common.jobs import inputs, run_item, runs
 from common.jobs.runs import Report, Settings
 from common.jobs.task import Item
 from common.provenance import to_json
@@ -36,18 +36,18 @@ _SLACK = 1.0  # seconds, or a tenth, by which annotations and videos may differ 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was found of one video.
+    """The result for one video.
 
     Attributes:
         name: The item's.
         source: The file, or the folder of frames.
         problem: One of `KINDS`, or empty.
-        reason: What is wrong, for people.
-        width: Pixels, as shown.
-        height: Pixels, as shown.
-        fps: Frames a second, as the header says.
-        frames: As decoded, of the whole source.
-        seconds: Until the last frame ends; 0 of a folder, which has no times.
+        reason: Why, for people.
+        width: Width as shown, pixels.
+        height: Height as shown, pixels.
+        fps: Frames a second, according to the header.
+        frames: Decoded frames of the whole source.
+        seconds: End of the last frame; 0 for a folder, which has no times.
     """
 
     name: str
@@ -63,10 +63,10 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class CheckTask:
-    """Decodes each video from beginning to end and keeps what was measured, as a file of JSON.
+    """Decodes each video from beginning to end and writes the measurements as JSON.
 
-    What is expected of a video is no parameter: it is compared with the file. A video that does
-    not decode fails, so that the next run looks at it again: it may have been fetched anew.
+    Expectations are not parameters: they are compared with the measurements later. A video that
+    does not decode fails, so that the next run tries it again: it may have been fetched anew.
     """
 
     command = "check"
@@ -88,7 +88,7 @@ class CheckTask:
             "fps": found.fps,
             "frames": found.frames,
             "seconds": found.seconds or 0,
-            # Those that begin within the item's span; a folder has no times.
+            # Frames that begin within the item's span; a folder has no times.
             "inside": found.frames if times is None else sum(start <= t < end for t in times),
         }
         path.write_text(to_json(content), encoding="ascii")
@@ -96,17 +96,17 @@ class CheckTask:
 
 
 def run(items: Iterable[Item], settings: Settings) -> Report:
-    """Decodes what has not been decoded yet; see `runs.run`."""
+    """Measures the items that have not been measured yet; see `runs.run`."""
     return runs.run(CheckTask(), dict.fromkeys(_distinct(items)), settings)
 
 
 def findings(items: Iterable[Item], ran: Report, min_frames: int = 1) -> list[Finding]:
-    """What was found of each item, in their order, after `run`.
+    """The findings of a run, in the order of its items.
 
     Args:
-        items: As of the run.
-        ran: What `run` gave.
-        min_frames: Fewer are too short.
+        items: Those of the run.
+        ran: The run's report.
+        min_frames: Videos of fewer frames are too short.
     """
     items = list(items)
     output = ran.settings.output
@@ -122,13 +122,18 @@ def findings(items: Iterable[Item], ran: Report, min_frames: int = 1) -> list[Fi
 
 
 def compare(findings: Iterable[Finding], records: Iterable[Record]) -> list[Finding]:
-    """The findings, where what an annotation says of the whole video is looked at as well."""
+    """The findings, compared with the annotations of whole videos."""
     by_name = {record.name: record for record in records}
-    return [_compared(finding, by_name.get(finding.name)) for finding in findings]
+    compared = []
+    for finding in findings:
+        record = by_name.get(finding.name)
+        reason = _mismatch(finding, record) if record and not finding.problem else ""
+        compared.append(_problem(finding, "mismatch", reason) if reason else finding)
+    return compared
 
 
 def unlisted(path: str | os.PathLike[str], items: Iterable[Item]) -> list[str]:
-    """Names of what is under `path` and none of the items: what no annotation names."""
+    """Names of videos under `path` that are none of the items."""
     known = {item.source for item in items}
     try:
         there = inputs.items(path)
@@ -142,12 +147,12 @@ def report(
     annotations: Annotations | None = None,
     unlisted: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """All of it, as JSON has it.
+    """The report, for JSON.
 
     Args:
-        findings: What was found.
-        annotations: Where there are some; the clips among them that were looked at are counted.
-        unlisted: Videos that the annotations do not name; None where nobody has looked.
+        findings: All findings.
+        annotations: The data set, if there is one; its checked clips are counted by class.
+        unlisted: Videos that the annotations do not name; None if unknown.
     """
     problems = Counter(finding.problem for finding in findings if finding.problem)
     content: dict[str, Any] = {
@@ -195,14 +200,29 @@ def summary(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
+def check_reports(folder: Path, overwrite: bool) -> None:
+    """Checks that the reports can be written; those of an earlier check are replaced.
+
+    Raises:
+        FileExistsError: There are other files of these names, and `overwrite` is false.
+        IsADirectoryError, PermissionError: They cannot be written.
+    """
+    try:
+        ours = "findings" in load_json(folder / REPORTS[0])
+    except (OSError, ValueError, TypeError):
+        ours = False
+    for name in REPORTS:
+        check_target(folder / name, overwrite or ours)
+
+
 def write(folder: Path, content: Mapping[str, object], text: str) -> None:
-    """Writes report.json and report.txt, each all or nothing."""
+    """Writes report.json and report.txt, each atomically."""
     for name, written in zip(REPORTS, (to_json(content), f"{text}\n"), strict=True):
         write_text(folder / name, written)
 
 
 def _distinct(items: Iterable[Item]) -> list[Item]:
-    """The items with names that differ, and that a file may have; here, two may share one."""
+    """The items with distinct names that fit a file name; here, two items may share a name."""
     items = list(items)
     count = Counter(item.name for item in items)
 
@@ -210,26 +230,26 @@ def _distinct(items: Iterable[Item]) -> list[Item]:
         file = f"{PurePosixPath(item.name).name}.json"
         if count[item.name] == 1 and len(os.fsencode(file)) <= _MOST_BYTES:
             return item.name
-        return making.key(item.name, str(item.source.absolute()))
+        return run_item.key(item.name, str(item.source.absolute()))
 
     return [dataclasses.replace(item, name=name(item)) for item in items]
 
 
 def _failed(item: Item, reason: str) -> Finding:
-    """What is wrong with a source that has not been measured."""
+    """The finding for a source that could not be measured."""
     finding = Finding(item.name, str(item.source))
     try:
         if not item.source.exists():
             return _problem(finding, "missing", "there is no such file")
         if item.source.is_file() and not item.source.stat().st_size:
             return _problem(finding, "empty", "the file is empty")
-    except OSError:  # as the reason says
+    except OSError:  # the reason says it
         pass
     return _problem(finding, "unreadable", reason)
 
 
 def _judged(item: Item, measured: Mapping[str, Any], min_frames: int) -> Finding:
-    """What was measured, with the problem if it is too short, or the item's span is not in it."""
+    """The finding for measurements: too short, or the item's span is not inside, or good."""
     known = {name: value for name, value in measured.items() if name != "inside"}
     finding = Finding(item.name, str(item.source), **known)
     start, end = item.start or 0, item.end
@@ -245,47 +265,33 @@ def _judged(item: Item, measured: Mapping[str, Any], min_frames: int) -> Finding
     return finding
 
 
-def _compared(finding: Finding, record: Record | None) -> Finding:
-    if record is None or finding.problem or record.start is not None:
-        return finding
-    if not finding.seconds:
-        return _compared_folder(finding, record)
-    # Without a rate of the video's own they are frames that were extracted at some other.
-    if record.fps and record.frames is not None and record.frames != finding.frames:
-        text = f"the annotation has {record.frames} frames, the video {finding.frames}"
-        return _problem(finding, "mismatch", text)
-    stated = finding.seconds if record.duration is None else record.duration
-    if abs(stated - finding.seconds) > _slack(stated):
-        text = f"the annotation has {stated:g} s, the video {finding.seconds:.2f} s"
-        return _problem(finding, "mismatch", text)
-    return finding
-
-
-def _compared_folder(finding: Finding, record: Record) -> Finding:
-    path = PurePosixPath(record.path)
-    if Path(finding.source).parts[-len(path.parts) :] != path.parts:
-        return finding  # extracted from the record's video, at whichever rate
-    if record.frames is not None and record.frames != finding.frames:
-        text = f"the annotation has {record.frames} frames, the folder {finding.frames}"
-        return _problem(finding, "mismatch", text)
-    if record.fps and record.duration is not None:
+def _mismatch(finding: Finding, record: Record) -> str:
+    """What the annotation of a whole video says that is not so; empty if it agrees."""
+    folder, path = not finding.seconds, PurePosixPath(record.path)
+    extracted = folder and Path(finding.source).parts[-len(path.parts) :] != path.parts
+    if record.start is not None or extracted:  # from the record's video, at any rate
+        return ""
+    what = "folder" if folder else "video"
+    # Without the video's own rate, the annotation counts frames extracted at another rate.
+    if (folder or record.fps) and record.frames not in (None, finding.frames):
+        return f"the annotation has {record.frames} frames, the {what} {finding.frames}"
+    seconds = finding.seconds
+    if folder and record.fps:
         seconds = finding.frames / record.fps
-        if abs(record.duration - seconds) > _slack(record.duration):
-            text = (
-                f"the annotation has {record.duration:g} s, the folder {seconds:.2f} s "
-                f"({finding.frames} frames at {record.fps:g} a second)"
-            )
-            return _problem(finding, "mismatch", text)
-    return finding
+    stated = record.duration
+    if not seconds or stated is None or abs(stated - seconds) <= _slack(stated):
+        return ""
+    how = f" ({finding.frames} frames at {record.fps:g} a second)" if folder else ""
+    return f"the annotation has {stated:g} s, the {what} {seconds:.2f} s{how}"
 
 
 def _coverage(findings: Iterable[Finding], annotations: Annotations) -> dict[str, dict[str, int]]:
-    """By class, how many clips there should be and how many are good."""
+    """By class, the number of clips expected and the number that are good."""
     problems = {finding.name: finding.problem for finding in findings}
     expected: Counter[int] = Counter()
     good: Counter[int] = Counter()
     for record in annotations.records:
-        if record.name in problems:  # the others were not looked at, as --limit says
+        if record.name in problems:  # the others are beyond --limit
             expected.update(record.labels)
             good.update(() if problems[record.name] else record.labels)
     classes = annotations.classes

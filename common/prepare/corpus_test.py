@@ -1,11 +1,9 @@
 """Whole data sets, made up: from raw files and official lists to what a training reads.
 
-Each step is one command, as people call it; what comes out is compared with what was put in.
+Each step is one command; what comes out is compared with what was put in.
 """
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +14,17 @@ from common.annotations.datasets import vidor
 from common.annotations.frame_labels import frame_labels
 from common.flow import stamp
 from common.flow.encoding import BOUND
-from common.testing import actions, classes
+from common.testing import actions, classes, commands
 from common.testing.corpus import SIDE, Case
 from common.testing.films import SIZE
 from common.video import stored
 
-ROOT = Path(__file__).parents[2]
 CASES = classes.CASES | actions.CASES
 FAST = ("ucf101", "something_v1")
 
 
 def _command(folder, command, *arguments):
-    result = subprocess.run(
-        [sys.executable, "-m", f"common.prepare.{command}", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = commands.run(f"common.prepare.{command}", *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     assert not result.stderr
     return result.stdout.replace(f"{folder}/", "").splitlines()

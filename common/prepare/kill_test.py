@@ -1,8 +1,6 @@
-"""Runs that are killed, interrupted, and done by several at once: the tree ends the same."""
+"""Runs that are killed, interrupted, or share a folder: repeated, they end in the same bytes."""
 
-import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,7 +11,8 @@ import pytest
 
 from common.jobs import inputs, runs
 from common.jobs.runs import Item, Settings
-from common.testing.tasks import Behaves, Folders, contents, failed
+from common.testing import torture
+from common.testing.tasks import Behaves, Folders, contents
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,11 +39,21 @@ items = [runs.Item(str(k), folder / "how") for k in range(9)]
 runs.run(Behaves(folder / "notes"), items, runs.Settings(folder / "out", 2))
 """
 
+FLOW = ("--tvl1=warps=1", "--tvl1=scales=1")
+COMMANDS = {
+    "extract_frames": (),
+    "extract_flow": ("--short_side=24", *FLOW),
+    "extract_flow --layout=uv": ("--short_side=24", "--layout=uv", *FLOW),
+    "to_numpy": FLOW,
+    "preview": ("--max_frames=10", *FLOW),
+    "check": (),
+}
 
-def _start(program, *arguments):
+
+def _start(*arguments):
     return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [sys.executable, *map(str, arguments)], cwd=ROOT, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -76,63 +85,89 @@ def _pids(log):
     return [int(line.split()[0]) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def _killed_and_ended(tmp_path, rounds, count):
-    """Kills runs of `count` items at random moments, then lets one end."""
-    videos, out, log = _videos(tmp_path / "videos", count), tmp_path / "out", tmp_path / "log"
-    items = inputs.items(videos)
-    runs.run(Folders(files=5), items, Settings(tmp_path / "fresh", workers=0))
-    # Half of it is there already, made with other parameters, and is to be replaced.
-    runs.run(Folders(files=5, seed=1), items[::2], Settings(out, workers=0))
-    chance, kills = random.Random(7), {"parent": 0, "worker": 0}
-    for _ in range(rounds):
-        log.unlink(missing_ok=True)
-        process = _start(PROGRAM, videos, out, log, 2, 0.004)
-        _until(lambda process=process: _pids(log) or process.poll() is not None)
-        time.sleep(chance.uniform(0, 0.15))
-        if chance.random() < 0.5 and _pids(log):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(_pids(log)[-1], signal.SIGKILL)
-                kills["worker"] += 1
-            time.sleep(chance.uniform(0, 0.1))
-        kills["parent"] += process.poll() is None
-        process.kill()
-        process.communicate()
-        for pid in set(_pids(log)):
-            _until(lambda pid=pid: _gone(pid))
-    log.unlink(missing_ok=True)
-    process = _start(PROGRAM, videos, out, log, 2, 0)
-    assert process.communicate()[1] == ""
-    assert process.returncode == 0
+def _dies_at(step, function):
+    """Calls `function` in a forked process that dies at its `step`-th change of the file system.
+
+    Returns:
+        Whether it died; otherwise it had fewer steps.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = [step]
+
+    def hook(event, arguments):
+        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
+            left[0] -= 1
+            if not left[0]:
+                os._exit(9)
+
+    try:
+        sys.addaudithook(hook)
+        function()
+    finally:
+        os._exit(0)
+
+
+def test_a_death_at_any_step(tmp_path):
+    """Half of the items are there, made with other parameters; one fails."""
+    items = [Item(name, tmp_path / f"{name}.mp4") for name in ("a", "b", "gone")]
+    for item in items[:2]:
+        item.source.write_text(item.name)
+    runs.run(Folders(seed=1), items[:1], Settings(tmp_path / "before", workers=0))
+    runs.run(Folders(), items, Settings(tmp_path / "fresh", workers=0))
+    before, fresh = contents(tmp_path / "before"), contents(tmp_path / "fresh")
+    step = 0
+    died = True
+    while died:
+        step += 1
+        out = tmp_path / str(step)
+        runs.run(Folders(seed=1), items[:1], Settings(out, workers=0))
+        died = _dies_at(step, lambda out=out: runs.run(Folders(), items, Settings(out, workers=0)))
+        for name, content in contents(out).items():  # whole, of this make or of the one before
+            if not name.startswith(".i3d-"):
+                assert content in (before.get(name, ...), fresh.get(name, ...)), (step, name)
+        for target in ("a", "b"):
+            if (out / target).exists():
+                made = contents(out / target)
+                assert made in (
+                    contents(tmp_path / tree / "a") for tree in ("before", "fresh")
+                ) or (made == contents(tmp_path / "fresh" / target))
+            if (out / f"{target}.sum").exists():
+                assert (out / f".{target}.sum.done").exists()
+        assert runs.run(Folders(), items, Settings(out, workers=0)).failed == ("gone",)
+        assert contents(out) == fresh, step
+    assert step > 30
+
+
+def test_a_run_that_is_killed_and_repeated(tmp_path):
+    videos, out, log = _videos(tmp_path / "videos", 40), tmp_path / "out", tmp_path / "log"
+    process = _start("-c", PROGRAM, videos, out, log, 2, 0.004)
+    _until(lambda: len(_pids(log)) > 5)
+    process.kill()
+    process.communicate()
+    for pid in set(_pids(log)):
+        _until(lambda pid=pid: _gone(pid))
+    log.unlink()
+    report = runs.run(Folders(files=5, log=log), inputs.items(videos), Settings(out, 0))
+    assert len(report.done) == len(_pids(log)) < 40
+    runs.run(Folders(files=5), inputs.items(videos), Settings(tmp_path / "fresh", 0))
     assert contents(out) == contents(tmp_path / "fresh")
-    return kills, len(_pids(log))
-
-
-def test_killed_runs_end_in_the_same_tree(tmp_path):
-    kills, left = _killed_and_ended(tmp_path, 3, 60)
-    assert kills["parent"] >= 2
-    assert 0 < left < 60
-
-
-@pytest.mark.slow
-def test_twenty_kills(tmp_path):
-    kills, left = _killed_and_ended(tmp_path, 20, 200)
-    assert kills["parent"] >= 18
-    assert kills["worker"] >= 5
-    assert 0 < left < 200
 
 
 def test_workers_die_with_a_killed_parent(tmp_path):
-    """In the middle of an item; what they leave is swept by whoever comes next."""
+    """In the middle of an item; the next run removes what they leave."""
     (tmp_path / "how").write_text("hang")
     (tmp_path / "notes").mkdir()
-    process = _start(HANGING, tmp_path)
+    process = _start("-c", HANGING, tmp_path)
     _until(lambda: len([p for p in (tmp_path / "notes").iterdir() if p.read_text()]) == 2)
     process.kill()
     process.communicate()
     for note in (tmp_path / "notes").iterdir():
         _until(lambda note=note: _gone(int(note.read_text())))
-    assert len(list((tmp_path / "out/.work").iterdir())) == 2
-    assert len(list((tmp_path / "out/.claims").iterdir())) == 3  # of the items and of the run
+    assert len(list((tmp_path / "out").glob(".i3d-*.tmp"))) == 2
+    assert len(list((tmp_path / "out").glob(".i3d-*.lock"))) == 2
     (tmp_path / "good").write_text("good")
     task, item = Behaves(tmp_path / "notes"), Item("another", tmp_path / "good")
     assert runs.run(task, [item], Settings(tmp_path / "out", workers=0)).status == 0
@@ -143,7 +178,7 @@ def test_ctrl_c_ends_all_and_leaves_nothing(tmp_path):
     """The terminal sends it to every process of the group."""
     (tmp_path / "how").write_text("hang")
     (tmp_path / "notes").mkdir()
-    process = _start(HANGING, tmp_path)
+    process = _start("-c", HANGING, tmp_path)
     _until(lambda: len([p for p in (tmp_path / "notes").iterdir() if p.read_text()]) == 2)
     os.killpg(process.pid, signal.SIGINT)
     text = process.communicate(timeout=60)[1]
@@ -158,7 +193,7 @@ def test_ctrl_c_ends_all_and_leaves_nothing(tmp_path):
 def test_three_runs_share_a_folder(tmp_path):
     """Each item is made once, whoever makes it, and all of them end well."""
     videos, out, log = _videos(tmp_path / "videos", 40), tmp_path / "out", tmp_path / "log"
-    several = [_start(PROGRAM, videos, out, log, 2, 0.004) for _ in range(3)]
+    several = [_start("-c", PROGRAM, videos, out, log, 2, 0.004) for _ in range(3)]
     for process in several:
         assert process.communicate()[1] == ""
         assert process.returncode == 0
@@ -169,17 +204,21 @@ def test_three_runs_share_a_folder(tmp_path):
     assert contents(out) == contents(tmp_path / "fresh")
 
 
-def test_a_killed_worker_costs_its_item_alone(tmp_path):
-    videos, out, log = _videos(tmp_path / "videos", 20), tmp_path / "out", tmp_path / "log"
-    process = _start(PROGRAM, videos, out, log, 2, 0.01)
-    _until(lambda: len(_pids(log)) > 4)
-    victim = _pids(log)[-1]
-    os.kill(victim, signal.SIGKILL)
-    process.communicate()
-    (line,) = failed(out)
-    assert process.returncode == 1
-    assert line["reason"] == "the worker process died (signal 9)"
-    assert line["item"] in [x.split(" ", 1)[1] for x in log.read_text().splitlines()]
-    made = {name.removesuffix(".sum") for name in contents(out) if name.endswith(".sum")}
-    assert made == {f"clip {k:03d}" for k in range(20)} - {line["item"]}
-    assert not {".work", ".claims"} & set(contents(out))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_killed_and_repeated(tmp_path, name):
+    """The whole process group, while items are being made."""
+    for k in range(6):
+        torture.video(tmp_path / f"videos/class {k % 2}/clip_{k}.mp4", range(0, 1000 + 400 * k, 40))
+    command, out = name.split()[0], tmp_path / "out"
+    module = ("-m", f"common.prepare.{command}", f"--input={tmp_path / 'videos'}", *COMMANDS[name])
+    process = _start(*module, f"--output={out}", "--workers=2")
+    _until(lambda: out.exists() and [*out.glob(".i3d-*.tmp")])
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.communicate()[1] == ""
+    assert [*out.glob(".i3d-*.tmp")]
+    for output in (out, tmp_path / "fresh"):
+        process = _start(*module, f"--output={output}", "--workers=2")
+        assert process.communicate()[1] == ""
+        assert process.returncode == 0
+    assert contents(out) == contents(tmp_path / "fresh")

@@ -1,43 +1,40 @@
-"""Shows what a network would see of videos: GIFs of RGB and flow, and a contact sheet.
+"""Shows what a network sees of videos; what `--help` prints is the docstring of `Settings`."""
 
-    python -m common.prepare.preview --input=my.mp4 --output=pictures
-
-NAME_rgb.gif and NAME_flow.gif are made as the original release shows its sample: in the flow, red
-is motion to the right, green motion down, and even grey is none. NAME_sheet.png has eight moments
-of both.
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
+import dataclasses
 
 from common import command
-from common.jobs import command as work
-from common.prepare.array_task import RECIPE
-from common.prepare.preview_task import PreviewTask
-
-MAX_FRAMES = flags.DEFINE_integer(
-    "max_frames",
-    100,
-    "Show so many frames from the beginning at most; 25 are a second.",
-    lower_bound=2,
-    allow_override=True,  # `to_numpy` and `evaluate_sample` have a flag of this name, too
-)
-work.declare(*work.RUN, *work.SOURCES, *work.FLOW)
+from common.jobs.settings import FlowSettings, RunSettings, SourceSettings
+from common.prepare.tasks import RELEASE_RECIPE, PreviewTask
+from common.settings import setting
 
 
-def main(argv: Sequence[str]) -> int:
-    command.no_arguments(argv)
-    items = work.found()
-    engine, params = work.flow_engine()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings, SourceSettings, FlowSettings):
+    """Shows what a network sees of videos: GIFs of RGB and flow, and a contact sheet.
+
+        python -m common.prepare.preview --input=my.mp4 --output=pictures
+
+    NAME_rgb.gif and NAME_flow.gif look as the original release shows its sample: in the flow, red
+    is motion to the right, green motion down, and even grey none. NAME_sheet.png has eight moments
+    of both.
+    """
+
+    max_frames: int = setting(
+        "Show at most so many frames from the beginning, 25 a second.", 100, minimum=2
+    )
+
+
+def main(settings: Settings) -> int:
+    items = settings.items(settings.read_annotations())
+    engine, params = settings.chosen_flow()
     task = PreviewTask(
-        pictures=work.pictures(items, RECIPE),
-        max_frames=MAX_FRAMES.value,
+        pictures=settings.pictures(items, RELEASE_RECIPE),
+        max_frames=settings.max_frames,
         engine=engine,
         params=params,
     )
-    return work.run(task, items, engine)
+    return settings.run(task, items, engine)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

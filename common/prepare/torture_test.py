@@ -1,24 +1,18 @@
-"""A folder of everything that goes wrong with videos: what is good is done, what is bad is named.
+"""A folder of everything that goes wrong with videos: the good are done, the bad are named.
 
-The commands run as people run them. In videos of one grey level a frame, level / 10 says which
-frame it is.
+In videos of one grey level a frame, level / 10 is the number of the frame.
 """
 
-import ctypes
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from common.testing import torture as torture
+from common.testing import commands, torture
 from common.testing.torture import BAD, GOOD
 
-ROOT = Path(__file__).parents[2]
 TOO_SHORT = {**BAD, "one": ("mp4", "flow needs at least two frames. Received: 1")}
 
 
@@ -149,29 +143,6 @@ def test_check(videos, tmp_path):
     assert (again["videos"], again["good"]) == (22, 11)  # one frame is enough
 
 
-def test_a_list_with_a_missing_file_that_turns_up(videos, tmp_path):
-    (tmp_path / "list.txt").write_text(f"{videos}/plain.mp4\nnowhere.mp4\n")
-    run = _run("extract_frames", tmp_path / "list.txt", tmp_path / "out")
-    _assert_failed(run, tmp_path / "out", tmp_path, {"nowhere": ("mp4", "there is no such file")})
-    assert run.stdout.startswith("extract_frames: 1 done, 0 skipped, 1 failed, 20 frames\n")
-    assert {name.split("/")[0] for name in _files(tmp_path / "out")} == {"failed.jsonl", "plain"}
-    torture.video(tmp_path / "nowhere.mp4")
-    run = _run("extract_frames", tmp_path / "list.txt", tmp_path / "out")
-    assert run.stdout == "extract_frames: 1 done, 1 skipped, 0 failed, 25 frames\n"
-    assert {name.split("/")[0] for name in _files(tmp_path / "out")} == {"nowhere", "plain"}
-
-
-@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "to_numpy", "preview"])
-def test_names_that_collide(tmp_path, command):
-    (tmp_path / "in").mkdir()
-    for suffix in ("mp4", "avi"):
-        (tmp_path / f"in/a.{suffix}").touch()
-    said = _error(_run(command, tmp_path / "in", tmp_path / "out"))
-    assert f"{tmp_path}/in/a.avi" in said
-    assert f"{tmp_path}/in/a.mp4" in said
-    assert not (tmp_path / "out").exists()
-
-
 def test_check_tells_videos_of_one_name_apart(tmp_path):
     (tmp_path / "in").mkdir()
     torture.video(tmp_path / "in/a.mp4", range(0, 400, 40))
@@ -182,64 +153,9 @@ def test_check_tells_videos_of_one_name_apart(tmp_path):
     assert found == [("a.avi", "empty"), ("a.mp4", "")]
 
 
-@pytest.mark.parametrize("command", ["extract_frames", "check"])
-def test_no_videos(tmp_path, command):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/notes.txt").touch()
-    said = _error(_run(command, tmp_path / "in", tmp_path / "out"))
-    assert f"0 videos found under {tmp_path}/in, looked for .3gp, .asf, .avi" in said
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "to_numpy", "check"])
-def test_an_output_below_a_file(videos, tmp_path, command):
-    (tmp_path / "file").write_text("kept")
-    for output in (tmp_path / "file", tmp_path / "file/out", Path(os.devnull) / "out"):
-        said = _error(_run(command, videos, output))
-        assert str(output) in said
-    assert (tmp_path / "file").read_text() == "kept"
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system has no /proc")
-def test_an_output_that_nobody_may_make(videos):
-    """Not even root, who may write where modes forbid it."""
-    assert "/proc/here" in _error(_run("extract_frames", videos, Path("/proc/here/out")))
-
-
-@pytest.mark.parametrize("command", ["extract_frames", "extract_flow", "check"])
-def test_a_read_only_output(tmp_path, command):
-    torture.video(tmp_path / "in/a.mp4", range(0, 400, 40))
-    output = tmp_path / "out"
-    output.mkdir(mode=0o500)
-    if subprocess.run(["test", "-w", output], preexec_fn=_obey_modes).returncode == 0:
-        pytest.skip("this root may write anywhere, and cannot give that up")
-    said = _error(_run(command, tmp_path / "in", output, before=_obey_modes))
-    assert f"{output} takes no new files" in said or f"{output} cannot be written" in said
-    assert _files(tmp_path) == {"in/a.mp4", "out"}
-    output.chmod(0o700)
-    assert _run(command, tmp_path / "in", output, before=_obey_modes).returncode == 0
-
-
-def _obey_modes():
-    """In a process that is to be: root is held up by modes as others are (CAP_DAC_OVERRIDE)."""
-    drop_from_bounding_set, override = 24, 1
-    ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0)
-
-
-def _run(command, source, output, *arguments, before=None):
-    words = [f"common.prepare.{command}", f"--input={source}", f"--output={output}", *arguments]
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT, capture_output=True, text=True, preexec_fn=before,
-    )  # fmt: skip
-
-
-def _error(run):
-    """What a run complains of before it does any work: one line, and nothing else."""
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith("error: ")
-    assert run.stderr.count("\n") == 1
-    return run.stderr
+def _run(command, source, output, *arguments):
+    words = (f"--input={source}", f"--output={output}", "--workers=0", *arguments)
+    return commands.run(f"common.prepare.{command}", *words)
 
 
 def _assert_failed(run, output, videos, bad):

@@ -1,48 +1,8 @@
-"""Data sets with one class a video, made up: Kinetics, UCF101, HMDB51, Something-Something."""
+"""Data sets with one class a video, made up: Kinetics, UCF101, Something-Something."""
 
 from common.annotations import Record, label_maps
 from common.testing.corpus import AT_25, SIDE, Case, every, folder
 from common.testing.films import Film
-
-FOOTBALL = "passing american football (not in game)"
-
-KINETICS = Case(
-    dataset=("--dataset=kinetics", "--version=600"),
-    lists={
-        "kinetics-600_train.csv": "label,youtube_id,time_start,time_end,split\n"
-        "air drumming,-0wR5jVB_Wk,417,418,train\n",
-        "kinetics-600_val.csv": "label,youtube_id,time_start,time_end,split\n"
-        f"{FOOTBALL},yq_M1PMw2hY,23780,23781,val\n",
-        "kinetics-600_test.csv": "youtube_id,time_start,time_end,split\nLAcSOxdNrmI,61,62,test\n",
-    },
-    films=(
-        Film("air_drumming/-0wR5jVB_Wk_000417_000418.mp4", 14, (2, -1)),
-        Film(f"{FOOTBALL}/yq_M1PMw2hY_023780_023781.mp4", 15, (-1, 0)),
-        Film("test/LAcSOxdNrmI_000061_000062.mp4", 16, (1, 2)),
-    ),
-    records=(
-        Record(
-            "air drumming/-0wR5jVB_Wk_000417_000418",
-            "air_drumming/-0wR5jVB_Wk_000417_000418.mp4",
-            "training", (3,), duration=1.0, frames=14,
-        ),
-        Record(
-            "passing american football (not in game)/yq_M1PMw2hY_023780_023781",
-            "passing american football (not in game)/yq_M1PMw2hY_023780_023781.mp4",
-            "validation", (309,), duration=1.0, frames=15,
-        ),
-        Record(
-            "test/LAcSOxdNrmI_000061_000062", "test/LAcSOxdNrmI_000061_000062.mp4",
-            "testing", duration=1.0, frames=16,
-        ),
-    ),
-    shown=(every(0, 14), every(1, 15), every(2, 16)),
-    others=(
-        folder("air drumming/-0wR5jVB_Wk_000417_000418", "training", (3,), 14),
-        folder(f"{FOOTBALL}/yq_M1PMw2hY_023780_023781", "validation", (309,), 15),
-        folder("test/LAcSOxdNrmI_000061_000062", "testing", frames=16),
-    ),
-)  # fmt: skip
 
 # Two clips of one video, and of another whose rate is 30 one for testing, with its label: at 25 a
 # second each sixth picture is left out.
@@ -130,43 +90,6 @@ UCF = Case(
     workers=(),
 )  # fmt: skip
 
-CARTWHEEL = "cartwheel/Geena_und_die_Radschl_ge___;-)_cartwheel_f_cm_np1_fr_med_2"
-CATCH = "catch/Goalkeeper_Training_Day_#_2_(b)_catch_f_cm_np1_ba_bad_3"
-KICK = "kick_ball/Goal_1_&_2__[_NEW_]_!!!_kick_ball_f_cm_np1_fr_goo_2"
-HMDB_CLASSES = label_maps.load(label_maps.HMDB51)
-HMDB = Case(
-    dataset=("--dataset=hmdb51", "--fold=2"),
-    lists={f"{name}_test_split2.txt": "Unused_0.avi 0 \n" for name in HMDB_CLASSES}
-    | {
-        f"{name.split('/')[0]}_test_split2.txt": f"{name.split('/')[1]}.avi {code} \n"
-        for name, code in ((CARTWHEEL, 2), (CATCH, 1), (KICK, 1))
-    },
-    films=(
-        Film(f"{CARTWHEEL}.avi", 12, (1, 1), fps=30, zoom=2),
-        Film(f"{CATCH}.avi", 12, (-1, 0), fps=30, zoom=2),
-        Film(f"{KICK}.avi", 18, (0, -1), fps=30, zoom=2),
-    ),
-    records=(
-        Record(CARTWHEEL, f"{CARTWHEEL}.avi", "validation", (1,), frames=10),
-        Record(CATCH, f"{CATCH}.avi", "training", (2,), frames=10),
-        Record(KICK, f"{KICK}.avi", "training", (21,), frames=15),
-    ),
-    shown=(
-        (0, [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]),
-        (1, [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]),
-        (2, [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16]),
-    ),
-    others=(
-        folder(CARTWHEEL, "validation", (1,), 10),
-        folder(CATCH, "training", (2,), 10),
-        folder(KICK, "training", (21,), 15),
-    ),
-    frames=(*AT_25, "--layout=frame"),
-    flow=(SIDE, "--layout=uv"),
-    layouts=("frame", "uv"),
-    folders=6,
-)
-
 SOMETHING_RECORDS = (
     Record("100218", "20bn-something-something-v1/100218", "training", (1,), fps=12.0, frames=12),
     Record("74225", "20bn-something-something-v1/74225", "validation", (2,), fps=12.0, frames=13),
@@ -202,7 +125,5 @@ SOMETHING = Case(
 CASES = {
     "ucf101": UCF,
     "something_v1": SOMETHING,
-    "kinetics": KINETICS,
     "kinetics_whole": KINETICS_WHOLE,
-    "hmdb51": HMDB,
 }

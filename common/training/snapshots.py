@@ -15,7 +15,7 @@ import numpy as np
 
 from common import provenance
 from common.io import CheckpointError, listing, write_text
-from common.jobs import claims
+from common.jobs import locks
 from common.training.snapshot import Best, Snapshot, read, write
 
 RESUME = ("auto", "never")
@@ -51,14 +51,15 @@ class RunFolder:
         self.path = Path(path)
         self._keep = keep
 
-    def lock(self) -> claims.Claim:
+    def lock(self) -> locks.Lock:
         """Keeps other runs out while its context lasts, and removes what a killed one left.
 
         Raises:
             ValueError: Another run is at work here.
             OSError: The folder cannot be written, or its file system has no locks.
         """
-        held = claims.claim(self.path, ".lock")
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = locks.acquire(self.path / ".lock")
         if held is None:
             raise ValueError(
                 f"{self.path}: another run is writing to this folder. Wait for it, or give this "

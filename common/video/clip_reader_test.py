@@ -13,7 +13,7 @@ from common.flow import encoding, stamp
 from common.flow.stamp import FlowStamp
 from common.jobs import runs
 from common.jobs.task import Item
-from common.prepare.flow_task import FlowTask
+from common.prepare.tasks import FlowTask
 from common.preprocessing import contracts, frames
 from common.preprocessing.contracts import RGB_CONTRACT
 from common.testing.films import Film

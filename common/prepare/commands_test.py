@@ -1,27 +1,23 @@
-"""The commands as people call them, and how their flags become settings."""
+"""The commands: their flags, how these become settings, and runs of several one after another."""
 
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from common import flow
+from common import flow, settings
 from common.annotations import Annotations, Record, annotation_files
 from common.flow import stamp
-from common.jobs import command as work
+from common.jobs import runs
 from common.jobs.pictures import Pictures
+from common.jobs.settings import FrameSettings, RunSettings
 from common.jobs.task import Item
+from common.testing import commands
 from common.video import stored
-
-ROOT = Path(__file__).parents[2]
 
 RUN = (
     "allow_failures", "annotations", "dry_run", "engine", "input", "limit", "output", "overwrite",
@@ -39,13 +35,9 @@ FLAGS = {
 }
 
 
-def _run(command, *flags, cwd=None):
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-m", f"common.prepare.{command}", *map(str, flags)],
-        capture_output=True, text=True, check=False, cwd=cwd or ROOT,
-        env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+def _run(command, *flags):
+    """Runs a command in this process, without worker processes unless a flag says otherwise."""
+    return commands.run(f"common.prepare.{command}", "--workers=0", *flags)
 
 
 def _video(path, count=10, rate=25, size=(32, 24)):
@@ -71,11 +63,7 @@ def videos(tmp_path_factory):
 @pytest.mark.parametrize("command", FLAGS)
 def test_help_lists_the_flags_of_the_command_and_no_others(command):
     done = _run(command, "--help")
-    listed = [
-        line.split(":")[0].strip().removeprefix("--").removeprefix("[no]")
-        for line in done.stdout.splitlines()
-        if line.startswith("  --")
-    ]
+    listed = re.findall(r"^  --(?:\[no\])?(\w+)", done.stdout, re.MULTILINE)
     assert sorted(listed) == sorted(FLAGS[command])
     assert f"python -m common.prepare.{command} --input=" in done.stdout
 
@@ -85,29 +73,28 @@ def test_help_lists_the_flags_of_the_command_and_no_others(command):
     [
         ("extract_frames", ["--fps=-1"], "flag --fps=-1: -1.0 is not a non-negative number"),
         ("extract_frames", ["--fps=1e9"], "fps must be above 0 and at most 1000"),
-        ("extract_frames", ["--fps=nan"], "fps must be above 0 and at most 1000. Received: nan"),
+        ("extract_frames", ["--fps=nan"], "--fps must be a finite number. Received: nan"),
         ("extract_frames", ["--short_side=1"], "short_side must be at least 2 pixels"),
         ("extract_frames", ["--workers=-1"], "flag --workers=-1"),
         ("extract_frames", ["--limit=0"], "flag --limit=0: 0 is not a positive integer"),
         ("extract_frames", ["--source_fps=25"], "--source_fps is for folders of frames"),
         ("extract_frames", ["--input={tmp}/none"], "none: there is no such file or folder"),
         ("extract_frames", ["--input={tmp}"], "0 videos found under .*or folders of frames"),
-        ("extract_frames", ["--input="], "--input is missing: a video, a folder, or a .txt"),
-        ("extract_frames", ["--output="], "--output is missing: the folder to write to"),
+        ("extract_frames", ["--input="], "--input is needed: A video, a folder"),
+        ("extract_frames", ["--output="], "--output is needed: Folder to write to"),
         ("extract_frames", ["--annotations={junk}"], "junk.json: not annotations"),
         ("extract_frames", ["--annotations={tmp}/x.json"], "x.json: there is no such file"),
         ("extract_frames", ["stray"], "unexpected argument 'stray'"),
         ("extract_frames", ["--last=drop"], "Unknown command line flag 'last'"),
-        ("extract_frames", ["--layout=uv"], "no such layout. Expected one of charades, frame"),
-        ("extract_flow", ["--layout=img"], "no such layout. Expected one of charades, flow_xy"),
+        ("extract_frames", ["--layout=uv"], "should be one of <image|img|frame"),
         ("extract_flow", ["--bound=0"], "bound must be above 0. Received: 0.0"),
         ("extract_flow", ["--tvl1=warps=0"], "warps must be at least 1. Received: 0"),
         ("extract_flow", ["--tvl1=speed=9"], "NAME being one of tau, .*Received: 'speed=9'"),
         ("extract_flow", ["--layout=img"], "should be one of <image_xy|flow_xy|"),
-        ("to_numpy", ["--fps=25"], "--fps is no flag of this command"),
+        ("to_numpy", ["--fps=25"], "Unknown command line flag 'fps'"),
         ("to_numpy", ["--max_frames=1"], "flag --max_frames=1: 1 is not integer >= 2"),
-        ("preview", ["--short_side=100"], "--short_side is no flag of this command"),
-        ("check", ["--flow_engine=numba"], "--?flow_engine"),
+        ("preview", ["--short_side=100"], "Unknown command line flag 'short_side'"),
+        ("check", ["--flow_engine=numba"], "Unknown command line flag 'flow_engine'"),
         ("check", ["--min_frames=0"], "flag --min_frames=0"),
         ("count_frames", ["--output={tmp}/new"], "--output is another folder than --input"),
     ],
@@ -123,7 +110,8 @@ def test_wrong_flags_end_with_one_line_and_nothing_written(videos, tmp_path, com
         given[name] = value
         if equals and not value:
             del given[name]
-    done = _run(command, *(f"{name}={value}" if value else name for name, value in given.items()))
+    words = [f"{name}={value}" if value else name for name, value in given.items()]
+    done = commands.run(f"common.prepare.{command}", *words)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(f"^error: .*{text}", done.stderr), done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -141,17 +129,10 @@ def test_frames_then_flow_of_them(videos, tmp_path):
         assert (len(clip), clip.stamp.fps, clip.stamp.short_side) == (10, 25, 24)
     done = _run("extract_flow", *arguments, "--dry_run")
     assert done.stdout == "extract_flow: 0 to do, 2 skipped, 0 failed, 20 flows\n"
-    done = _run("extract_flow", *arguments, "--fps=12.5", "--workers=0")
+    done = _run("extract_flow", *arguments, "--fps=12.5")
     assert done.stdout.startswith("extract_flow: 2 done (2 in place of what was there), ")
     assert stamp.read(flow / "run/a").fps == 12.5
     assert len(stored.open_flow(flow, "run/a")) == 5
-
-
-def test_the_usual_rate_may_be_written_out(videos, tmp_path):
-    path = videos / "run/a.mkv"
-    arguments = (f"--input={path}", f"--output={tmp_path}", "--short_side=24", "--workers=0")
-    assert "1 done" in _run("extract_flow", *arguments).stdout
-    assert "1 skipped" in _run("extract_flow", *arguments, "--fps=25").stdout
 
 
 def test_videos_and_folders_of_frames_together(videos, tmp_path):
@@ -161,11 +142,10 @@ def test_videos_and_folders_of_frames_together(videos, tmp_path):
         f"--input={videos / 'run'}",
         f"--output={mixed}",
         "--fps=10",
-        "--workers=0",
     )
     _video(mixed / "videos/c.mkv")
     (mixed / "videos/c_1.jpg").write_text("a picture of the video, and no frame")
-    arguments = (f"--input={mixed}", f"--output={tmp_path}", "--short_side=24", "--workers=0")
+    arguments = (f"--input={mixed}", f"--output={tmp_path}", "--short_side=24")
     done = _run("extract_flow", *arguments)
     assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 14 flows\n"
     assert stamp.read(tmp_path / "a").fps == 10
@@ -184,7 +164,7 @@ def test_clips_of_annotations_and_then_their_frames(videos, tmp_path):
         Record("x/gone", "run/gone.mkv", "training", (0,)),
     )
     frames, flow = tmp_path / "frames", tmp_path / "flow"
-    arguments = (f"--annotations={listed}", "--workers=0")
+    arguments = (f"--annotations={listed}",)
     done = _run("extract_frames", f"--input={videos}", f"--output={frames}", *arguments)
     assert done.returncode == 1
     assert "1 done, 0 skipped, 1 failed, 10 frames" in done.stdout
@@ -217,7 +197,7 @@ def test_check(videos, tmp_path):
         assert done.stdout == (tmp_path / "report.txt").read_text()
         done = _run("check", *arguments, "--dry_run")
         assert done.stdout == "check: 3 videos to look at\n"
-        done = _run("check", *arguments, "--allow_failures=1", "--workers=0")
+        done = _run("check", *arguments, "--allow_failures=1")
         assert done.returncode == 0
         content = json.loads((tmp_path / "report.json").read_text())
         assert (content["videos"], content["problems"]) == (3, {"empty": 1})
@@ -226,7 +206,7 @@ def test_check(videos, tmp_path):
         (videos / "walk/empty.mp4").unlink()
 
 
-def test_count_frames(tmp_path):
+def test_count_frames(tmp_path, monkeypatch):
     for name, numbers in (("a/good", [1, 2, 3]), ("a/right", [0, 1]), ("gap", [1, 3])):
         (tmp_path / name).mkdir(parents=True)
         for number in numbers:
@@ -246,18 +226,14 @@ def test_count_frames(tmp_path):
     done = _run("count_frames", f"--input={tmp_path}", *also)
     assert (done.returncode, done.stdout) == (1, f"{summary} written, 1 failed\n")
     (tmp_path / "a/good/n_frames").unlink()
-    assert _run("count_frames", "--input=.", cwd=tmp_path / "a/good").returncode == 0
+    monkeypatch.chdir(tmp_path / "a/good")
+    assert _run("count_frames", "--input=.").returncode == 0
     assert (tmp_path / "a/good/n_frames").read_text() == "3"
 
 
-@pytest.fixture
-def given():
-    """A function that sets flags as a command line does, for a test."""
-    parsed = flags.FLAGS.is_parsed()
-    with flagsaver.flagsaver():
-        yield lambda *arguments: flags.FLAGS(["the test", *arguments])
-    if not parsed:
-        flags.FLAGS.unparse_flags()
+def _settings(*flags):
+    """The settings of a command over items with these flags."""
+    return settings.parse(RunSettings, ["--input=in", "--output=out", *flags], "test")
 
 
 @pytest.mark.parametrize(
@@ -273,70 +249,40 @@ def given():
         (["--workers=0"], 16, 100, 0, 16),
     ],
 )
-def test_shares_of_the_processor(monkeypatch, given, asked, cores, items, workers, threads):
+def test_shares_of_the_processor(monkeypatch, asked, cores, items, workers, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    given("--output=out", "--allow_failures=3", "--dry_run", *asked)
-    found = work.settings([Item(str(k), Path()) for k in range(items)])
+    given = _settings("--allow_failures=3", "--dry_run", *asked)
+    found = given.for_run([Item(str(k), Path()) for k in range(items)])
     assert (found.workers, found.threads) == (workers, threads)
     assert (found.output, found.allow_failures, found.dry_run) == (Path("out"), 3, True)
     assert (found.engine, found.overwrite) == ("local", False)
 
 
 @pytest.mark.parametrize(
-    ("engine", "asked", "workers"),
-    [
-        (None, [], 16),
-        ("numba", [], 16),
-        ("torch", [], 4),
-        ("torch", ["--workers=9"], 9),
-    ],
-)
-def test_few_processes_share_a_gpu(monkeypatch, given, engine, asked, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(flow, "_cuda", lambda: True)
-    given("--output=out", *asked)
-    items = [Item(str(k), Path()) for k in range(100)]
-    assert work.settings(items, engine).workers == workers
-
-
-# A process of its own: two of these commands have a flag of one name. Here is a GPU, 16 cores, and
-# nothing is done; where no flow is computed, nobody asks whether there is a GPU.
-ON_A_GPU = """
-import sys
-from importlib import import_module
-from common import command, flow, processors
-from common.jobs import runs
-
-_, name, cuda, *flags = sys.argv
-flow._cuda = {"yes": lambda: True, "not asked": None}[cuda]
-processors.count = lambda: 16
-runs.run = lambda task, items, settings: sys.exit(f"{settings.workers} processes")
-module = import_module(f"common.prepare.{name}")
-command.run(module.main, ["", *flags], module)
-"""
-
-
-@pytest.mark.parametrize(
     ("name", "asked", "cuda", "workers"),
     [
-        ("extract_frames", [], "not asked", 16),
-        ("check", [], "not asked", 16),
-        ("to_numpy", ["--stream=rgb"], "not asked", 16),
-        ("to_numpy", [], "yes", 4),
-        ("preview", [], "yes", 4),
-        ("extract_flow", [], "yes", 4),
-        ("extract_flow", ["--flow_engine=numba"], "yes", 16),
+        ("extract_frames", [], None, 16),  # None fails when called: nobody asks for a GPU
+        ("check", [], None, 16),
+        ("to_numpy", ["--stream=rgb"], None, 16),
+        ("to_numpy", [], lambda: True, 4),
+        ("preview", [], lambda: True, 4),
+        ("extract_flow", [], lambda: True, 4),
+        ("extract_flow", ["--workers=9"], lambda: True, 9),
+        ("extract_flow", ["--flow_engine=numba"], lambda: True, 16),
     ],
 )
-def test_few_processes_for_flow_alone(tmp_path, name, asked, cuda, workers):
+def test_few_processes_share_a_gpu(tmp_path, monkeypatch, name, asked, cuda, workers):
     for k in range(20):
         (tmp_path / f"{k}.mp4").touch()
-    given = (f"--input={tmp_path}", f"--output={tmp_path / 'out'}", *asked)
-    done = subprocess.run(
-        [sys.executable, "-c", ON_A_GPU, name, cuda, *given],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stderr == f"{workers} processes\n"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(flow, "_cuda", cuda)
+    found = []
+    monkeypatch.setattr(runs, "run", lambda task, items, given: found.append(given) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        commands.run(
+            f"common.prepare.{name}", f"--input={tmp_path}", f"--output={tmp_path / 'out'}", *asked
+        )
+    assert [given.workers for given in found] == [workers]
 
 
 USUAL = Pictures(fps=25, short_side=256)
@@ -354,7 +300,6 @@ USUAL = Pictures(fps=25, short_side=256)
         (["--nosquare_pixels", "--short_side=8"], False, Pictures(25, None, None, 8, False)),
     ],
 )
-def test_pictures(tmp_path, given, asked, folders, expected):
+def test_pictures(tmp_path, asked, folders, expected):
     items = [Item("a", tmp_path / "a.mp4"), *([Item("b", tmp_path)] if folders else [])]
-    given(*asked)
-    assert work.pictures(items, USUAL) == expected
+    assert settings.parse(FrameSettings, asked, "test").pictures(items, USUAL) == expected

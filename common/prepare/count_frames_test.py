@@ -2,10 +2,7 @@
 
 import pytest
 
-from common.jobs.progress import Progress
-from common.jobs.task import Item
-from common.prepare import counting
-from common.prepare.counting import Counted
+from common.prepare import count_frames
 
 
 def _touch(folder, pattern, numbers):
@@ -34,13 +31,13 @@ def test_layouts(tmp_path, patterns, first):
         _touch(tmp_path / "a-b 1", pattern, range(first, first + 12))
     for name in ("n_frames", "flow.json", ".done", "thumb.jpg"):
         (tmp_path / "a-b 1" / name).touch()
-    assert counting.count(tmp_path, "a-b 1") == 12
+    assert count_frames.recount(tmp_path, "a-b 1", dry_run=True)[0] == 12
 
 
 def test_x_and_y_apart_are_counted_folder_by_folder(tmp_path):
     for part, count in (("u/clip", 4), ("v/clip", 5)):
         _touch(tmp_path / part, "frame%06d.jpg", range(1, count + 1))
-        assert counting.count(tmp_path / part[0], "clip") == count
+        assert count_frames.recount(tmp_path / part[0], "clip", dry_run=True)[0] == count
 
 
 @pytest.mark.parametrize(
@@ -59,7 +56,7 @@ def test_what_cannot_be_counted_is_named_and_keeps_its_number(tmp_path, files, t
         folder = _touch(tmp_path / "clip", pattern, numbers)
     (folder / "n_frames").write_text("7")
     with pytest.raises((ValueError, FileNotFoundError), match=text):
-        counting.recount(tmp_path, "clip")
+        count_frames.recount(tmp_path, "clip")
     assert (folder / "n_frames").read_text() == "7"
 
 
@@ -72,25 +69,9 @@ def test_n_frames(tmp_path, before, changed):
     if before is not None:
         (folder / "n_frames").write_text(before)
     there = sorted(folder.iterdir())
-    assert counting.recount(tmp_path, "clip", dry_run=True) == (3, changed)
+    assert count_frames.recount(tmp_path, "clip", dry_run=True) == (3, changed)
     assert sorted(folder.iterdir()) == there
     assert before is None or (folder / "n_frames").read_text() == before
-    assert counting.recount(tmp_path, "clip") == (3, changed)
+    assert count_frames.recount(tmp_path, "clip") == (3, changed)
     assert (folder / "n_frames").read_text() == ("3" if changed else before)
-    assert counting.recount(tmp_path, "clip") == (3, False)
-
-
-@pytest.mark.parametrize("processes", [0, 2])
-def test_all_in_their_order(tmp_path, monkeypatch, processes):
-    said = []
-    monkeypatch.setattr(Progress, "add", lambda self, failed: said.append(failed))
-    for name, numbers in (("a", [1, 2]), ("gap", [1, 3]), ("c", [0, 1, 2])):
-        _touch(tmp_path / name, "image_%05d.jpg", numbers)
-    items = [Item(name, tmp_path / name) for name in ("c", "gap", "a")]
-    first, gap, last = counting.recount_all(items, processes)
-    assert (first, last) == (Counted(3, True), Counted(2, True))
-    assert (gap.count, gap.written) == (0, False)
-    assert "image_00002.jpg is missing" in gap.error
-    assert sorted(said) == [False, False, True]
-    assert (tmp_path / "c/n_frames").read_text() == "3"
-    assert counting.recount_all(items[:1], processes) == [Counted(3, False)]
+    assert count_frames.recount(tmp_path, "clip") == (3, False)

@@ -1,11 +1,8 @@
 """What is made never takes the place of what others put there, and is never half there."""
 
-import contextlib
-import os
-
 import pytest
 
-from common.jobs import making, runs
+from common.jobs import locks, runs
 from common.jobs.runs import Item, Settings
 from common.testing.tasks import Folders, contents, failed, run
 
@@ -30,8 +27,7 @@ def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed
     before = contents(out)
     report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0))
     assert report.failed == ("a",)
-    kind = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame######.jpg", "empty/": "empty/"}
-    named = kind.get(added, "image_#####.bin" if added.endswith("bin") else added)
+    named = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame000001.jpg"}.get(added, added)
     assert f"(holds more than it made: {named}); it stays as it is" in report.reasons["a"]
     (out / "failed.jsonl").unlink()
     assert contents(out) == before
@@ -91,74 +87,30 @@ def test_what_is_not_ours_stays(videos, tmp_path, foreign):
     assert contents(out) == contents(tmp_path / "fresh")
 
 
-def test_what_was_done_before_the_claim_is_not_done_again(videos, tmp_path, monkeypatch):
+def test_what_was_done_before_the_lock_is_not_done_again(videos, tmp_path, monkeypatch):
     """Another run ends with an item just after this one has found it missing."""
-    out, log, claim = tmp_path / "out", tmp_path / "log", making.claims.claim
+    out, log, acquire = tmp_path / "out", tmp_path / "log", locks.acquire
     item, task = Item("a", videos / "a.mp4"), Folders(log=tmp_path / "log")
 
-    def late(folder, key):
-        monkeypatch.setattr(making.claims, "claim", claim)
+    def late(path, wait=False):
+        monkeypatch.setattr(locks, "acquire", acquire)
         assert runs.run(task, [item], Settings(out, workers=0)).done == ("a",)
-        return claim(folder, key)
+        return acquire(path, wait)
 
-    monkeypatch.setattr(making.claims, "claim", late)
+    monkeypatch.setattr(locks, "acquire", late)
     assert runs.run(task, [item], Settings(out, workers=0)).skipped == ("a",)
     assert len(log.read_text().splitlines()) == 1
 
 
-def test_what_appeared_meanwhile_is_kept(videos, tmp_path, monkeypatch):
-    """Should the locks ever let two through, the first one's targets stay."""
-    out, item, first = tmp_path / "out", Item("a", videos / "a.mp4"), []
+def test_what_others_put_there_meanwhile_stays(videos, tmp_path, monkeypatch):
+    out, item, make = tmp_path / "out", Item("a", videos / "a.mp4"), Folders.make
 
-    def make(self, item, temporary):
-        if not first:  # another run, inside this one, that no lock keeps out
-            first.append(1)
-            unlocked = contextlib.nullcontext()
-            monkeypatch.setattr(making.claims, "claim", lambda folder, key: unlocked)
-            monkeypatch.setattr(making, "_discard", lambda output, name: None)
-            assert runs.run(Folders(), [item], Settings(out, workers=0)).done == ("a",)
-            first.append((out / "a").stat().st_ino)
-            first.append((out / "a.sum").stat().st_ino)
-        return made(self, item, temporary)
+    def slow(self, item, temporary):
+        (out / "a").mkdir()
+        (out / "a/precious").write_text("mine")
+        return make(self, item, temporary)
 
-    made = Folders.make
-    monkeypatch.setattr(Folders, "make", make)
+    monkeypatch.setattr(Folders, "make", slow)
     report = runs.run(Folders(), [item], Settings(out, workers=0))
-    assert report.failed == ()
-    assert first[1:] == [(out / "a").stat().st_ino, (out / "a.sum").stat().st_ino]
-
-
-def test_a_file_without_its_marker_never_appears(videos, tmp_path, monkeypatch):
-    """Stopped at any step of moving targets into place, the next run ends the same."""
-    item = Item("a", videos / "a.mp4")
-    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
-    rename, replace, steps = os.rename, os.replace, []
-
-    class Stopped(BaseException):
-        pass
-
-    def stopping(call):
-        def step(*arguments):
-            steps.append(1)
-            if len(steps) > allowed:
-                raise Stopped
-            call(*arguments)
-
-        return step
-
-    for allowed in range(6):
-        out = tmp_path / f"out{allowed}"
-        runs.run(Folders(seed=1), [item], Settings(out, workers=0))
-        steps.clear()
-        monkeypatch.setattr(os, "rename", stopping(rename))
-        monkeypatch.setattr(os, "replace", stopping(replace))
-        stopped = False
-        try:
-            runs.run(Folders(), [item], Settings(out, workers=0))
-        except Stopped:
-            stopped = True
-        assert stopped == (allowed < 5)
-        monkeypatch.setattr(os, "rename", rename)
-        monkeypatch.setattr(os, "replace", replace)
-        assert runs.run(Folders(), [item], Settings(out, workers=0)).failed == ()
-        assert contents(out) == contents(tmp_path / "fresh")
+    assert "a exists and was not made by make_folders" in report.reasons["a"]
+    assert (out / "a/precious").read_text() == "mine"
