@@ -76,7 +76,7 @@ def measure(settings: Settings, folder: Path) -> tuple[float, dict[tuple[str, st
         if name not in sources:
             sources[name] = folder / f"source{SUFFIXES[name]}"
             convert(first, sources[name], *options)
-    targets = names if settings.slots else (*names, onnx.NAME)
+    targets = names if settings.slots else (*names, "onnx")
     suffixes = {**SUFFIXES, "onnx": EXPORTS["onnx"].suffix}
     pairs = list(itertools.product(names, targets))
     used: dict[tuple[str, str], list[Usage]] = {pair: [] for pair in pairs}
