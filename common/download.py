@@ -19,6 +19,7 @@ from common.io import AssetError, Digest, DigestError, scratch_folder, sha256, s
 
 TIMEOUT = 10.0  # seconds that a server may stay silent
 
+_CHUNK = 1 << 18
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -37,7 +38,7 @@ class Url:
         import pooch
         import requests
 
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
+        downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=_CHUNK, timeout=TIMEOUT)
         try:
             downloader(self.address, str(folder / name), None)
         except requests.HTTPError as error:
