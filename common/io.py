@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import filelock
+
 _CHUNK = 1 << 20
 
 _KINDS = {
@@ -91,8 +93,6 @@ def scratch_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     Folders that killed processes left there for the same target are removed first: only folders
     with a name of this very shape that no living process holds, and never through a link.
     """
-    import filelock  # not in the start of every command
-
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     shape = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.partial")
