@@ -5,7 +5,7 @@ comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: readme install sample demo-train test test-slow test-alone test-judges check format bench fuzz clean
+.PHONY: models install sample demo-train test test-slow test-alone test-judges check format bench fuzz clean
 
 install: $(STAMP)
 
@@ -94,9 +94,9 @@ size: install
 fuzz: install
 	$(BIN)/python -m convert.formats.fuzz $(ARGS)
 
-# The README's table of architectures, from the registry.
-readme: install
-	$(BIN)/python -m convert.listing README.md
+# The table of architectures in docs/models.md, from the registry.
+models: install
+	$(BIN)/python -m convert.listing docs/models.md
 
 clean:
 	rm -rf $(VENV) $(VENV)-* build *.egg-info

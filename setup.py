@@ -11,13 +11,15 @@ TF = ["tensorflow>=2.16", "dm-sonnet>=2.0.2", *LOOK]
 TORCH = ["torch>=2.4", *LOOK]
 # Features as HDF5.
 HDF5 = ["h5py>=3.10"]
+# ONNX models, written and checked.
+ONNX = ["onnx>=1.16", "onnxruntime>=1.17"]
 # safetensors is the judge of what we write; to read and write it we need no package.
-TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK, *HDF5]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK, *HDF5, *ONNX]
 RAY = ["ray"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
 # triton comes with CUDA builds of torch; what imports TensorFlow here is tested beside it.
-JUDGES = [*TORCH, "flax", "mindspore", "onnx", "triton", "onnxruntime"]
+JUDGES = [*TORCH, *ONNX, "flax", "mindspore", "triton"]
 
 
 class BuildWithoutTests(build_py):
@@ -52,17 +54,20 @@ setup(
         "absl-py",
         "filelock>=4",  # one process at a time makes an item
         "av",  # decodes videos; its wheels bring FFmpeg
+        "filelock",
         "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
         "numba",  # compiles the optical flow
         "numpy",
         "opencv-contrib-python",
+        "pooch",  # downloads
         "tqdm",
     ],
     extras_require={
         "tf": TF,
         "torch": TORCH,
-        "all": TF + TORCH + HDF5,
+        "all": TF + TORCH + HDF5 + ONNX,
         "hdf5": HDF5,
+        "onnx": ONNX,
         "ray": RAY,
         "test": TEST,
         "dev": DEV,

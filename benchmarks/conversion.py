@@ -25,7 +25,7 @@ from measuring import Usage
 from common import arch, command
 from common.settings import setting
 from convert.dialects import DIALECTS, to_native
-from convert.exports import onnx
+from convert.exports import EXPORTS
 from convert.formats import FORMATS
 
 SUFFIXES = {name: module.SUFFIXES[0] for name, module in FORMATS.items() if module.SUFFIXES}
@@ -76,8 +76,8 @@ def measure(settings: Settings, folder: Path) -> tuple[float, dict[tuple[str, st
         if name not in sources:
             sources[name] = folder / f"source{SUFFIXES[name]}"
             convert(first, sources[name], *options)
-    targets = names if settings.slots else (*names, onnx.NAME)
-    suffixes = {**SUFFIXES, onnx.NAME: onnx.SUFFIXES[0]}
+    targets = names if settings.slots else (*names, "onnx")
+    suffixes = {**SUFFIXES, "onnx": EXPORTS["onnx"].suffix}
     pairs = list(itertools.product(names, targets))
     used: dict[tuple[str, str], list[Usage]] = {pair: [] for pair in pairs}
     for _, (source, target) in itertools.product(range(settings.runs), pairs):

@@ -24,6 +24,7 @@ FILE_LINES, FUNCTION_LINES, LINE_LENGTH = 400, 60, 100
 HEAVY = (
     *("torch", "torchvision", "triton", "tensorflow", "sonnet", "jax", "flax", "optax", "orbax"),
     *("i3d_tf", "i3d_torch", "av", "cv2", "numba", "PIL", "matplotlib", "sklearn", "scipy", "ray"),
+    *("onnxruntime", "requests"),
     *("h5py", "onnx", "safetensors", "msgpack", "pooch", "tensorboardX", "tqdm"),
 )
 

@@ -6,7 +6,7 @@ import av
 import cv2
 import numpy as np
 
-from common import assets
+from common import download
 
 
 def write(path: Path, width: int, height: int, fps: int, count: int) -> None:
@@ -32,7 +32,7 @@ def samples(*names: str) -> dict[str, Path]:
     """Returns the samples of these names that exist."""
     found = {}
     for name in names:
-        paths = [folder / "samples" / name for folder in assets.local_folders()]
+        paths = [folder / "samples" / name for folder in download.local_folders()]
         if path := next((path for path in paths if path.exists()), None):
             found[name] = path
     return found

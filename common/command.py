@@ -79,7 +79,9 @@ def _call(
 def _program() -> str:
     """How the command was called: "python -m PACKAGE.MODULE", or the name of a script."""
     spec = sys.modules["__main__"].__spec__
-    return f"python -m {spec.name}" if spec else sys.argv[0].rpartition("/")[2]
+    if spec is None:
+        return sys.argv[0].rpartition("/")[2]
+    return f"python -m {spec.name.removesuffix('.__main__')}"
 
 
 def _verbosity(arguments: list[str]) -> int:

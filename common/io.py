@@ -6,11 +6,15 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+import filelock
 
 _CHUNK = 1 << 20
 
@@ -80,6 +84,34 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields an empty folder beside `target`, which is removed at the end.
+
+    Folders that killed processes left there for the same target are removed first: only folders
+    with a name of this very shape that no living process holds, and never through a link.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shape = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.partial")
+    for path in target.parent.iterdir():
+        lock = path / ".lock"
+        ours = shape.fullmatch(path.name) and not path.is_symlink() and not lock.is_symlink()
+        if ours and lock.is_file():
+            with (
+                contextlib.suppress(filelock.Timeout),  # in use
+                filelock.FileLock(lock, blocking=False, fallback_to_soft=False),
+            ):
+                shutil.rmtree(path)
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    folder.mkdir()
+    try:
+        with filelock.FileLock(folder / ".lock", fallback_to_soft=False):
+            yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""Strict JSON, digests, and what is escaped for a terminal."""
+"""Strict JSON, digests, escaping and scratch folders."""
 
 import hashlib
 import subprocess
@@ -13,6 +13,7 @@ from common.io import (
     git_blob,
     json_field,
     load_json,
+    scratch_folder,
     sha256,
 )
 
@@ -150,3 +151,48 @@ def test_many_keys_are_checked_in_linear_time(tmp_path):
     path.write_text("{" + ", ".join([*keys, '"199999": 1']) + "}")
     with pytest.raises(ValueError, match='the key "199999" stands twice'):
         load_json(path)
+
+
+_SLOW = """
+import sys, time
+from common.io import scratch_folder
+with scratch_folder(sys.argv[1]) as folder:
+    (folder / "half").write_text("written")
+    print(folder.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_scratch_folder_is_removed_even_after_a_kill(tmp_path):
+    target = tmp_path / "a.pt"
+    command = [sys.executable, "-c", _SLOW, str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        left = process.stdout.readline().strip()
+        with scratch_folder(target):
+            assert (tmp_path / left / "half").is_file()  # of a process that lives
+        process.kill()
+    with scratch_folder(tmp_path / "b.pt"):
+        assert (tmp_path / left).is_dir()  # of another target
+    with scratch_folder(target) as folder:
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+        (folder / "x").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_scratch_folders_are_removed_and_never_through_a_link(tmp_path):
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / ".lock").touch()
+    (other / "chapter").write_text("mine")
+    kept = [".a.pt.notes.partial", ".a.pt.0123abcd", ".a.pt.0123abcd.partial.old"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".lock").touch()
+    (tmp_path / ".a.pt.00000000.partial").symlink_to(other)
+    (tmp_path / ".a.pt.11111111.partial").mkdir()
+    (tmp_path / ".a.pt.11111111.partial/.lock").symlink_to(other / "chapter")
+    before = sorted(tmp_path.iterdir())
+    with scratch_folder(tmp_path / "a.pt"):
+        pass
+    assert sorted(tmp_path.iterdir()) == before
+    assert (other / "chapter").read_text() == "mine"

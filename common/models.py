@@ -16,8 +16,8 @@ from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import CHANNELS, InputContract
 from common.training.snapshot import RUN
-from convert import checkpoints
-from convert.checkpoints import Checkpoint
+from convert import hub
+from convert.published import Checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +143,9 @@ def load(
         ValueError: The weights are for another stream, or the card beside them is damaged.
         FileNotFoundError: There is no such file, or no source has it.
     """
-    from convert import hub  # which imports what knows published checkpoints
-
     weights = hub.load(
-        checkpoint, hub.Terms(architecture=architecture, num_classes=num_classes, seed=seed)
+        checkpoint,
+        hub.ConversionOptions(architecture=architecture, num_classes=num_classes, seed=seed),
     )
     notes = weights.notes
     if RUN in weights.ignored:
@@ -163,7 +162,8 @@ def load(
             f"{checkpoint}: the weights are for another stream. Expected {stream}, "
             f"{CHANNELS.get(stream, '3 or 2')} channels. Received: {weights.stream}."
         )
-    path, row = checkpoints.resolve(os.fspath(checkpoint))
+    path, row = weights.path, weights.row
+    assert path is not None  # it was read from a file
     card = None if row else model_card.read(path)
     if row:
         contract = row.contract

@@ -14,7 +14,7 @@ from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.training import exporting
 from common.training.snapshot import Snapshot
 from common.training.snapshots import RunFolder
-from convert import checkpoints, hub
+from convert import hub, published
 from convert.dialects import DIALECTS, to_native
 from convert.formats import safetensors
 from parity_tests import randomise
@@ -83,8 +83,8 @@ def test_a_card_of_other_weights_is_refused(thin, tmp_path):
 
 def test_a_published_checkpoint(thin, tmp_path, monkeypatch):
     _write(tmp_path / "model.ckpt", classes=400, channels=2, to="kinetics_i3d")
-    row = checkpoints.get("flow_scratch")
-    monkeypatch.setattr(checkpoints, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
+    row = published.get("flow_scratch")
+    monkeypatch.setattr(published, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
     found = models.load("flow_scratch", "flow")
     assert (found.row, found.card, found.contract) == (row, None, FLOW_CONTRACT)
     assert found.classes == label_maps.load(label_maps.KINETICS_400)

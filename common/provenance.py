@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.io import sha256
 from common.preprocessing.contracts import InputContract
-from convert.checkpoints import Checkpoint
+from convert.published import Checkpoint
 
 # The distributions whose versions can change a number.
 _DISTRIBUTIONS = {

@@ -1,11 +1,29 @@
-"""Fixtures of the converter's tests."""
+"""Fixtures and helpers of the converter's tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import pytest
 
 from common import arch
-from convert import detect
+from convert import detect, hub
+from convert.arrays import Array
+from parity_tests import randomise
+
+
+def make_weights(
+    architecture: str, num_classes: int = 7, in_channels: int = 3, seed: int = 0
+) -> hub.Weights:
+    """Returns random weights of a network."""
+    net = arch.make(architecture, num_classes, in_channels)
+    return hub.Weights(net, randomise.arrays(net, seed))
+
+
+def assert_equal(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    """Asserts that arrays are equal to the bit and in the same order."""
+    assert list(actual) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array, err_msg=name, strict=True)
 
 
 @pytest.fixture

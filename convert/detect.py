@@ -1,13 +1,12 @@
-"""Finds out what a file holds: dialect, architecture, classes and channels, from its names.
+"""Finds out what a file holds from its names: dialect, architecture, classes and channels.
 
-Every dialect generates the names it expects; the file is of the one whose names it has. Nothing
-is guessed: a file that fits none entirely is an error that says how the closest one differs.
-Some architectures differ in strides and padding alone, which no array shows; our own dialects
-then carry the architecture's name, for others the caller says it, or the file's name does.
+Every dialect generates the names it expects, and a file is of the dialect whose names it has.
+Nothing is guessed: a file that fits none entirely is an error that says how the closest one
+differs. Some architectures differ in strides and padding alone, which no array shows; our own
+dialects then carry the architecture's name, for others the caller or the file's name says it.
 """
 
 import functools
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import numpy as np
 
 from common import arch
 from common.io import AmbiguousNetworkError, CheckpointError, UnknownNetworkError, listing
-from convert import layouts, lazy_arrays
+from convert.arrays import Array, shapes, to_canonical
 from convert.dialects import DIALECTS, Dialect, Native
 
 # What training code puts around a state dict: a level of the checkpoint dictionary ("/" ends it),
@@ -25,7 +24,7 @@ from convert.dialects import DIALECTS, Dialect, Native
 _LEVELS = ("", "state_dict/", "model_state_dict/", "model_state/", "model/", "net/")
 WRAPPERS = tuple(level + prefix for level in _LEVELS for prefix in ("", "module."))
 
-# What the names of published files say: the timing as frames x stride, and whose first pool it is.
+# Words in the names of published files: the timing as frames x stride, and whose first pool it is.
 # i3d_baseline_32x2_IN_pretrain_400k.pkl is video-nonlocal-net's, I3D_8x8_R50.pkl PySlowFast's.
 TIMINGS = {"8x8": {"8x8", "32x4"}, "32x2": {"32x2", "128x1"}}
 ORIGINAL = {"baseline", "nonlocal"}
@@ -34,14 +33,14 @@ PADDED = {"r50", "r101"}
 
 @dataclass(frozen=True)
 class Match:
-    """What a file holds.
+    """A dialect and network that a file's names may be of.
 
     Attributes:
         dialect: The dialect of its names.
         net: The network, with the file's classes and channels.
         natives: Where each parameter is.
         ignored: Names in the file that are no parameters.
-        tag: The name of the array that says which architecture it is; None without.
+        tag: The name of the array that holds the architecture's name; None without.
         headless: Whether the classifier is missing, and may be.
     """
 
@@ -54,7 +53,7 @@ class Match:
 
 
 def match(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Array],
     path: Path,
     architecture: str | None = None,
     headless: bool = False,
@@ -74,7 +73,7 @@ def match(
         ValueError: There is no such architecture.
     """
     if architecture is not None:
-        arch.make(architecture)  # says so where there is none
+        arch.make(architecture)  # raises where there is none
     closest: tuple[int, str] | None = None
     fitting: dict[str, Match] = {}
     for candidate in _candidates(arrays, path, architecture):
@@ -98,8 +97,8 @@ def match(
     )
 
 
-def _without_classifier(candidate: Match, arrays: Mapping[str, np.ndarray]) -> Match:
-    """The candidate without its classifier, if none of that is there."""
+def _without_classifier(candidate: Match, arrays: Mapping[str, Array]) -> Match:
+    """Returns the candidate without its classifier, if the file has none of its arrays."""
     head = f"{candidate.net.head.name}."
     of_head = [n for n in candidate.natives if str(n.canonical).startswith(head)]
     if not of_head or any(native.name in arrays for native in of_head):
@@ -109,7 +108,7 @@ def _without_classifier(candidate: Match, arrays: Mapping[str, np.ndarray]) -> M
 
 
 def _only(fitting: Sequence[Match], path: Path) -> Match:
-    """The one of several networks with the same names and shapes that is meant."""
+    """Returns the one of several networks with the same names and shapes that is meant."""
     names = [found.net.name for found in fitting]
     wanted = _hinted(names, path.name.lower())
     chosen = [found for found in fitting if found.net.name in wanted]
@@ -123,7 +122,7 @@ def _only(fitting: Sequence[Match], path: Path) -> Match:
 
 
 def _hinted(names: Sequence[str], file_name: str) -> list[str]:
-    """Those of several architectures that a file's name allows."""
+    """Returns those of several architectures that a file's name allows."""
     if len(names) == 1:
         return list(names)
     if named := [name for name in names if name in file_name]:
@@ -137,33 +136,30 @@ def _hinted(names: Sequence[str], file_name: str) -> list[str]:
     return left
 
 
-def _candidates(arrays: Mapping[str, np.ndarray], path: Path, asked: str | None) -> Iterator[Match]:
-    """Networks whose first or last kernel is in the file, in each dialect, scope and wrapper."""
-    present = [w for w in WRAPPERS if any(name.startswith(w) for name in arrays)]
-    for wrapper, dialect in itertools.product(present, DIALECTS.values()):
-        for scope in dict.fromkeys((*dialect.scopes.values(), *dialect.other_scopes)):
-            place = wrapper + scope
-            for architecture in _architectures(arrays, dialect, place, path, asked):
-                net = _size(architecture, dialect, place, arrays)
-                if net:
-                    natives = tuple(dialect.natives(net, place))
-                    ignored = _ignored(arrays, dialect, wrapper, place)
-                    tag = f"{place}{dialect.tag}" if dialect.tag else None
-                    yield Match(dialect, net, natives, ignored, tag)
+def _candidates(arrays: Mapping[str, Array], path: Path, asked: str | None) -> Iterator[Match]:
+    """Yields networks whose first or last kernel is in the file, in each dialect and prefix."""
+    for wrapper in WRAPPERS:
+        if not any(name.startswith(wrapper) for name in arrays):
+            continue
+        for dialect in DIALECTS.values():
+            for scope in dict.fromkeys((*dialect.scopes.values(), *dialect.other_scopes)):
+                prefix = wrapper + scope
+                tag = f"{prefix}{dialect.tag}" if dialect.tag else None
+                for architecture in _architectures(arrays, dialect, tag, path, asked):
+                    if net := _network(architecture, dialect, prefix, arrays):
+                        natives = tuple(dialect.natives(net, prefix))
+                        ignored = _ignored(arrays, dialect, wrapper, prefix)
+                        yield Match(dialect, net, natives, ignored, tag)
 
 
 def _architectures(
-    arrays: Mapping[str, np.ndarray],
-    dialect: Dialect,
-    place: str,
-    path: Path,
-    asked: str | None,
+    arrays: Mapping[str, Array], dialect: Dialect, tag: str | None, path: Path, asked: str | None
 ) -> tuple[str, ...]:
-    """The architectures a file may be of: the one that it names or that is asked for, or all."""
-    tag = arrays.get(f"{place}{dialect.tag}") if dialect.tag else None
-    if tag is None:
+    """Returns the architecture that a file names or that is asked for, or all of a dialect."""
+    array = arrays.get(tag) if tag else None
+    if array is None:
         return tuple(name for name in dialect.architectures if asked in (None, name))
-    name = tag.astype(np.uint8).tobytes().decode("ascii", "replace") if tag.ndim == 1 else ""
+    name = array.astype(np.uint8).tobytes().decode("ascii", "replace") if array.ndim == 1 else ""
     if name not in arch.ARCHITECTURES:
         raise CheckpointError(
             f"{path}: says that it is of the architecture {name[:60]!r}, which is not known."
@@ -177,27 +173,27 @@ def _architectures(
 
 
 def _ignored(
-    arrays: Mapping[str, np.ndarray], dialect: Dialect, wrapper: str, place: str
+    arrays: Mapping[str, Array], dialect: Dialect, wrapper: str, prefix: str
 ) -> tuple[str, ...]:
-    """Names that are no parameters: the dialect's, and the other levels of a dictionary."""
+    """Returns names that are no parameters: the dialect's, and other levels of a dictionary."""
     level, slash, _ = wrapper.rpartition("/")
     return tuple(
         name
         for name in arrays
-        if dialect.ignores(name.removeprefix(place)) or not name.startswith(level + slash)
+        if dialect.ignores(name.removeprefix(prefix)) or not name.startswith(level + slash)
     )
 
 
 @functools.cache
 def _default(architecture: str, classes: int = 400) -> arch.Network:
-    return arch.ARCHITECTURES[architecture](classes)
+    return arch.make(architecture, classes)
 
 
 @functools.cache
 def _ends(dialect_name: str, architecture: str, classes: int = 400) -> tuple[Native, Native | None]:
-    """Where a dialect keeps the stem's and the classifier's kernel, the latter if it has it.
+    """Returns where a dialect keeps the stem's kernel, and the classifier's if it has it.
 
-    The shapes are not those of the network: all that is asked of them is how many axes they have.
+    The shapes are not those of the network: only their number of axes is asked for.
     """
     dialect, net = DIALECTS[dialect_name], _default(architecture, classes)
 
@@ -208,78 +204,77 @@ def _ends(dialect_name: str, architecture: str, classes: int = 400) -> tuple[Nat
     return kernel(net.nodes[0].name), head
 
 
-def _size(
-    architecture: str, dialect: Dialect, place: str, arrays: Mapping[str, np.ndarray]
+def _network(
+    architecture: str, dialect: Dialect, prefix: str, arrays: Mapping[str, Array]
 ) -> arch.Network | None:
-    """The network with the channels and classes of the file; None if neither end is there."""
+    """Returns the network with the file's channels and classes; None if it has neither end."""
     stem, head = _ends(dialect.name, architecture)
-    channels = _canonical_shape(stem, place, arrays)
-    if channels and head and f"{place}{head.name}" not in arrays:
-        head = _renamed_head(architecture, dialect, place, arrays) or head
-    classes = _canonical_shape(head, place, arrays) if head else None
+    channels = _canonical_shape(stem, prefix, arrays)
+    if channels and head and f"{prefix}{head.name}" not in arrays:
+        head = _renamed_head(architecture, dialect, prefix, arrays) or head
+    classes = _canonical_shape(head, prefix, arrays) if head else None
     if not channels and not classes:
         return None
     # With one end missing the file cannot fit; the network is only for saying what is missing.
     default = _default(architecture)
-    net = arch.ARCHITECTURES[architecture](
+    net = arch.make(
+        architecture,
         classes[0] if classes else default.num_classes,
         channels[1] if channels else default.in_channels,
     )
-    return arch.scaled(net) if _scaled(net, dialect, place, arrays) else net
+    return arch.scaled(net) if _is_scaled(net, dialect, prefix, arrays) else net
 
 
 def _renamed_head(
-    architecture: str, dialect: Dialect, place: str, arrays: Mapping[str, np.ndarray]
+    architecture: str, dialect: Dialect, prefix: str, arrays: Mapping[str, Array]
 ) -> Native | None:
-    """The classifier's kernel in a dialect that puts the number of classes into its name."""
+    """Returns the classifier's kernel in a dialect whose name for it has the number of classes."""
     if _ends(dialect.name, architecture, 1) == _ends(dialect.name, architecture, 2):
         return None
-    shapes = lazy_arrays.shapes(arrays).values()
-    for classes in sorted({shape[0] for shape in shapes if len(shape) == 1}):
+    for classes in sorted({shape[0] for shape in shapes(arrays).values() if len(shape) == 1}):
         if 0 < classes <= 100_000:
             _, head = _ends(dialect.name, architecture, classes)
-            if head and f"{place}{head.name}" in arrays:
+            if head and f"{prefix}{head.name}" in arrays:
                 return head
     return None
 
 
 def _canonical_shape(
-    native: Native, place: str, arrays: Mapping[str, np.ndarray]
+    native: Native, prefix: str, arrays: Mapping[str, Array]
 ) -> tuple[int, ...] | None:
-    """The canonical shape of a kernel in the file; None if it is not there, or no kernel."""
-    array = arrays.get(f"{place}{native.name}")
+    """Returns the canonical shape of a kernel in the file; None if it has no such kernel."""
+    array = arrays.get(f"{prefix}{native.name}")
     for layout in native.shapes:
         if array is not None and array.ndim == len(layout):
-            return layouts.to_canonical(array, layout).shape
+            return to_canonical(array, layout).shape
     return None
 
 
-def _scaled(
-    net: arch.Network, dialect: Dialect, place: str, arrays: Mapping[str, np.ndarray]
+def _is_scaled(
+    net: arch.Network, dialect: Dialect, prefix: str, arrays: Mapping[str, Array]
 ) -> bool:
-    """Whether the file's batch norm has scales that were trained, and the network's has none."""
+    """Returns whether the file has trained scales of batch norm that the network lacks."""
     scaled = arch.scaled(net)
     if not dialect.has_scale or scaled == net:
         return False
     names = {
         native.name
-        for native in dialect.natives(scaled, place)
+        for native in dialect.natives(scaled, prefix)
         if native.name and native.canonical and native.canonical.endswith(".norm.weight")
     }
-    scales = [arrays[name] for name in names & arrays.keys()]
     fill = dialect.fills.get("norm.weight")
-    # A dialect that always has them fills them with ones where they mean nothing.
-    return any(fill is None or not np.all(scale == fill) for scale in scales)
+    # A dialect that always has scales fills them with ones where they mean nothing.
+    return any(fill is None or not np.all(arrays[name] == fill) for name in names & arrays.keys())
 
 
-def _differences(candidate: Match, arrays: Mapping[str, np.ndarray]) -> tuple[str, int]:
-    """What keeps a file from being the candidate ("" if nothing), and how many names fit."""
+def _differences(candidate: Match, arrays: Mapping[str, Array]) -> tuple[str, int]:
+    """Returns what keeps a file from being the candidate, "" if nothing, and how many names fit."""
     expected = {native.name: native for native in candidate.natives if native.name}
     again = {
-        alias: native.name
-        for native in candidate.natives
+        alias: name
+        for name, native in expected.items()
         for alias in native.aliases
-        if native.name and alias in arrays
+        if alias in arrays
     }
     given = set(arrays) - set(candidate.ignored) - again.keys() - {candidate.tag}
     problems = []
@@ -287,20 +282,18 @@ def _differences(candidate: Match, arrays: Mapping[str, np.ndarray]) -> tuple[st
         problems.append(f"missing {listing(missing)}")
     if unknown := given - expected.keys():
         problems.append(f"not in the network: {listing(unknown)}")
-    shapes = lazy_arrays.shapes(arrays)
-    wrong = [
-        f"{name} (expected {_options(native)}, received {list(shapes[name])})"
+    sizes = shapes(arrays)
+    if wrong := [
+        f"{name} (expected {_options(native)}, received {list(sizes[name])})"
         for name, native in expected.items()
-        if name in given and shapes[name] not in native.shapes.values()
-    ]
-    if wrong:
+        if name in given and sizes[name] not in native.shapes.values()
+    ]:
         problems.append(f"wrong shapes: {listing(wrong)}")
-    differing = [
+    if differing := [
         f"{alias} is not {name}"
         for alias, name in again.items()
         if name in arrays and not np.array_equal(arrays[alias], arrays[name])
-    ]
-    if differing:
+    ]:
         problems.append(f"arrays that should be the same twice: {listing(differing)}")
     return "; ".join(problems), len(expected.keys() & given)
 

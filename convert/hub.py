@@ -1,10 +1,7 @@
 """Reads and writes weights of any format and dialect, with canonical arrays in the middle."""
 
-import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -12,16 +9,18 @@ from types import ModuleType
 import numpy as np
 
 from common import arch
-from common.io import check_target, listing
-from convert import changes, classifier, detect, exports, formats, inflation
-from convert.canonical_arrays import check_equal, from_native
-from convert.dialects import DIALECTS, Dialect, has_scale, lazily_native
-from convert.scale import fold_scale
+from common.io import CheckpointError, check_target, listing, scratch_folder
+from common.settings import setting
+from convert import changes, detect, exports, formats, published
+from convert.arrays import Array
+from convert.dialects import DIALECTS, Dialect, from_native, has_scale, to_native
+from convert.exports import EXPORTS, Export
+from convert.formats import FORMATS, release
 
 STREAMS = {3: "rgb", 2: "flow"}
 
-# What people who own files of a format expect in them, the first that knows the architecture;
-# all else gets our own names.
+# The dialects that owners of a format expect in it: the first that knows the architecture is
+# written, and our own names for all others.
 USUAL_DIALECTS = {
     "tf1_checkpoint": ("kinetics_i3d", "sonnet"),
     "tf2_checkpoint": ("sonnet",),
@@ -32,27 +31,42 @@ USUAL_DIALECTS = {
 }
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What a conversion is told, and what it is allowed to change.
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions:
+    """What files do not say, and what may change on the way; the fields are flags, too.
 
     Attributes:
-        architecture: Which the weights are of, where their names fit several.
-        allow: Names of `convert.changes.CHANGES` that may be made.
-        adjust_eps: Takes the difference between the eps of a dialect's owner and ours into the
-            running variances, so that the function stays the same there.
-        inflate: How 2-D kernels become 3-D: "repeat" or "centre".
-        num_classes: Classes of the classifier that inflated weights get, or of a new one for
-            others; None keeps what is there (400 where nothing is).
         seed: Of the random values of a new classifier.
     """
 
-    architecture: str | None = None
-    allow: frozenset[str] = frozenset()
-    adjust_eps: bool = False
-    inflate: inflation.How = "repeat"
-    num_classes: int | None = None
+    architecture: str | None = setting(
+        "Which network the weights are of, where their names fit several.",
+        None,
+        choices=lambda: arch.ARCHITECTURES,
+    )
+    allow: tuple[str, ...] = setting(
+        "Changes that may be made where a conversion cannot be exact. "
+        + " ".join(f"{name}: {change.about}." for name, change in changes.CHANGES.items()),
+        (),
+        choices=tuple(changes.CHANGES),
+        repeated=True,
+    )
+    adjust_eps: bool = setting(
+        "Take the difference between both sides' eps of batch norm into the running variances.",
+        False,
+    )
+    num_classes: int | None = setting(
+        "Replace the classifier by a new one of this many classes.", None, minimum=1
+    )
+    inflate: str = setting(
+        "How 2-D kernels become 3-D ones: divided by their length and repeated, or in the centre.",
+        "repeat",
+        choices=changes.INFLATIONS,
+    )
     seed: int = 0
+
+
+DEFAULTS = ConversionOptions()
 
 
 @dataclass(frozen=True)
@@ -63,26 +77,30 @@ class Weights:
         net: The network they belong to.
         arrays: float32 by canonical name in the canonical layout, in the network's order. They
             may be strided, read-only views of the file.
-        format: The container they came in.
+        format: The format of their file.
         dialect: The dialect of their names there.
-        ignored: Names in the file that were passed over: optimiser slots and counters.
+        ignored: Names in the file that are no parameters: optimiser slots and counters.
         narrowed: Names whose numbers were of a wider type than float32.
         widened: Names whose numbers were of a narrower one.
-        notes: What was made of them on the way, a sentence each.
+        notes: How they were changed on the way, a sentence each.
+        path: The file they were read from (for a TensorFlow checkpoint, its prefix).
+        row: What is known about a published checkpoint.
     """
 
     net: arch.Network
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Array]
     format: str = "memory"
     dialect: str = "canonical"
     ignored: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
     widened: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    path: Path | None = None
+    row: published.Checkpoint | None = None
 
     @property
     def stream(self) -> str:
-        """Rgb, flow, or how many channels the network takes."""
+        """Either rgb, flow, or how many channels the network takes."""
         return STREAMS.get(self.net.in_channels, f"{self.net.in_channels} channels")
 
     @property
@@ -93,9 +111,13 @@ class Weights:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: `source` as given, `target` as read back from `path`.
+    """A conversion: the weights as given, and as read back from `path`.
 
-    `notes` says what was made of the weights on the way, a sentence each.
+    Attributes:
+        source: The weights before it.
+        target: The weights in the file that was written.
+        path: That file.
+        notes: How the weights were changed on the way, a sentence each.
     """
 
     source: Weights
@@ -104,43 +126,83 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-def load(checkpoint: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
+def load(checkpoint: str | os.PathLike[str], options: ConversionOptions = DEFAULTS) -> Weights:
     """Reads a published checkpoint by name, or any checkpoint by path.
 
     Raises:
         CheckpointError: See `read`.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    from convert import checkpoints  # Its second sources convert what they fetch.
-
-    path, _ = checkpoints.resolve(os.fspath(checkpoint))
-    return read(path, terms)
+    path, row = published.resolve(os.fspath(checkpoint))
+    return replace(read(path, options), row=row)
 
 
-def read(path: str | os.PathLike[str], terms: Terms = Terms()) -> Weights:
+def read(path: str | os.PathLike[str], options: ConversionOptions = DEFAULTS) -> Weights:
     """Reads a checkpoint of any format, dialect, architecture and number of classes.
 
     Raises:
         CheckpointError: The file is damaged, or fits no known network, or several, or holds
-            values that are not finite, or its function cannot be kept and `terms` does not
+            values that are not finite, or its function cannot be kept and `options` does not
             allow the change.
         FileNotFoundError: There is no such file.
         ValueError: There is no such architecture or inflation.
     """
     path = Path(path)
-    weights = _read(path, terms)
+    module = formats.detect(path)
+    return identify(module.read(path), path, module.NAME, options)
+
+
+def identify(
+    native: Mapping[str, Array], path: Path, format: str, options: ConversionOptions = DEFAULTS
+) -> Weights:
+    """Returns the weights that the arrays of a file are, with the changes that `options` asks for.
+
+    Args:
+        native: The file's arrays, as its format reads them.
+        path: The file.
+        format: The name of its format.
+        options: What the file does not say.
+
+    Raises:
+        CheckpointError: See `read`.
+    """
+    weights = _as_stored(native, path, format, options)
     net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
     dialect = DIALECTS[weights.dialect]
     if change := dialect.change.get(net.name):
-        arrays = changes.require(change, terms.allow, path).reading(net, arrays)
+        arrays = changes.require(change, options.allow, path).reading(net, arrays)
         notes.append(changes.CHANGES[change].about)
-    if dialect.eps is not None and terms.adjust_eps:
-        arrays = changes.shift_variance(net, arrays, dialect.eps)
+    if dialect.eps is not None and options.adjust_eps:
+        arrays = changes.shift_variance(net, arrays, dialect.eps - changes.norm_eps(net))
         notes.append(f"variances shifted from {dialect.name}'s eps of {dialect.eps:g}")
-    if terms.num_classes is not None and terms.num_classes != net.num_classes:
-        net, arrays = classifier.replace(net, arrays, terms.num_classes, terms.seed)
+    if options.num_classes is not None and options.num_classes != net.num_classes:
+        net, arrays = changes.new_classifier(net, arrays, options.num_classes, options.seed)
         notes.append(f"a new classifier of {net.num_classes} classes")
     return replace(weights, net=net, arrays=arrays, notes=tuple(notes))
+
+
+def average(checkpoints: Sequence[Weights]) -> Weights:
+    """Returns the mean of weights of one network, statistics included, summed in float64.
+
+    Raises:
+        CheckpointError: They are not of one network.
+    """
+    first, *others = checkpoints
+    for other in others:
+        if other.net != first.net:
+            raise CheckpointError(
+                f"only weights of one network can be averaged. Received: {_kind(first)} and"
+                f" {_kind(other)}."
+            )
+    arrays = {}
+    for name in first.arrays:
+        total = np.zeros(first.arrays[name].shape, np.float64)
+        for weights in checkpoints:
+            total += weights.arrays[name]
+        arrays[name] = (total / len(checkpoints)).astype(np.float32)
+    notes = dict.fromkeys(note for weights in checkpoints for note in weights.notes)
+    mean = f"the mean of {len(checkpoints)} checkpoints"
+    return replace(first, arrays=arrays, notes=(*notes, mean))
 
 
 def convert(
@@ -148,18 +210,18 @@ def convert(
     target: str | os.PathLike[str],
     to: str | None = None,
     overwrite: bool = False,
-    terms: Terms = Terms(),
+    options: ConversionOptions = DEFAULTS,
 ) -> Report:
     """Converts a checkpoint; the file name of `target` says to which format.
 
-    What was written is read back and compared, value by value, before it takes its place.
+    The file is read back and compared, value by value, before it takes its place.
 
     Args:
         source: Name of a published checkpoint, or path of one in any format.
         target: The file to write, or for a TensorFlow checkpoint its prefix.
         to: The dialect; None takes the usual one of the format.
         overwrite: Whether an existing target may be replaced.
-        terms: What the files do not say, and what may change.
+        options: What the files do not say, and what may change.
 
     Raises:
         CheckpointError: The source is damaged or unknown, or what was written reads differently.
@@ -168,7 +230,7 @@ def convert(
         FileNotFoundError: There is no such source.
         ValueError: The target's name or the dialect is not known.
     """
-    return write(load(source, terms), target, to, overwrite, terms)
+    return write(load(source, options), target, to, overwrite, options)
 
 
 def write(
@@ -176,136 +238,137 @@ def write(
     target: str | os.PathLike[str],
     to: str | None = None,
     overwrite: bool = False,
-    terms: Terms = Terms(),
-    container: str | None = None,
+    options: ConversionOptions = DEFAULTS,
+    format: str | None = None,
 ) -> Report:
-    """Writes weights; see `convert`. `container` names a format that the target's name does not."""
+    """Writes weights; see `convert`. `format` names the format where the target's name does not."""
     target = Path(target)
-    module = _module(target, container)
-    if module.NAME in exports.EXPORTS:
+    module = _format(target, format)
+    if isinstance(module, Export):
         return _export(weights, module, target, to, overwrite)
     dialect = _dialect(to, module.NAME, weights.net)
     for file in module.files(target):
         check_target(file, overwrite)
-    net, arrays, notes = _adapted(weights, dialect, terms, target)
-    with _beside(target) as scratch:
-        module.write(scratch, lazily_native(dialect, net, arrays))
-        written = _read(scratch, Terms(architecture=net.name))
+    net, arrays, notes = _adapted(weights, dialect, options, target)
+    with scratch_folder(target) as folder:
+        scratch = folder / target.name
+        module.write(scratch, to_native(dialect, net, arrays))
+        name = ConversionOptions(architecture=net.name)
+        written = _as_stored(module.read(scratch), scratch, module.NAME, name)
         check_equal(arrays, written.arrays, target)
         for file in module.files(scratch):
             os.replace(file, target.parent / file.name)
-    return Report(weights, written, target, notes)
+    return Report(weights, replace(written, path=target), target, notes)
 
 
-def _module(target: Path, container: str | None) -> ModuleType:
-    """The format, or export, of that name; None goes by the ending of `target`."""
-    if container is None:
+def check_equal(
+    expected: Mapping[str, Array], received: Mapping[str, Array], path: Path | str
+) -> None:
+    """Raises CheckpointError unless names are the same and arrays equal bit by bit."""
+    wrong = expected.keys() ^ received.keys()
+    for name in expected.keys() & received.keys():
+        one, other = expected[name], received[name]
+        # Of finite numbers that are equal, only zeros differ: in their sign.
+        if not (np.array_equal(one, other) and np.array_equal(np.signbit(one), np.signbit(other))):
+            wrong |= {name}
+        release(one)
+        release(other)
+    if wrong:
+        raise CheckpointError(
+            f"{path}: reading back what was written gave other values for {listing(wrong)};"
+            " nothing was kept. Please report this."
+        )
+
+
+def _format(target: Path, format: str | None) -> ModuleType | Export:
+    """Returns the format or export of that name; None goes by the ending of `target`."""
+    if format is None:
         return exports.for_output(target) or formats.for_output(target)
-    known = {**formats.FORMATS, **exports.EXPORTS}
-    writable = {name: module for name, module in known.items() if module.SUFFIXES}
-    if container not in writable:
+    writable = {name: module for name, module in FORMATS.items() if module.SUFFIXES} | EXPORTS
+    if format not in writable:
         raise ValueError(
-            f"no such format to write. Expected one of {', '.join(writable)}. Received:"
-            f" {container!r}."
+            f"no such format to write. Expected one of {', '.join(writable)}. Received: {format!r}."
         )
-    return writable[container]
+    return writable[format]
 
 
-@contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A path of the target's name in a folder beside it, which is gone afterwards."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield folder / target.name
-    finally:
-        shutil.rmtree(folder)
-
-
-def _read(path: Path, terms: Terms) -> Weights:
-    """What a file holds, as it is there."""
-    container = formats.detect(path)
-    native = container.read(path)
-    found = detect.match(native, path, terms.architecture, terms.num_classes is not None)
+def _as_stored(
+    native: Mapping[str, Array], path: Path, format: str, options: ConversionOptions
+) -> Weights:
+    """Returns the weights of a file as they are there; those of 2-D networks are inflated."""
+    found = detect.match(native, path, options.architecture, options.num_classes is not None)
     read, narrowed, widened = from_native(native, found.natives, path)
-    arrays: Mapping[str, np.ndarray] = read
+    net, dialect = found.net, found.dialect
+    arrays: Mapping[str, Array] = read
     notes = []
-    net = found.net
-    if found.headless:
-        net = arch.with_classes(net, terms.num_classes or net.num_classes)
-        arrays = {**arrays, **classifier.fresh(net, terms.seed)}
-        notes.append(f"a new classifier of {net.num_classes} classes; the file has none")
-    if found.dialect.inflates:
-        net, arrays = _inflated(net, arrays, terms)
-        notes.append(
-            f"2-D kernels inflated ({terms.inflate}); a new classifier of {net.num_classes} classes"
-        )
+    if dialect.inflates or found.headless:
+        classes = options.num_classes or net.num_classes
+        net, whole = changes.new_classifier(net, read, classes, options.seed)
+        notes.append(f"a new classifier of {classes} classes; the file has none")
+        arrays = whole
+    if dialect.inflates:
+        for parameter in arch.parameters(net):
+            if parameter.field == "conv.weight" and parameter.name in read:
+                kernel, frames = read[parameter.name], parameter.shape[2]
+                whole[parameter.name] = changes.inflate(kernel, frames, options.inflate)
+        notes = [f"2-D kernels inflated ({options.inflate}); a new classifier of {classes} classes"]
     return Weights(
         net,
         arrays,
-        container.NAME,
-        found.dialect.name,
+        format,
+        dialect.name,
         found.ignored,
         narrowed,
         widened,
         tuple(notes),
+        path,
     )
 
 
-def _inflated(
-    net: arch.Network, arrays: Mapping[str, np.ndarray], terms: Terms
-) -> tuple[arch.Network, dict[str, np.ndarray]]:
-    """2-D arrays as those of the video network, with a new classifier."""
-    net = arch.with_classes(net, terms.num_classes or net.num_classes)
-    whole = {**arrays, **classifier.fresh(net, terms.seed)}
-    for parameter in arch.parameters(net):
-        if parameter.field == "conv.weight" and parameter.name in arrays:
-            kernel = whole[parameter.name]
-            whole[parameter.name] = inflation.inflate(kernel, parameter.shape[2], terms.inflate)
-    return net, whole
-
-
 def _adapted(
-    weights: Weights, dialect: Dialect, terms: Terms, target: Path
-) -> tuple[arch.Network, Mapping[str, np.ndarray], tuple[str, ...]]:
-    """The weights as the dialect can hold them, and what was done to them."""
+    weights: Weights, dialect: Dialect, options: ConversionOptions, target: Path
+) -> tuple[arch.Network, Mapping[str, Array], tuple[str, ...]]:
+    """Returns the weights as the dialect can hold them, and how they were changed for it."""
     net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
     if has_scale(net) and not dialect.has_scale:
-        notes.append(changes.require("fold_scale", terms.allow, target).about)
-        net, arrays = fold_scale(net, arrays)
+        notes.append(changes.require("fold_scale", options.allow, target).about)
+        net, arrays = changes.fold_scale(net, arrays)
     if change := dialect.change.get(net.name):
-        arrays = changes.require(change, terms.allow, target).writing(net, arrays)
+        arrays = changes.require(change, options.allow, target).writing(net, arrays)
         notes.append(changes.CHANGES[change].about)
-    if dialect.eps is not None and terms.adjust_eps:
-        arrays = changes.shift_variance(net, arrays, dialect.eps, back=True)
+    if dialect.eps is not None and options.adjust_eps:
+        arrays = changes.shift_variance(net, arrays, changes.norm_eps(net) - dialect.eps)
         notes.append(f"variances shifted to {dialect.name}'s eps of {dialect.eps:g}")
     return net, arrays, tuple(notes)
 
 
 def _export(
-    weights: Weights, module: ModuleType, target: Path, to: str | None, overwrite: bool
+    weights: Weights, export: Export, target: Path, to: str | None, overwrite: bool
 ) -> Report:
     """Writes a whole model, which has no dialects."""
     if to is not None:
         raise ValueError(
-            f"{target}: {module.NAME} has names of its own; leave out the dialect {to!r}"
+            f"{target}: {export.name} has names of its own; leave out the dialect {to!r}"
         )
-    replaces = overwrite and module.replaceable(target)
+    replaces = overwrite and export.is_at(target)
     if not replaces:
         check_target(target, overwrite)
-    with _beside(target) as scratch:
+    module = export.load()
+    with scratch_folder(target) as folder:
+        scratch = folder / target.name
         module.write(scratch, weights.net, weights.arrays)
-        written = Weights(weights.net, module.read_back(scratch, weights.net), module.NAME)
-        check_equal(weights.arrays, written.arrays, target)
+        arrays = module.read_back(scratch, weights.net)
+        check_equal(weights.arrays, arrays, target)
         if replaces:
-            os.replace(target, scratch.with_name("old"))
+            os.replace(target, folder / "old")  # a folder with content cannot be replaced
         os.replace(scratch, target)
+    written = Weights(weights.net, arrays, export.name, path=target)
     return Report(weights, written, target, weights.notes)
 
 
-def _dialect(to: str | None, container: str, net: arch.Network) -> Dialect:
-    """The dialect of that name, or the usual one of a format for a network."""
-    names = [to] if to else [*USUAL_DIALECTS.get(container, ()), "canonical"]
+def _dialect(to: str | None, format: str, net: arch.Network) -> Dialect:
+    """Returns the dialect of that name, or the usual one of a format for a network."""
+    names = [to] if to else [*USUAL_DIALECTS.get(format, ()), "canonical"]
     for name in names:
         if name not in DIALECTS:
             raise ValueError(
@@ -320,3 +383,7 @@ def _dialect(to: str | None, container: str, net: arch.Network) -> Dialect:
         else "can only be read"
     )
     raise ValueError(f"the dialect {name} {reason}.")
+
+
+def _kind(weights: Weights) -> str:
+    return f"{weights.net.name} of {weights.net.num_classes} classes ({weights.stream})"

@@ -1,36 +1,41 @@
-"""Prints what a checkpoint holds: format, dialect, architecture, and every array.
+"""Prints what a checkpoint holds."""
 
-    python -m convert.inspect rgb_scratch
-    python -m convert.inspect some/model.pt
-
-A file that fits no known network is listed too, and the command then ends with the reason and
-status 1.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-
-from absl import app
+from dataclasses import dataclass
 
 from common import arch, command
 from common.io import escape, listing
-from convert import checkpoints, formats, hub
+from common.settings import UsageError, setting
+from convert import formats, hub, published
 
 
-def table(path: Path) -> str:
-    """Native names, shapes and types of a file, a line each."""
-    arrays = formats.detect(path).read(path)
-    rows = [(escape(name), array) for name, array in arrays.items()]
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Prints what a checkpoint holds: every array, format, dialect, architecture and classes.
+
+        python -m convert.inspect rgb_scratch
+        python -m convert.inspect some/model.pt
+
+    A file that fits no known network is listed too, and the command then ends with the reason and
+    status 1.
+    """
+
+    checkpoint: tuple[str, ...] = setting("Name or path of one checkpoint.", (), positional=True)
+
+
+def main(settings: Settings) -> None:
+    """Prints the arrays of a checkpoint by native name, and what they are."""
+    if len(settings.checkpoint) != 1:
+        raise UsageError("give the name or path of one checkpoint")
+    path, _ = published.resolve(settings.checkpoint[0])
+    module = formats.detect(path)
+    native = module.read(path)
+    rows = [(escape(name), array) for name, array in native.items()]
     width = max(len(name) for name, _ in rows)
-    return "\n".join(
-        f"{name:{width}}  {array.dtype.name}  {list(array.shape)}" for name, array in rows
-    )
-
-
-def summary(path: Path) -> str:
-    """What hub.read finds out about a file."""
-    weights = hub.read(path)
-    rows = {
+    for name, array in rows:
+        print(f"{name:{width}}  {array.dtype.name}  {list(array.shape)}")
+    print()
+    weights = hub.identify(native, path, module.NAME)
+    facts = {
         "format": weights.format,
         "dialect": weights.dialect,
         "architecture": weights.net.name,
@@ -39,18 +44,10 @@ def summary(path: Path) -> str:
         "parameters": f"{arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
     }
     if weights.ignored:
-        rows["passed over"] = escape(listing(weights.ignored, 3))
-    return "\n".join(f"{name + ':':14}{value}" for name, value in rows.items())
-
-
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give the name or path of one checkpoint.")
-    path, _ = checkpoints.resolve(argv[1])
-    print(table(path))
-    print()
-    print(summary(path))
+        facts["passed over"] = escape(listing(weights.ignored, 3))
+    for name, fact in facts.items():
+        print(f"{name + ':':14}{fact}")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

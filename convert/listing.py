@@ -1,32 +1,33 @@
-"""What can be converted, as text, from the registries: for the terminal and for the README.
-
-    python -m convert.listing README.md
-
-writes the README's table of architectures anew.
-"""
+"""Lists what can be converted, from the registries: for the terminal and for docs/models.md."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-
-from absl import app
 
 from common import arch, command
 from common.io import write_text
 from common.preprocessing import contracts
-from convert.checkpoints import CHECKPOINTS
+from common.settings import UsageError, setting
 from convert.dialects import DIALECTS
 from convert.exports import EXPORTS
 from convert.formats import FORMATS
+from convert.published import CHECKPOINTS
 
-BEGIN, END = "<!-- architectures: make readme -->", "<!-- end of architectures -->"
+BEGIN, END = "<!-- architectures: make models -->", "<!-- end of architectures -->"
 
 # Variants that have the parameters and the cost of the row above, or nearly so.
 _VARIANTS = ("_symmetric", "_global", "_affine", "_padded")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Rewrites the table of architectures in a Markdown file: `python -m convert.listing FILE`."""
+
+    file: tuple[str, ...] = setting("The file.", (), positional=True)
+
+
 def architectures() -> str:
-    """The table of architectures, as Markdown.
+    """Returns the table of architectures as Markdown.
 
     A multiply-add counts as one operation, as in the papers. Dialects that are ours and hold every
     architecture are left out.
@@ -35,8 +36,9 @@ def architectures() -> str:
         "| architecture | also | parameters | clip | GFLOPs | values | weights that people own |"
     )
     lines = [header, "|---|---|---|---|---|---|---|"]
-    names = [name for name in arch.ARCHITECTURES if not name.endswith(_VARIANTS)]
-    for name in names:
+    for name in arch.ARCHITECTURES:
+        if name.endswith(_VARIANTS):
+            continue
         also = [other for other in arch.ARCHITECTURES if other in {name + v for v in _VARIANTS}]
         net, contract = arch.make(name), contracts.usual(name)
         size = (contract.frames, contract.crop, contract.crop)
@@ -55,7 +57,7 @@ def architectures() -> str:
 
 
 def _owned(names: Sequence[str]) -> list[str]:
-    """Published checkpoints, and dialects in which others published theirs."""
+    """Returns published checkpoints, and dialects in which others published theirs."""
     dialects = [
         dialect.name
         for dialect in DIALECTS.values()
@@ -67,8 +69,8 @@ def _owned(names: Sequence[str]) -> list[str]:
     return [*(f"`{name}`" for name in published), *dialects]
 
 
-def readme(text: str) -> str:
-    """A README with its table of architectures as it is today.
+def with_table(text: str) -> str:
+    """Returns a Markdown text with its table of architectures as it is today.
 
     Raises:
         ValueError: The marks around the table are not there.
@@ -81,12 +83,15 @@ def readme(text: str) -> str:
 
 
 def table() -> str:
-    """The three lists, for people."""
+    """Returns lists of formats, dialects and architectures, for the terminal."""
     formats = [
-        (name, "read, write" if module.SUFFIXES else "read", _endings(module))
+        (
+            name,
+            *(("read, write", ", ".join(module.SUFFIXES)) if module.SUFFIXES else ("read", "any")),
+        )
         for name, module in FORMATS.items()
     ]
-    formats += [(name, "write", _endings(module)) for name, module in EXPORTS.items()]
+    formats += [(name, "write", export.suffix) for name, export in EXPORTS.items()]
     dialects = [
         (
             name,
@@ -106,10 +111,6 @@ def table() -> str:
     )
 
 
-def _endings(module: ModuleType) -> str:
-    return ", ".join(module.SUFFIXES) or "found out by content"
-
-
 def _architectures(names: tuple[str, ...]) -> str:
     if set(names) == set(arch.ARCHITECTURES):
         return "all"
@@ -127,12 +128,13 @@ def _block(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
     return "\n".join([f"{title}:", *text])
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give the path of the README.")
-    path = Path(argv[1])
-    write_text(path, readme(path.read_text(encoding="utf-8")))
+def main(settings: Settings) -> None:
+    """Rewrites the table."""
+    if len(settings.file) != 1:
+        raise UsageError("give the path of a Markdown file")
+    path = Path(settings.file[0])
+    write_text(path, with_table(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

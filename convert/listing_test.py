@@ -1,4 +1,4 @@
-"""The lists that are made from the registries, and the README that must agree with them."""
+"""The lists that are made from the registries, and docs/models.md, which must agree with them."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from convert.dialects import DIALECTS
 from convert.exports import EXPORTS
 from convert.formats import FORMATS
 
-README = Path(__file__).parents[1] / "README.md"
+MODELS = Path(__file__).parents[1] / "docs/models.md"
 
 
-def test_the_readme_is_up_to_date():
-    text = README.read_text(encoding="utf-8")
-    assert listing.readme(text) == text, "the table of architectures is stale: make readme"
+def test_the_table_is_up_to_date():
+    text = MODELS.read_text(encoding="utf-8")
+    assert listing.with_table(text) == text, "the table of architectures is stale: make models"
 
 
-def test_every_architecture_is_in_the_readmes_table():
+def test_every_architecture_is_in_the_table():
     rows = [line.split("|")[1:-1] for line in listing.architectures().splitlines()[2:]]
     found = set()
     for row in rows:
@@ -47,7 +47,7 @@ def test_rows_have_the_published_numbers(name, cells):
 
 def test_a_text_without_the_marks_is_refused():
     with pytest.raises(ValueError, match="around its table"):
-        listing.readme("# Title")
+        listing.with_table("# Title")
 
 
 def test_the_terminals_list_has_everything():

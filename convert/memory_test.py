@@ -9,8 +9,8 @@ import pytest
 from common import arch
 from common.io import CheckpointError
 from convert import detect, formats, hub
+from convert.arrays import shapes
 from convert.dialects import DIALECTS, to_native
-from convert.lazy_arrays import shapes
 from parity_tests import randomise
 
 NET = arch.inception_i3d(7)
@@ -41,13 +41,15 @@ def _traced(function):
     ("source", "target"), list(zip(STREAMED, STREAMED[1:] + STREAMED[:1], strict=True))
 )
 def test_one_tensor_at_a_time(tmp_path, arrays, source, target, dtype):
-    native = to_native(DIALECTS["sonnet"], NET, arrays)
+    native = dict(to_native(DIALECTS["sonnet"], NET, arrays))
     native = {name: np.ascontiguousarray(array, dtype) for name, array in native.items()}
     slots = {f"optimizer/{name}": array for name, array in native.items()}
     modules = formats.FORMATS[source], formats.FORMATS[target]
     paths = [tmp_path / f"{i}{module.SUFFIXES[0]}" for i, module in enumerate(modules)]
     modules[0].write(paths[0], native | slots)
-    report, peak = _traced(lambda: hub.convert(*paths, terms=hub.Terms("inception_i3d")))
+    report, peak = _traced(
+        lambda: hub.convert(*paths, options=hub.ConversionOptions(architecture="inception_i3d"))
+    )
     assert peak < 2 * LARGEST + REST < ALL / 2
     assert len(report.source.ignored) == len(slots)
     assert len(report.source.narrowed) == (len(arrays) if dtype == np.float64 else 0)
@@ -88,7 +90,7 @@ def test_bfloat16_is_widened_one_tensor_at_a_time(tmp_path, arrays):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_numbers_of_every_type_are_checked(tmp_path, arrays, dtype):
-    native = to_native(DIALECTS["canonical"], NET, arrays)
+    native = dict(to_native(DIALECTS["canonical"], NET, arrays))
     name = next(name for name in native if name.endswith("running_var"))
     native[name] = native[name].astype(dtype)
     native[name][3] = np.inf
@@ -98,7 +100,7 @@ def test_numbers_of_every_type_are_checked(tmp_path, arrays, dtype):
 
 
 def test_a_number_too_large_for_float32_is_refused(tmp_path, arrays):
-    native = to_native(DIALECTS["canonical"], NET, arrays)
+    native = dict(to_native(DIALECTS["canonical"], NET, arrays))
     name = next(iter(native))
     native[name] = native[name].astype(np.float64)
     native[name].flat[5] = 1e300

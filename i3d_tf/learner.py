@@ -16,7 +16,7 @@ from common.training import optimisation
 from common.training.batches import Batch
 from common.training.learner import Measured
 from common.training.recipes import Recipe
-from convert import layouts
+from convert.arrays import from_canonical, to_canonical
 from i3d_tf import batch_norm, losses, weights
 from i3d_tf.model import VideoModel
 from i3d_tf.optimize import training_model
@@ -87,7 +87,7 @@ class Learner:
     def state(self) -> dict[str, np.ndarray]:
         """See `common.training.learner.Learner`."""
         momentum = {
-            name: np.ascontiguousarray(layouts.to_canonical(v.numpy(), self.layouts[name]))
+            name: np.ascontiguousarray(to_canonical(v.numpy(), self.layouts[name]))
             for name, v in self.momentum.items()
         }
         average = weights.arrays(self.average) if self.average else None
@@ -99,7 +99,7 @@ class Learner:
         state = optimisation.State.of(self.net, self.recipe, arrays)
         weights.assign(self.model, state.model)
         for name, velocity in self.momentum.items():
-            velocity.assign(layouts.from_canonical(state.momentum[name], self.layouts[name]))
+            velocity.assign(from_canonical(state.momentum[name], self.layouts[name]))
         if self.average:
             weights.assign(self.average, state.average)
         self.scaler = state.scaler

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from common import arch
-from convert import hub, layouts
+from convert import hub
+from convert.arrays import from_canonical, to_canonical
 from i3d_tf.model import VideoModel
 
 
@@ -17,7 +18,7 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
-        checkpoint: The name of a published checkpoint (see `convert.checkpoints`) or the path of
+        checkpoint: The name of a published checkpoint (see `convert.published`) or the path of
             one in any format and dialect that `convert` reads.
         architecture: Which the weights are of, where their names fit several; a name in
             `common.arch.ARCHITECTURES`.
@@ -26,7 +27,7 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
         CheckpointError: The file is damaged or not of a known kind, or fits several networks.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
+    weights = hub.load(checkpoint, hub.ConversionOptions(architecture=architecture))
     model = VideoModel(weights.net)
     assign(model, weights.arrays)
     return model
@@ -66,7 +67,7 @@ def assign(model: VideoModel, arrays: Mapping[str, np.ndarray]) -> None:
     arch.check_arrays(model.net, arrays)
     own = variables(model)
     for parameter in arch.parameters(model.net):
-        native = layouts.from_canonical(arrays[parameter.name], layout(parameter))
+        native = from_canonical(arrays[parameter.name], layout(parameter))
         own[parameter.name].assign(native)
 
 
@@ -75,7 +76,7 @@ def arrays(model: VideoModel) -> dict[str, np.ndarray]:
     own = variables(model)
     return {
         parameter.name: np.ascontiguousarray(
-            layouts.to_canonical(own[parameter.name].numpy(), layout(parameter))
+            to_canonical(own[parameter.name].numpy(), layout(parameter))
         )
         for parameter in arch.parameters(model.net)
     }
@@ -87,7 +88,7 @@ def variables(model: VideoModel) -> dict[str, tf.Variable]:
 
 
 def layout(parameter: arch.Parameter) -> str:
-    """How TensorFlow lays out a parameter; a name of `convert.layouts`."""
+    """How TensorFlow lays out a parameter; a name of `convert.arrays`."""
     return "THWIO" if parameter.field == "conv.weight" else "C"
 
 

@@ -15,7 +15,7 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
-        checkpoint: The name of a published checkpoint (see `convert.checkpoints`) or the path of
+        checkpoint: The name of a published checkpoint (see `convert.published`) or the path of
             one in any format and dialect that `convert` reads.
         architecture: Which the weights are of, where their names fit several; a name in
             `common.arch.ARCHITECTURES`.
@@ -24,7 +24,7 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
         CheckpointError: The file is damaged or not of a known kind, or fits several networks.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
-    weights = hub.load(checkpoint, hub.Terms(architecture=architecture))
+    weights = hub.load(checkpoint, hub.ConversionOptions(architecture=architecture))
     model = blank(lambda: VideoModel(weights.net)).eval()
     assign(model, weights.arrays)
     return model

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from common import arch
-from convert import affine, hub
+from convert import changes, hub
+from convert.arrays import to_canonical
 from convert.dialects import DIALECTS
 from convert.formats import caffe2_pkl
-from convert.layouts import to_canonical
 from parity_tests import nonlocal_net, randomise
 from parity_tests.compare import assert_close, relative_error
 from parity_tests.nonlocal_net import Variant
@@ -222,7 +222,7 @@ def test_affine_nets_equal_batch_norm(timing):
         # The published eps has one more digit than the script's.
         assert_close(received[name], expected[name], name, 1e-9)
     net = _net(variant)
-    target, arrays = affine.to_affine(net, _arrays(_blobs(variant), net))
+    target, arrays = changes.to_affine(net, _arrays(_blobs(variant), net))
     assert target.name == str(frozen)
     for entry in DIALECTS["nonlocal_net"].natives(target):
         assert_close(arrays[entry.canonical].ravel(), folded[entry.name].ravel(), entry.name, 1e-7)
@@ -232,7 +232,7 @@ def test_the_norm_of_a_non_local_block_is_folded_into_its_projection(backend):
     """With a single group the results are the same."""
     variant, shape = Variant(non_local=True), (2, 8, 57, 64, 3)
     blobs, net = _blobs(variant), _net(variant)
-    target, arrays = affine.to_affine(net, _arrays(blobs, net), allow={"nonlocal_groups"})
+    target, arrays = changes.to_affine(net, _arrays(blobs, net), allow={"nonlocal_groups"})
     folded = nonlocal_net.to_affine(blobs)
     for name in [name.removesuffix("_out_w") for name in blobs if name.endswith("_out_w")]:
         scale, offset = folded.pop(f"{name}_bn_s"), folded.pop(f"{name}_bn_b")
@@ -252,7 +252,7 @@ def test_full_width(backend, tmp_path, non_local, timing, frames, wrapped):
     variant, clips = Variant(50, timing, non_local), randomise.clips((1, frames, 64, 64, 3))
     blobs = nonlocal_net.random(variant, classes=CLASSES)
     path = _pickled(tmp_path / "m.pkl", blobs, wrapped)
-    weights = hub.read(path, hub.Terms(architecture=str(variant)))
+    weights = hub.read(path, hub.ConversionOptions(architecture=str(variant)))
     assert (weights.net.name, weights.net.num_classes) == (str(variant), CLASSES)
     assert (weights.format, weights.dialect) == ("caffe2_pkl", "nonlocal_net")
     assert {"lr", "model_iter", "pred_w_momentum"} <= set(weights.ignored)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import i3d_tf
 from common import arch
-from convert import layouts
+from convert.arrays import from_canonical, to_canonical
 from i3d_tf import layers
 
 # The tolerance holds for float32 on a CPU, where torch's tensors are too; a GPU uses TF32.
@@ -29,7 +29,7 @@ def layer(
         else:
             variable = {"weight": "w", "bias": "b"}[name]
             layout = "THWIO" if name == "weight" else "C"
-            getattr(module.conv, variable).assign(layouts.from_canonical(array, layout))
+            getattr(module.conv, variable).assign(from_canonical(array, layout))
     return module(tf.constant(x)).numpy()
 
 
@@ -56,7 +56,7 @@ def gradients(
         loss = tf.reduce_mean(losses)
     found = tape.gradient(loss, {name: own[name] for name in trainable})
     return {
-        name: layouts.to_canonical(found[name].numpy(), i3d_tf.weights.layout(parameter))
+        name: to_canonical(found[name].numpy(), i3d_tf.weights.layout(parameter))
         for name, parameter in trainable.items()
     }
 

@@ -33,7 +33,7 @@ def clips(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 def _gains(net: arch.Network) -> dict[tuple[str, ...], float]:
     """Returns factors of kernels that keep deep sums, and scores before a softmax, in scale."""
-    gains = {}
+    gains: dict[tuple[str, ...], float] = {}
     for node in net.nodes:
         match node:
             case arch.Residual():

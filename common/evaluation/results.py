@@ -10,7 +10,7 @@ from common.evaluation import confusion_picture, metrics, table
 from common.evaluation.scores import FrameScores, Scores
 from common.io import write_text
 from common.preprocessing.contracts import InputContract
-from convert.checkpoints import Checkpoint
+from convert.published import Checkpoint
 
 FILES = NAME, TEXT, PICTURE = "results.json", "results.txt", "confusion.png"
 

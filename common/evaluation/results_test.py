@@ -11,7 +11,7 @@ from common.evaluation import results, table
 from common.evaluation.protocols import PROTOCOLS
 from common.evaluation.scores import FrameScores, Scores
 from common.preprocessing.contracts import RGB_CONTRACT
-from convert.checkpoints import CHECKPOINTS
+from convert.published import CHECKPOINTS
 
 CLASSES = ("left", "right", "up", "down", "in", "out")
 PROTOCOL = PROTOCOLS["clip"].filled(RGB_CONTRACT).record()

@@ -21,7 +21,7 @@ from common.predict import samples
 from common.settings import UsageError, setting
 from common.training.recipes import PRECISIONS
 from common.video import preview, video_clips
-from convert import checkpoints
+from convert import published
 
 Floats = NDArray[np.float32]
 
@@ -258,7 +258,7 @@ def streams(settings: Settings) -> dict[str, str]:
             )
         found[stream] = own
     for stream, name in found.items():
-        row = checkpoints.CHECKPOINTS.get(name)
+        row = published.CHECKPOINTS.get(name)
         if row and row.stream != stream:
             raise UsageError(
                 f"{row.name} is a {row.stream} stream, and --eval_type={settings.eval_type} feeds"

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from common import arch, assets, command, models
+from common import arch, command, download, models
 from common.annotations import label_maps
 from common.io import AssetError, Digest, sha256
 from common.model_card import ModelCard
@@ -21,7 +21,7 @@ from common.predict import evaluate_sample, samples
 from common.predict.evaluate_sample import Result, Settings
 from common.preprocessing import contracts
 from common.settings import UsageError
-from convert import checkpoints
+from convert import published
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def put(asset, folder, write):
 def at_hand(tmp_path, monkeypatch):
     """The cricket sample as small arrays whose digests its row has."""
     monkeypatch.setenv("I3D_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "nowhere")
+    monkeypatch.setattr(download, "_PACKAGE", tmp_path / "nowhere")
     cricket = samples.SAMPLES["cricket"]
     arrays = {}
     for stream, channels in (("rgb", 3), ("flow", 2)):
@@ -62,7 +62,7 @@ def at_hand(tmp_path, monkeypatch):
 
 def load(name, stream, architecture=None, classes=400, **known):
     """Stands in for `models.load`: published rows, and files that nothing is known of."""
-    row = checkpoints.CHECKPOINTS.get(str(name))
+    row = published.CHECKPOINTS.get(str(name))
     channels = models.CHANNELS[stream]
     net = arch.make(architecture or "inception_i3d", row.num_classes if row else classes, channels)
     contract = row.contract if row else contracts.of_stream(net.name, stream)
@@ -317,7 +317,7 @@ def test_a_file_nobody_has_ends_with_what_works(tmp_path, monkeypatch):
     monkeypatch.setenv("I3D_OFFLINE", "1")
     monkeypatch.setenv("I3D_CACHE", str(tmp_path))
     monkeypatch.setenv("I3D_DATA", "")
-    monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "nowhere")
+    monkeypatch.setattr(download, "_PACKAGE", tmp_path / "nowhere")
     with pytest.raises(AssetError, match=r"rgb_imagenet.*Tried.*this works: python -m .*backflip$"):
         evaluate(Settings(), load=models.load)
     works = Settings(eval_type="rgb", imagenet_pretrained=False, sample="backflip")

@@ -5,13 +5,12 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from common import assets
-from common.assets import Asset
+from common import download
+from common.download import Asset, PackageFile, Url
 from common.io import git_blob, listing
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
-from common.sources import PackageFile, Url
 from common.video import video_clips
-from convert.checkpoints import RELEASE
+from convert.published import RELEASE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +114,6 @@ def clip(
         ValueError: No such sample, no such stream of it, or not the published file.
         FileNotFoundError: No source has the file (`AssetError`).
     """
-    path = assets.fetch(asset(name, stream))
+    (path,) = download.fetch(asset(name, stream))
     contract = contract or (FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT)
     return video_clips.clip_from_video(path, contract, max_frames, flow_engine=flow_engine)

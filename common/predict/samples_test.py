@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import assets
+from common import download
 from common.io import Digest
 from common.predict import samples
 
@@ -12,7 +12,7 @@ from common.predict import samples
 def own_sample(tmp_path, monkeypatch):
     """Makes a sample of arrays of our own in a folder of I3D_DATA."""
     monkeypatch.setenv("I3D_DATA", str(tmp_path))
-    monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "nowhere")
+    monkeypatch.setattr(download, "_PACKAGE", tmp_path / "nowhere")
 
     def make(name, **arrays):
         files = {}
@@ -21,7 +21,7 @@ def own_sample(tmp_path, monkeypatch):
             path.parent.mkdir(exist_ok=True)
             np.save(path, array)
             digest = Digest("sha256", Digest("sha256", "").of(path))
-            files[stream] = assets.Asset(stream, f"samples/{stream}.npy", digest, ())
+            files[stream] = download.Asset(stream, f"samples/{stream}.npy", digest, ())
         monkeypatch.setitem(samples.SAMPLES, name, samples.Sample(name, files, ""))
 
     return make

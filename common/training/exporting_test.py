@@ -45,7 +45,7 @@ def test_others_read_the_weights_of_a_run(tmp_path):
     ]  # fmt: skip
     expected = randomise.arrays(begin.net)
     for path, dialect in zip(paths, DIALECTS, strict=True):
-        found = hub.read(path, hub.Terms(architecture="inception_i3d"))
+        found = hub.read(path, hub.ConversionOptions(architecture="inception_i3d"))
         assert (found.dialect, found.net.name, found.net.num_classes) == (
             dialect, "inception_i3d", 7
         )  # fmt: skip

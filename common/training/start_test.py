@@ -12,9 +12,9 @@ from common.preprocessing.contracts import RGB_CONTRACT
 from common.training import exporting, recipes, start
 from common.training.snapshot import Snapshot
 from common.training.snapshots import RunFolder
-from convert import checkpoints, hub
-from convert.checkpoints import Checkpoint
+from convert import hub, published
 from convert.formats import safetensors
+from convert.published import Checkpoint
 from parity_tests import randomise
 
 pytestmark = pytest.mark.usefixtures("thin")
@@ -203,8 +203,8 @@ def test_published_weights_bring_theirs(tmp_path, monkeypatch):
     arrays = _write(tmp_path / "model.ckpt", to="kinetics_i3d")
     contract = dataclasses.replace(RGB_CONTRACT, fps=15.0)
     row = Checkpoint("rgb_made_up", "rgb", 7, "", contract, (), "")
-    monkeypatch.setitem(checkpoints.CHECKPOINTS, row.name, row)
-    monkeypatch.setattr(checkpoints, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
+    monkeypatch.setitem(published.CHECKPOINTS, row.name, row)
+    monkeypatch.setattr(published, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
     found = start.from_recipe(RECIPE, 7, "rgb_made_up")
     assert found.contract == dataclasses.replace(
         contract, frames=16, stride=2, short_side=40, crop=32

@@ -1,26 +1,58 @@
-"""Whole graphs that are only written: one module a format, each with the same five members.
+"""Formats of whole models, which are only written.
 
-    NAME, SUFFIXES
-    files(path)                 what is written at `path`: a file, or a folder as one
-    replaceable(path)           whether what is there may be replaced by a new one
-    write(path, net, arrays)    a temporary file or folder and a rename
-    read_back(path, net)        {canonical name: array}, to compare with what was written
+Each is a module that is imported on demand:
+
+    write(path, net, arrays)    writes the model with its weights
+    read_back(path, net)        {canonical name: array} of what `write` wrote, bit by bit
+    run(path, clips)            {endpoint: array} of clips [B, T, H, W, C], in the format's runtime
 
 `arrays` are those of `common.arch.parameters(net)`: float32 by canonical name, kernels
-[out, in, T, H, W]. They may be strided and read-only. `read_back` gives the same arrays again, bit
-by bit; it reads what `write` wrote, and no files of other makers.
+[out, in, T, H, W]. They may be strided and read-only.
 """
 
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from convert.exports import onnx, saved_model
 
-EXPORTS: dict[str, ModuleType] = {module.NAME: module for module in (onnx, saved_model)}
+@dataclass(frozen=True)
+class Export:
+    """A format of whole models.
+
+    Attributes:
+        name: Its name on the command line.
+        suffix: The ending of its files.
+        module: The name of the module.
+        runtime: The package that runs its models.
+        marker: A file by which a folder of this format is recognised; empty where it is a file.
+    """
+
+    name: str
+    suffix: str
+    module: str
+    runtime: str
+    marker: str = ""
+
+    def load(self) -> ModuleType:
+        """Imports the module; an ImportError says which extra to install."""
+        return importlib.import_module(self.module)
+
+    def is_at(self, path: Path) -> bool:
+        """Returns whether a model of this format may be there, which a new one may replace."""
+        return (path / self.marker).is_file()
+
+
+_ALL = (
+    Export("onnx", ".onnx", "convert.exports.onnx", "onnxruntime"),
+    Export("saved_model", ".savedmodel", "i3d_tf.saved_model", "tensorflow", "saved_model.pb"),
+)
+
+EXPORTS = {export.name: export for export in _ALL}
 """Every export by name."""
 
 
-def for_output(path: str | Path) -> ModuleType | None:
-    """The export that the ending of `path` asks for; None if it asks for none."""
+def for_output(path: str | Path) -> Export | None:
+    """Returns the export that the ending of `path` asks for, or None."""
     name = Path(path).name.lower()
-    return next((m for m in EXPORTS.values() if name.endswith(m.SUFFIXES)), None)
+    return next((export for export in _ALL if name.endswith(export.suffix)), None)

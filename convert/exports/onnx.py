@@ -1,153 +1,337 @@
-"""ONNX models, written from a network's description: no package is needed.
+"""ONNX models, written from a network's description.
 
     input    clips      [batch, channels, time, height, width], all free but the channels
     outputs  logits     [batch, classes], averaged over all positions
              features   [batch, channels, time, height, width], pooled
 
 Parameters are initialisers with their canonical names and shapes. A node and the value that it
-makes are called like their endpoint (`Mixed_3b`) or unit (`Mixed_3b/Branch_0/Conv3d_0a_1x1`); what
-comes before that value in it has the op's name behind (`Conv3d_1a_7x7/BatchNormalization`). The
+makes are named like their endpoint (`Mixed_3b`) or unit (`Mixed_3b/Branch_0/Conv3d_0a_1x1`); values
+before that one in the unit have the op's name behind (`Conv3d_1a_7x7/BatchNormalization`). The
 metadata have the architecture, the number of classes and the smallest clip. Runtimes do not check
-the last: onnxruntime gives numbers for some clips that are too small, and they mean nothing.
+the last: onnxruntime returns numbers for some clips that are too small, and they mean nothing.
 
 Source: https://onnx.ai/onnx/repo-docs/IR.html.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from common import arch
 from common.io import replacing
-from convert.exports import _onnx_graph as parts
-from convert.exports import _onnx_messages as messages
-from convert.exports._onnx_graph import CLIPS, CONSTANT, FEATURES, LOGITS, Graph
-from convert.formats import _raw_values
-from convert.formats._mapped_file import mapped, one_error, release
-from convert.formats._raw_values import Array
+from convert.arrays import Array
+from convert.formats import release
+from convert.formats._mapped_file import mapped, one_error
+from convert.formats._protobuf import fields, header
 
-NAME = "onnx"
-SUFFIXES = (".onnx",)
+try:
+    from onnx import ModelProto, NodeProto, TensorProto, helper
+except ImportError as error:
+    raise ImportError(
+        "an ONNX model needs the package onnx. In a checkout: pip install '.[onnx]'"
+    ) from error
 
-TIME_STEPS = parts.TIME_STEPS
-"""Where a `model` may end beside the endpoints: logits of time steps [batch, time, classes]."""
+# The operators below mean the same from this version on. It is of November 2020, so that old
+# runtimes know it too; before it Softmax meant something else.
+OPSET, IR_VERSION = 13, 7
 
+CLIPS, LOGITS, FEATURES = "clips", "logits", "features"
+
+_CONSTANT = "constant/"  # starts the names of tensors that are no parameters
+_POSITIONS = (2, 3, 4)  # the axes T, H, W
+_SWAP_GROUPS = (0, 2, 1, 3, 4, 5)  # [B, C, groups, T, H, W] and back
 _MOST_BYTES = 2**31 - 1  # of any protocol buffer
-
-
-def files(path: Path) -> list[Path]:
-    """The one file."""
-    return [Path(path)]
-
-
-def replaceable(path: Path) -> bool:
-    """Whether a file is there."""
-    return Path(path).is_file()
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # field numbers of ModelProto, GraphProto, TensorProto
 
 
 def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
     """Writes a network with its weights; the same arrays give the same bytes.
 
+    One array at a time is in memory.
+
     Raises:
         CheckpointError: The arrays are not the network's, ONNX lacks a node, or the file would be
             larger than 2 GiB.
     """
-    path = Path(path)
-    with one_error(path):
-        pieces = _pieces(net, arrays, Graph(net), _logits_and_features(net))
+    with one_error(Path(path)):
+        arch.check_arrays(net, arrays)
+        graph = _Graph(net)
+        tensors = {p.name: arrays[p.name] for p in arch.parameters(net)} | graph.constants
+        pieces = list(_pieces(net, graph.nodes, tensors))
+        size = sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces)
+        if size > _MOST_BYTES:
+            raise ValueError(
+                f"{net.name} would need {size} bytes. An ONNX file has {_MOST_BYTES} at most; use"
+                " another format."
+            )
         with replacing(path) as temporary, temporary.open("wb") as file:
-            file.writelines(pieces)
-
-
-def model(net: arch.Network, arrays: Mapping[str, Array], end: str) -> bytes:
-    """A model as `write` writes it, which ends earlier or later and has one output.
-
-    Args:
-        net: The network.
-        arrays: Its weights.
-        end: Where: an endpoint, or `TIME_STEPS`.
-
-    Raises:
-        CheckpointError: The arrays are not the network's.
-        ValueError: There is no such endpoint, ONNX lacks a node, or the model would be larger than
-            2 GiB.
-    """
-    if end != TIME_STEPS:
-        arch.check_endpoint(net, end)
-    graph = Graph(net, end)
-    return b"".join(_pieces(net, arrays, graph, _output(net, end, graph.output)))
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    file.write(piece)
+                else:
+                    file.write(np.ascontiguousarray(piece).data)
+                    release(piece)
 
 
 def read_back(path: Path, net: arch.Network) -> dict[str, Array]:
-    """The parameters in a file that `write` wrote, as views of the mapped file.
+    """Returns the parameters in a file that `write` wrote, as views of the mapped file.
 
     Raises:
         CheckpointError: The file is damaged or of another maker.
         FileNotFoundError: There is none.
     """
-    path = Path(path)
-    with one_error(path):
+    with one_error(Path(path)):
         arrays: dict[str, Array] = {}
-        for name, array in messages.tensors(mapped(path)):
-            if name in arrays:
-                raise ValueError(f"has {name[:200]} twice")
-            if not name.startswith(CONSTANT):
+        for graph in _messages(mapped(Path(path)), _GRAPH, "the model"):
+            for tensor in _messages(graph, _INITIALIZER, "the graph"):
+                name, array = _tensor(tensor)
+                if name in arrays:
+                    raise ValueError(f"has {name[:200]} twice")
                 arrays[name] = array
-        if not arrays:
+        parameters = {n: array for n, array in arrays.items() if not n.startswith(_CONSTANT)}
+        if not parameters:
             raise ValueError("holds no array")
-        arch.check_arrays(net, arrays)
-        return arrays
+        arch.check_arrays(net, parameters)
+        return parameters
+
+
+def run(path: Path, clips: Array) -> dict[str, Array]:
+    """Returns the outputs for clips [B, T, H, W, C] by endpoint, channels last, of onnxruntime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    inputs = {CLIPS: np.moveaxis(clips, -1, 1).copy()}
+    logits, features = session.run([LOGITS, FEATURES], inputs)
+    return {"Features": np.moveaxis(features, 1, -1), "Logits": logits}
 
 
 def _pieces(
-    net: arch.Network, arrays: Mapping[str, Array], graph: Graph, outputs: bytes
-) -> Iterator[bytes | memoryview]:
-    """The bytes of a model from front to back; raises at once where there can be none."""
-    arch.check_arrays(net, arrays)
-    tensors = {p.name: arrays[p.name] for p in arch.parameters(net)} | graph.constants
-    starts = {name: messages.tensor_start(name, array) for name, array in tensors.items()}
-    nodes = b"".join(graph.nodes) + messages.graph_name(net.name)
-    clips = ("batch", net.in_channels, "time", "height", "width")
-    ends = messages.input_message(CLIPS, clips) + outputs
-    size = len(nodes) + sum(map(len, starts.values())) + len(ends)
-    size += sum(array.nbytes for array in tensors.values())
-    start = messages.model_start(parts.IR_VERSION, parts.OPSET, "i3d", size)
-    end = messages.model_end(_metadata(net))
-    if (total := len(start) + size + len(end)) > _MOST_BYTES:
-        raise ValueError(
-            f"{net.name} would need {total} bytes. An ONNX file has {_MOST_BYTES} at most; use"
-            " another format."
-        )
+    net: arch.Network, nodes: Sequence[NodeProto], tensors: Mapping[str, Array]
+) -> Iterator[bytes | Array]:
+    """Yields a model from front to back: bytes, and the arrays that are written in between.
 
-    def pieces() -> Iterator[bytes | memoryview]:
-        yield start + nodes
-        for name, array in tensors.items():
-            yield starts[name]
-            yield _raw_values.raw_bytes(array).data
-            release(array)
-        yield ends + end
-
-    return pieces()
-
-
-def _logits_and_features(net: arch.Network) -> bytes:
-    return _output(net, net.head.name, LOGITS) + _output(net, net.head.features, FEATURES)
-
-
-def _output(net: arch.Network, end: str, value: str) -> bytes:
-    """The message of an output that holds an endpoint, or `TIME_STEPS`."""
-    if end == TIME_STEPS:
-        return messages.output_message(value, ("batch", f"{value}_time", net.num_classes))
-    *size, channels = arch.endpoint_shapes(net, arch.smallest_size(net))[end]
-    free: list[int | str] = [f"{value}_{axis}" for axis in ("time", "height", "width")]
-    if end == net.head.features and not net.head.pool:
+    A message may be written piece by piece as long as its size, which precedes it, is known.
+    """
+    sizes = arch.endpoint_shapes(net, arch.smallest_size(net))
+    channels = sizes[net.head.features][-1]
+    clips = ["batch", net.in_channels, "time", "height", "width"]
+    free: list[str] | list[int] = [f"{FEATURES}_{axis}" for axis in ("time", "height", "width")]
+    if not net.head.pool:
         free = [1, 1, 1]
-    return messages.output_message(value, ("batch", channels, *free[: len(size)]))
+    graph = helper.make_graph(
+        nodes,
+        net.name,
+        [helper.make_tensor_value_info(CLIPS, TensorProto.FLOAT, clips)],
+        [
+            helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", net.num_classes]),
+            helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", channels, *free]),
+        ],
+    ).SerializeToString()
+    starts = {name: _tensor_start(name, array) for name, array in tensors.items()}
+    model = ModelProto(ir_version=IR_VERSION, producer_name="i3d")
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    smallest = "x".join(map(str, arch.smallest_size(net)))  # T, H, W
+    about = {"architecture": net.name, "num_classes": str(net.num_classes)}
+    helper.set_model_props(model, {**about, "smallest_clip": smallest})
+    size = len(graph) + sum(len(starts[name]) + array.nbytes for name, array in tensors.items())
+    yield model.SerializeToString() + header(_GRAPH, size) + graph
+    for name, array in tensors.items():
+        yield starts[name]
+        yield array
 
 
-def _metadata(net: arch.Network) -> dict[str, str]:
-    """What the graph cannot say."""
-    return {
-        "architecture": net.name,
-        "num_classes": str(net.num_classes),
-        "smallest_clip": "x".join(map(str, arch.smallest_size(net))),  # T, H, W
-    }
+def _tensor_start(name: str, array: Array) -> bytes:
+    """Returns an initialiser up to its raw data."""
+    if array.dtype not in (np.float32, np.int64):
+        raise ValueError(f"{name} has dtype {array.dtype}; expected float32 or int64")
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    message: bytes = TensorProto(name=name, data_type=kind, dims=array.shape).SerializeToString()
+    message += header(_RAW_DATA, array.nbytes)
+    return header(_INITIALIZER, len(message) + array.nbytes) + message
+
+
+def _tensor(message: memoryview) -> tuple[str, Array]:
+    """Returns name and values of an initialiser that `_tensor_start` began, as a view."""
+    raw = next(_messages(message, _RAW_DATA, "a tensor"), memoryview(b""))
+    tensor = TensorProto.FromString(message[: -len(raw) - len(header(_RAW_DATA, len(raw)))])
+    size = _SIZES.get(tensor.data_type, 0)
+    if len(raw) != math.prod(tensor.dims) * size:
+        raise ValueError(
+            f"{tensor.name[:200]} has {len(raw)} bytes of type {tensor.data_type}; expected float32"
+            f" or int64 {[*tensor.dims]}"
+        )
+    return tensor.name, np.frombuffer(raw, "<f4" if size == 4 else "<i8").reshape(tensor.dims)
+
+
+def _messages(data: memoryview | Array, number: int, what: str) -> Iterator[memoryview]:
+    """Yields the content of every field of that number, as views."""
+    for found, _, content in fields(data, what):
+        if found == number and isinstance(content, memoryview):
+            yield content
+
+
+class _Graph:
+    """The nodes of a network in the order they run, and the constants that they read.
+
+    Values are [B, C, T, H, W], as in `i3d_torch`. All sizes but the channels are free: where an op
+    needs one, the graph asks for it itself.
+
+    Attributes:
+        nodes: From the clips to features and logits.
+        constants: Tensors that are no parameters, by name; nodes share those that are equal.
+    """
+
+    def __init__(self, net: arch.Network):
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, Array] = {}
+        x = CLIPS
+        for node in net.nodes[:-1]:
+            x = self._layer(node, (node.name,), x)
+        head = net.head
+        if head.pool:
+            x = self._pool(head.pool, FEATURES, x)
+        else:
+            x = self._add("ReduceMean", [x], FEATURES, axes=_POSITIONS, keepdims=1)
+        x = self._conv(head.conv, (head.name, head.conv.name), x)
+        self._add("ReduceMean", [x], LOGITS, axes=_POSITIONS, keepdims=0)
+
+    def _layer(self, node: arch.Node, path: tuple[str, ...], x: str) -> str:
+        match node:
+            case arch.Conv():
+                return self._conv(node, path, x)
+            case arch.Pool():
+                return self._pool(node, "/".join(path), x)
+            case arch.Branches():
+                outputs = [self._chain(branch, (*path, name), x) for name, branch in node.branches]
+                return self._add("Concat", outputs, node.name, axis=1)
+            case arch.Residual():
+                y = self._chain(node.body, path, x)
+                if node.shortcut:
+                    x = self._chain([node.shortcut], path, x)
+                return self._add("Relu", [self._add("Add", [y, x], f"{node.name}/Add")], node.name)
+            case arch.NonLocal():
+                return self._non_local(node, x)
+            case arch.Head():
+                raise ValueError(f"{node.name}: a head can only be the last node")
+
+    def _chain(self, chain: Sequence[arch.Conv | arch.Pool], path: tuple[str, ...], x: str) -> str:
+        for node in chain:
+            x = self._layer(node, (*path, node.name), x)
+        return x
+
+    def _conv(self, node: arch.Conv, unit: tuple[str, ...], x: str) -> str:
+        value, own = "/".join(unit), ".".join(unit)
+        kernel = [f"{own}.conv.weight", *([f"{own}.conv.bias"] if node.bias else [])]
+        steps: list[tuple[str, list[str], dict[str, Any]]] = [("Conv", kernel, _window(node))]
+        match node.norm:
+            case arch.Norm(scale=scale, eps=eps):
+                size = node.out_channels
+                ones = (
+                    f"{own}.norm.weight" if scale else self._constant("ones", np.ones(size, "f4"))
+                )
+                others = (f"{own}.norm.{name}" for name in ("bias", "running_mean", "running_var"))
+                steps.append(("BatchNormalization", [ones, *others], {"epsilon": eps}))
+            case arch.Affine():
+                steps.append(("Mul", [self._each_channel(f"{own}.norm.weight")], {}))
+                steps.append(("Add", [self._each_channel(f"{own}.norm.bias")], {}))
+        if node.relu:
+            steps.append(("Relu", [], {}))
+        for count, (op, inputs, attributes) in enumerate(steps, 1):
+            output = value if count == len(steps) else f"{value}/{op}"
+            x = self._add(op, [x, *inputs], output, **attributes)
+        return x
+
+    def _pool(self, node: arch.Pool, value: str, x: str) -> str:
+        """Adds a pool; padded cells never count in ONNX either."""
+        if node.padding == "same" and any(
+            stride > kernel for stride, kernel in zip(node.stride, node.kernel, strict=True)
+        ):
+            raise ValueError(
+                f"{value}: a pool with padding 'same' and a stride above its kernel is not possible"
+                f" in ONNX. Received: stride {node.stride}, kernel {node.kernel}."
+            )
+        return self._add(_POOLS[node.kind], [x], value, **_window(node))
+
+    def _non_local(self, node: arch.NonLocal, x: str) -> str:
+        name, group = node.name, node.group
+        if not group:
+            return self._add("Add", [x, self._attention(node, x)], name)
+        sizes = self._add("Shape", [x], f"{name}/sizes")
+        batch = self._add("Gather", [sizes, self._integers(0)], f"{name}/batch")
+        area = self._add("Gather", [sizes, self._integers(3, 4)], f"{name}/area")
+        # Groups of time steps stand side by side in the batch. 0 is the size that is there, -1
+        # what is left; no time step can be left over.
+        channels = node.out.out_channels
+        split = [self._integers(0, 0, -1, group), area]
+        merged = [self._integers(-1, channels, group), area]
+        inner = self._attention(node, self._regroup(x, f"{name}/grouped", split, merged))
+        split = [batch, self._integers(-1, channels, group), area]
+        merged = [self._integers(0, 0, -1), area]
+        inner = self._regroup(inner, f"{name}/ungrouped", split, merged)
+        return self._add("Add", [x, inner], name)
+
+    def _attention(self, node: arch.NonLocal, x: str) -> str:
+        """Adds what is added to x, before groups are put together again."""
+        name, channels = node.name, node.theta.out_channels
+        pooled = self._pool(node.pool, f"{name}/{node.pool.name}", x)
+        theta = self._chain([node.theta], (name,), x)
+        flat_theta, flat_phi, flat_g = (
+            self._add("Reshape", [value, self._integers(0, 0, -1)], f"{value}/flat")
+            for value in (
+                theta,
+                self._chain([node.phi], (name,), pooled),
+                self._chain([node.g], (name,), pooled),
+            )
+        )
+        rows = self._add("Transpose", [flat_theta], f"{theta}/rows", perm=(0, 2, 1))
+        products = self._add("MatMul", [rows, flat_phi], f"{name}/products")
+        root = self._constant("sqrt", np.array(math.sqrt(channels), "f4"), channels)
+        scores = self._add("Div", [products, root], f"{name}/scores")
+        weights = self._add("Softmax", [scores], f"{name}/weights", axis=-1)
+        columns = self._add("Transpose", [weights], f"{name}/columns", perm=(0, 2, 1))
+        sums = self._add("MatMul", [flat_g, columns], f"{name}/sums")
+        sizes = self._add("Shape", [theta], f"{theta}/sizes")
+        attended = self._add("Reshape", [sums, sizes], f"{name}/attended")
+        return self._chain([node.out], (name,), attended)
+
+    def _regroup(self, x: str, value: str, split: Sequence[str], merged: Sequence[str]) -> str:
+        """Moves groups between the time axis and the batch; shapes are given in parts."""
+        shape = self._add("Concat", split, f"{value}/split_shape", axis=0)
+        x = self._add("Reshape", [x, shape], f"{value}/split")
+        x = self._add("Transpose", [x], f"{value}/swapped", perm=_SWAP_GROUPS)
+        shape = self._add("Concat", merged, f"{value}/shape", axis=0)
+        return self._add("Reshape", [x, shape], value)
+
+    def _each_channel(self, parameter: str) -> str:
+        """Adds a parameter [C] as [C, 1, 1, 1]."""
+        shape = self._integers(-1, 1, 1, 1)
+        return self._add("Reshape", [parameter, shape], f"{parameter}/each_channel")
+
+    def _integers(self, *values: int) -> str:
+        return self._constant("integers", np.array(values, "i8"), *values)
+
+    def _constant(self, name: str, array: Array, *values: int) -> str:
+        full = f"{_CONSTANT}{'_'.join(map(str, (name, *(values or array.shape))))}"
+        self.constants[full] = array
+        return full
+
+    def _add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+
+_SIZES = {TensorProto.FLOAT: 4, TensorProto.INT64: 8}  # bytes of a number
+_POOLS = {"max": "MaxPool", "average": "AveragePool"}
+
+
+def _window(node: arch.Conv | arch.Pool) -> dict[str, Any]:
+    """Returns kernel, stride and padding."""
+    window: dict[str, Any] = {"kernel_shape": node.kernel, "strides": node.stride}
+    if node.padding == "same" and node.stride != (1, 1, 1):
+        return {**window, "auto_pad": "SAME_UPPER"}
+    # With a stride of 1 "same" is the same for every size.
+    before, after = zip(*arch.pads((1, 1, 1), node.kernel, node.stride, node.padding), strict=True)
+    return {**window, "pads": (*before, *after)}

@@ -9,9 +9,11 @@ import pytest
 
 from common import arch
 from common.io import CheckpointError
-from convert.exports import onnx
 from parity_tests import randomise
 from parity_tests.compare import assert_close
+
+official = pytest.importorskip("onnx", reason="needs the extra 'onnx'")
+onnx = importlib.import_module("convert.exports.onnx")
 
 
 def network(name="inception_i3d", num_classes=11):
@@ -34,9 +36,9 @@ def fits(net, length):
 
 
 @pytest.fixture
-def session(judge):
+def session():
     """A function from a file or its bytes to an onnxruntime session."""
-    runtime = judge("onnxruntime")
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
     runtime.set_default_logger_severity(4)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # its threads would keep torch's waiting
@@ -46,8 +48,8 @@ def session(judge):
 
 
 @pytest.fixture
-def on_torch(judge):
-    judge("torch")
+def on_torch():
+    pytest.importorskip("torch", reason="needs the extra 'torch'")
     return importlib.import_module("parity_tests.on_torch")
 
 
@@ -76,6 +78,7 @@ def test_onnxruntime_gets_the_same_results(tmp_path, name, assert_same_as_torch)
     net = network(name)
     arrays, path = randomise.arrays(net), tmp_path / "m.onnx"
     onnx.write(path, net, arrays)
+    official.checker.check_model(path, full_check=True)
     assert_same_as_torch(path, net, arrays, shapes(net))
 
 
@@ -95,16 +98,7 @@ def test_other_channels_and_scales(tmp_path, scale, assert_same_as_torch):
     assert_same_as_torch(path, net, arrays, [(1, 11, 200, 193)])
 
 
-@pytest.mark.parametrize("name", arch.ARCHITECTURES)
-def test_official_checker_accepts_it(tmp_path, name, judge):
-    official = judge("onnx")
-    net = network(name)
-    onnx.write(tmp_path / "m.onnx", net, randomise.arrays(net))
-    official.checker.check_model(tmp_path / "m.onnx", full_check=True)
-
-
-def test_official_package_finds_names_and_sizes(tmp_path, judge):
-    official = judge("onnx")
+def test_the_onnx_package_finds_names_and_sizes(tmp_path):
     net = network()
     arrays = randomise.arrays(net)
     onnx.write(tmp_path / "m.onnx", net, arrays)
@@ -135,32 +129,8 @@ def test_official_package_finds_names_and_sizes(tmp_path, judge):
     }
 
 
-@pytest.mark.parametrize("name", ["inception_i3d", "r2plus1d_18"])
-def test_models_end_anywhere(name, judge, session):
-    official = judge("onnx")
-    net = network(name)
-    arrays, clips = randomise.arrays(net), randomise.clips((*shapes(net)[0], 3))
-    found = {}
-    for end in (*net.endpoints[-4:], onnx.TIME_STEPS):
-        model = onnx.model(net, arrays, end)
-        official.checker.check_model(model, full_check=True)
-        (found[end],) = session(model).run(None, {"clips": channels_first(clips)})
-    *_, features, logits, predictions, steps = found.values()
-    powers = np.exp(logits)
-    assert_close(predictions, powers / powers.sum(axis=1, keepdims=True), "predictions")
-    assert_close(steps.mean(axis=1), logits, "time steps")
-    assert steps.shape == (len(clips), features.shape[2], net.num_classes)
-
-
-def test_an_end_that_is_none():
-    net = network()
-    with pytest.raises(ValueError, match=r"no such endpoint\. .* Received: 'logits'"):
-        onnx.model(net, randomise.arrays(net), "logits")
-
-
 @pytest.mark.parametrize("name", ["inception_i3d", "i3d_resnet50_nl_8x8_affine"])
-def test_values_that_are_called_like_endpoints_are_these(tmp_path, name, judge, session, on_torch):
-    official = judge("onnx")
+def test_values_that_are_called_like_endpoints_are_these(tmp_path, name, session, on_torch):
     net = network(name)
     arrays, (shape, *_) = randomise.arrays(net), shapes(net)
     onnx.write(tmp_path / "m.onnx", net, arrays)
@@ -201,7 +171,6 @@ def test_reads_back_strided_arrays_and_writes_the_same_bytes(tmp_path, name):
     assert list(got) == list(arrays)
     for key, array in arrays.items():
         np.testing.assert_array_equal(got[key], array, err_msg=key, strict=True)
-    assert onnx.files(tmp_path / "a.onnx") == [tmp_path / "a.onnx"]
 
 
 def test_every_bit_is_kept(tmp_path):

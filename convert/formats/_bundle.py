@@ -15,12 +15,12 @@ from typing import BinaryIO
 import numpy as np
 
 from common.io import CheckpointError, listing, replacing
+from convert.arrays import LazyArrays
 from convert.formats import _bundle_entry, _leveldb_table, _raw_values, _varint
 from convert.formats._bundle_entry import Entry
 from convert.formats._crc32c import crc32c, mask, masked
 from convert.formats._mapped_file import Bytes, first_bytes, last_bytes, mapped, one_error, release
 from convert.formats._raw_values import Array
-from convert.lazy_arrays import LazyArrays
 
 _DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _MODEL_PATH = re.compile(r'^[ \t]*model_checkpoint_path:[ \t]*"([^"\n]*)"', re.MULTILINE)

