@@ -54,7 +54,6 @@ setup(
         "absl-py",
         "filelock>=4",  # one process at a time makes an item
         "av",  # decodes videos; its wheels bring FFmpeg
-        "filelock",
         "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
         "numba",  # compiles the optical flow
         "numpy",
