@@ -176,14 +176,15 @@ def read_frames(
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """What the header of a video states; nothing has been counted but images in a folder.
+    """Size, rate and length of a video: as its header states them, or as measured.
 
     Attributes:
-        width: Pixels, as shown (after rotation, and with square pixels).
+        width: Pixels, as shown (after rotation, and with square pixels unless asked otherwise).
         height: Pixels, as shown (after rotation).
-        fps: Average frames per second, None if the file does not say.
-        frames: Frame count as the header states it, None if it does not. Often wrong.
-        duration: Seconds, None if the file does not say.
+        fps: Average frames per second as the header states, None if it does not.
+        frames: Frame count; None if a header does not state it, where it is often wrong.
+        duration: Seconds; None if nothing states it.
+        times: Of a measured file, when each frame is shown, in seconds from the first.
     """
 
     width: int
@@ -191,6 +192,7 @@ class VideoInfo:
     fps: float | None
     frames: int | None
     duration: float | None
+    times: tuple[float, ...] | None = None
 
 
 def info(path: str | os.PathLike[str], source_fps: Rate | None = None) -> VideoInfo:
@@ -216,34 +218,13 @@ def info(path: str | os.PathLike[str], source_fps: Rate | None = None) -> VideoI
         return VideoInfo(file.width, file.height, fps, file.stated_frames, duration)
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """The contents of a video, found by decoding all of it.
-
-    Attributes:
-        width: Pixels, as shown (after rotation, and with square pixels if that was asked for).
-        height: Pixels, as shown (after rotation).
-        fps: Average frames per second as the header states, None if nothing states it.
-        times: When each frame is shown, in seconds from the first; None for a folder.
-        frames: Number of frames.
-        seconds: From the beginning of the first frame to the end of the last; None for a folder.
-    """
-
-    width: int
-    height: int
-    fps: float | None
-    times: tuple[float, ...] | None
-    frames: int
-    seconds: float | None
-
-
 def measure(
     path: str | os.PathLike[str], threads: int | None = None, square_pixels: bool = True
-) -> Measured:
+) -> VideoInfo:
     """Decodes a whole video, strictly, and keeps no pictures: whatever is wrong is an error.
 
     Args:
-        path: The video file, or a folder of images, which has no rate.
+        path: The video file, or a folder of images, which has no rate and no times.
         threads: See `Video`.
         square_pixels: See `Video`.
 
@@ -257,14 +238,14 @@ def measure(
         folder = ImageFolder(path, Fraction(1))
         for image in folder.paths:
             folder.to_rgb(image)  # checks it
-        return Measured(folder.width, folder.height, None, None, len(folder.paths), None)
+        return VideoInfo(folder.width, folder.height, None, len(folder.paths), None)
     times = []
     with VideoFile(path, threads, square_pixels) as file:
         for shown in file.frames(Fraction(0), strict=True):
             times.append(float(shown.time))
-            end = shown.time + shown.duration
-        rate = float(file.rate) if file.rate else None
-        return Measured(file.width, file.height, rate, tuple(times), len(times), float(end))
+            end = float(shown.time + shown.duration)
+        fps = float(file.rate) if file.rate else None
+        return VideoInfo(file.width, file.height, fps, len(times), end, tuple(times))
 
 
 def _existing(path: str | os.PathLike[str], threads: int | None = None) -> Path:

@@ -158,7 +158,9 @@ class RgbArray(FrameSource):
 
     def pictures(self, indices: Sequence[int] | None = None) -> Iterator[NDArray[np.uint8]]:
         array = frame_files.open_array(self.path, 3)
-        for values in frame_files.array_pictures(self, array, self.path, indices):
+        indices = range(len(array)) if indices is None else indices
+        self.check(indices)
+        for values in frame_files.array_pictures(array, self.path, indices):
             yield np.rint((values.clip(-1, 1) + 1) * np.float32(127.5)).astype(np.uint8)
 
 

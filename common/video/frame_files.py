@@ -30,7 +30,7 @@ from common.video.layouts import (
     get,
     read_n_frames,
 )
-from common.video.source import FrameSource
+from common.video.source import FrameSource, Picture
 
 QUALITY = 95  # of jpgs, what dense_flow and OpenCV use
 
@@ -44,44 +44,19 @@ _Value = TypeVar("_Value", bound=np.generic)
 
 
 @dataclasses.dataclass(frozen=True)
-class RgbClip(FrameSource):
-    """The frames of a clip, as images: [H, W, 3] uint8 RGB.
+class PreparedClip(FrameSource):
+    """A clip as numbered images, or as an array of flow.
 
-    Attributes:
-        root: The data set's folder.
-        name: The clip's name.
-        layout: Names of the files.
-        numbers: Numbers of the files.
-    """
-
-    root: Path
-    name: str
-    layout: ImageLayout
-    numbers: range
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __str__(self) -> str:
-        return str(self.root / self.name)
-
-    def pictures(self, indices: Sequence[int] | None = None) -> Iterator[Image]:
-        return (planes[0] for planes in _images(self, self.layout, indices))
-
-
-@dataclasses.dataclass(frozen=True)
-class FlowClip(FrameSource):
-    """The flow of a clip, as images or as an array: [H, W, 2] float32, x and y in [-1, 1].
-
-    1 is 20 px, and what is longer is 1, as networks are fed; `encoding.BOUND` times it is pixels.
-    Flow that was stored with another bound is converted. Without a stamp, a bound of 20 is assumed.
+    Pictures are uint8 RGB; or float32 flow in [-1, 1], where 1 is 20 px and what is longer is 1, as
+    networks are fed. Flow that was stored with another bound is converted. Without a stamp, a bound
+    of 20 is assumed.
 
     Attributes:
         root: The data set's folder.
         name: The clip's name.
         layout: Names of the files.
         numbers: Numbers of the files; of an array's flows, from 0.
-        stamp: How it was made; None if another tool did not say.
+        stamp: How flow was made; None for RGB, and if another tool did not say.
     """
 
     root: Path
@@ -101,19 +76,33 @@ class FlowClip(FrameSource):
     def __str__(self) -> str:
         return str(self.root / self.name)
 
-    def pictures(self, indices: Sequence[int] | None = None) -> Iterator[Flow]:
+    def pictures(self, indices: Sequence[int] | None = None) -> Iterator[Picture]:
+        indices = range(len(self)) if indices is None else indices
+        self.check(indices)
         bound = self.stamp.bound if self.stamp else BOUND
-        if isinstance(self.layout, ImageLayout):
-            units = encoding.to_unit(encoding.to_pixels(np.arange(256, dtype=np.uint8), bound))
-            for planes in _images(self, self.layout, indices):
-                yield units[np.stack(planes, -1)]
+        if isinstance(self.layout, ArrayLayout):
+            path = self.layout.path(self.root, self.name)
+            for flow in array_pictures(open_array(path, 2), path, indices):
+                yield flow if bound == BOUND else encoding.to_unit(flow * np.float32(bound))
             return
-        path = self.layout.path(self.root, self.name)
-        for flow in array_pictures(self, open_array(path, 2), path, indices):
-            yield flow if bound == BOUND else encoding.to_unit(flow * np.float32(bound))
+        units = encoding.to_unit(encoding.to_pixels(np.arange(256, dtype=np.uint8), bound))
+        size: tuple[int, ...] | None = None
+        is_flow = len(self.layout.patterns) == 2
+        for index in indices:
+            planes = []
+            for path in self.layout.paths(self.root, self.name, index, self.numbers.start):
+                planes.append(image_folders.read(path, grey=is_flow))
+                size = size or planes[0].shape
+                if planes[-1].shape != size:
+                    raise ValueError(
+                        f"{path}: expected {size[1]}x{size[0]} pixels, as the images before it. "
+                        f"Received: {planes[-1].shape[1]}x{planes[-1].shape[0]}. Make the clip "
+                        "again."
+                    )
+            yield units[np.stack(planes, -1)] if is_flow else planes[0]
 
 
-def open_rgb(root: Path, name: str, layout: str | None = None) -> RgbClip:
+def open_rgb(root: Path, name: str, layout: str | None = None) -> PreparedClip:
     """Finds the frames of a clip.
 
     Args:
@@ -128,10 +117,10 @@ def open_rgb(root: Path, name: str, layout: str | None = None) -> RgbClip:
     kind = get(layout, RGB_LAYOUTS) if layout else detect(root, name, RGB_LAYOUTS)
     numbers = kind.numbers(root, name)
     _check_n_frames([root / target for target in kind.targets(name)], len(numbers))
-    return RgbClip(root, name, kind, numbers)
+    return PreparedClip(root, name, kind, numbers)
 
 
-def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
+def open_flow(root: Path, name: str, layout: str | None = None) -> PreparedClip:
     """Finds the flow of a clip, and its stamp.
 
     Args:
@@ -147,7 +136,7 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
     kind = get(layout, FLOW_LAYOUTS) if layout else detect(root, name, FLOW_LAYOUTS)
     if isinstance(kind, ArrayLayout):
         path = kind.path(root, name)
-        return FlowClip(root, name, kind, range(len(open_array(path, 2))), stamp.read(path))
+        return PreparedClip(root, name, kind, range(len(open_array(path, 2))), stamp.read(path))
     numbers = kind.numbers(root, name)
     folders = [root / target for target in kind.targets(name)]
     first, *others = (stamp.read(folder) for folder in folders)
@@ -162,7 +151,7 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> FlowClip:
         )
     if first or not any(each.present(root, name) for each in RGB_LAYOUTS.values()):
         _check_n_frames(folders, len(numbers))  # else it may be the number of the frames beside
-    return FlowClip(root, name, kind, numbers, first)
+    return PreparedClip(root, name, kind, numbers, first)
 
 
 def read_rgb(root: Path, name: str, indices: Iterable[int], layout: str | None = None) -> Image:
@@ -205,18 +194,13 @@ def open_array(path: Path, channels: int) -> NDArray[np.floating]:
 
 
 def array_pictures(
-    clip: FrameSource,
-    array: NDArray[np.floating],
-    path: Path,
-    indices: Sequence[int] | None = None,
+    array: NDArray[np.floating], path: Path, indices: Iterable[int]
 ) -> Iterator[NDArray[np.float32]]:
     """Yields the pictures [H, W, C] of an array in [-1, 1] as float32.
 
     Raises:
-        ValueError: No such index, or values outside [-1, 1].
+        ValueError: Values are outside [-1, 1].
     """
-    indices = range(len(array)) if indices is None else indices
-    clip.check(indices)
     for index in indices:
         picture = np.asarray(array[index], np.float32)
         if not np.abs(picture).max() <= 1 + _ROUNDING:
@@ -337,27 +321,6 @@ def _check_inflation(path: Path) -> None:
         size = sum(member.file_size for member in archive.infolist())
     if size > max(_MOST_INFLATED, _MOST_RATIO * path.stat().st_size):
         raise ValueError(f"it would inflate to {size:,} bytes")
-
-
-def _images(
-    clip: RgbClip | FlowClip, layout: ImageLayout, indices: Sequence[int] | None
-) -> Iterator[list[Image]]:
-    """Yields the images of each index: one RGB, or grey x and y."""
-    indices = range(len(clip)) if indices is None else indices
-    clip.check(indices)
-    size: tuple[int, ...] | None = None
-    for index in indices:
-        planes = []
-        for path in layout.paths(clip.root, clip.name, index, clip.numbers.start):
-            image = image_folders.read(path, grey=isinstance(clip, FlowClip))
-            size = size or image.shape
-            if image.shape != size:
-                raise ValueError(
-                    f"{path}: expected {size[1]}x{size[0]} pixels, as the images before it. "
-                    f"Received: {image.shape[1]}x{image.shape[0]}. Make the clip again."
-                )
-            planes.append(image)
-        yield planes
 
 
 def _write_images(

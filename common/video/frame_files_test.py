@@ -95,17 +95,6 @@ def test_flow_is_x_then_y_and_in_order(tmp_path, layout, first):
     np.testing.assert_array_equal(list(clip), flow)
 
 
-def test_frames_and_flow_of_dense_flow(tmp_path):
-    """One folder, from 1, as many images as flows; denseflow: from 0, one image more."""
-    put_rgb(tmp_path, "img", [RED, GREEN], "a/dense_flow")
-    put_flow(tmp_path, "flow_xy", [3, 200], "a/dense_flow")
-    put_rgb(tmp_path, "img", [RED, GREEN, BLUE], "a/denseflow", first=0)
-    put_flow(tmp_path, "flow_xy", [3, 200], "a/denseflow", first=0)
-    for name, frames in (("a/dense_flow", 2), ("a/denseflow", 3)):
-        assert len(frame_files.open_rgb(tmp_path, name)) == frames
-        assert level_of(frame_files.read_flow(tmp_path, name, [1, 0])) == [[200, 55], [3, 252]]
-
-
 def test_the_bound_is_the_stamps(tmp_path):
     put_flow(tmp_path, "image_xy", [0, 144, 255])
     FlowStamp("numba", {}, bound=32, first_index=1).write(tmp_path / ODD)
@@ -193,13 +182,6 @@ def test_a_damaged_image_is_named(tmp_path, damage):
     with pytest.raises(ValueError, match=r"image_00002y\.jpg: is (a damaged|neither)"):
         frame_files.read_flow(tmp_path, ODD, [0, 1])
     assert len(frame_files.read_rgb(tmp_path, ODD, [0, 2])) == 2
-
-
-def test_bytes_after_the_end_of_a_jpg_do_no_harm(tmp_path):
-    put_rgb(tmp_path, "image", [RED])
-    [path] = RGB_LAYOUTS["image"].paths(tmp_path, ODD, 0)
-    path.write_bytes(path.read_bytes() + bytes(100))
-    np.testing.assert_allclose(frame_files.read_rgb(tmp_path, ODD, [0])[0, 0, 0], RED, atol=2)
 
 
 def test_an_image_of_another_size_is_named(tmp_path):
@@ -395,18 +377,6 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
         assert archive.infolist()[0].date_time[0] == 1980  # no time of day
     assert len(list((tmp_path / "b").rglob("*.json"))) == 11  # three layouts have two folders
     assert not list(tmp_path.rglob(".*"))  # no temporary file is left
-
-
-def test_places_may_be_called_anything_until_they_are_renamed(tmp_path):
-    """As when a whole clip is made aside: folders and files of any name."""
-    made = [tmp_path / "one.npy.tmp", tmp_path / "two"]
-    frame_files.write_flow(made, "c/d", smooth_flow(2), OURS, "npz")
-    for source, target in zip(made, targets(tmp_path, "npz", "c/d"), strict=True):
-        target.parent.mkdir(exist_ok=True)
-        source.rename(target)
-    assert len(frame_files.open_flow(tmp_path, "c/d", "npz")) == 3
-    frame_files.write_flow([tmp_path / "three"], "c/d", smooth_flow(2), OURS, "charades")
-    assert (tmp_path / "three" / "d-000003y.jpg").is_file()
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):

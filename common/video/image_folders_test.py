@@ -71,7 +71,7 @@ def test_info(tmp_path):
 
 def test_every_image_is_measured(tmp_path):
     folder = _folder(tmp_path / "a", ["1.jpg", "2.jpg", "3.jpg"])
-    assert video.measure(folder) == video.Measured(32, 24, None, None, 3, None)
+    assert video.measure(folder) == video.VideoInfo(32, 24, None, 3, None)
     (folder / "2.jpg").write_bytes((folder / "2.jpg").read_bytes()[:-50])
     with pytest.raises(video.VideoError, match=r"2\.jpg: is a damaged image"):
         video.measure(folder)

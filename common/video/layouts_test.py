@@ -65,16 +65,6 @@ def test_paths_by_hand(key):
     assert sorted(layout.targets("c/v")) == folders
 
 
-def test_names_of_any_characters(tmp_path):
-    layout = FLOW_LAYOUTS["charades"]
-    x, y = layout.paths(tmp_path, f"soccer/{ODD}", 41)
-    assert x == tmp_path / "soccer" / ODD / f"{ODD}-000042x.jpg"
-    assert y == tmp_path / "soccer" / ODD / f"{ODD}-000042y.jpg"
-    assert layout.targets(f"soccer/{ODD}") == (f"soccer/{ODD}",)
-    [path] = RGB_LAYOUTS["image"].paths(tmp_path, "{id}/{name}%06d", 0)
-    assert path == tmp_path / "{id}" / "{name}%06d" / "image_00001.jpg"
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("first", [0, 1])
 def test_what_is_there_is_found(tmp_path, key, name, first):
@@ -172,12 +162,6 @@ def test_names_that_lead_out_of_the_folder(tmp_path, name):
         RGB_LAYOUTS["image"].paths(tmp_path, name, 0)
     with pytest.raises(ValueError, match=r"relative and without '\.\.'"):
         detect(tmp_path, name, FLOW_LAYOUTS)
-
-
-def test_get():
-    assert layouts.get("uv", FLOW_LAYOUTS).name == "uv"
-    with pytest.raises(ValueError, match=r"charades, frame, image, img, .* Received: 'uv'"):
-        layouts.get("uv", RGB_LAYOUTS)
 
 
 def test_n_frames(tmp_path):

@@ -17,6 +17,12 @@ from common.video.timestamps import Shown, VideoError, in_order, stamp, timed
 if TYPE_CHECKING:
     import av
 
+# FFmpeg's names of the containers that are opened, of videos and, for a better error, of sound.
+_CONTAINERS = (
+    "aac,ac3,aiff,apng,asf,av1,avi,avif,dv,flac,flv,gif,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,"
+    "mov,mp3,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,wav,webp_pipe,wtv,yuv4mpegpipe"
+)
+
 # Seeking is exact if the container marks keyframes and stores when each frame is shown: MP4 and its
 # kin, Matroska and WebM. AVI numbers frames as they are stored, MPEG-TS has no index.
 _SEEKABLE = ("mov,mp4", "matroska")
@@ -230,8 +236,10 @@ def _open(path: Path) -> "av.container.InputContainer":
     if not path.stat().st_size:
         raise VideoError(f"{path}: expected a video, got an empty file. Fetch it again.")
     try:
-        # "file:", as a name with a colon is a protocol otherwise.
-        return av.open(f"file:{path}", metadata_errors="replace")
+        # "file:", as a name with a colon is a protocol otherwise. Playlists and scripts, which name
+        # other files and hosts to open, are no containers.
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
     except (av.FFmpegError, EOFError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(
