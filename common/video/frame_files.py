@@ -23,9 +23,7 @@ from common.video import image_folders
 from common.video.layouts import (
     FLOW_LAYOUTS,
     RGB_LAYOUTS,
-    ArrayLayout,
-    FlowLayout,
-    ImageLayout,
+    Layout,
     detect,
     get,
     read_n_frames,
@@ -61,7 +59,7 @@ class PreparedClip(FrameSource):
 
     root: Path
     name: str
-    layout: FlowLayout
+    layout: Layout
     numbers: range
     stamp: FlowStamp | None = None
 
@@ -80,8 +78,8 @@ class PreparedClip(FrameSource):
         indices = range(len(self)) if indices is None else indices
         self.check(indices)
         bound = self.stamp.bound if self.stamp else BOUND
-        if isinstance(self.layout, ArrayLayout):
-            path = self.layout.path(self.root, self.name)
+        if self.layout.is_array:
+            [path] = self.layout.paths(self.root, self.name)
             for flow in array_pictures(open_array(path, 2), path, indices):
                 yield flow if bound == BOUND else encoding.to_unit(flow * np.float32(bound))
             return
@@ -134,8 +132,8 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> PreparedClip:
             number, an array of another shape, or a stamp or `n_frames` that does not fit.
     """
     kind = get(layout, FLOW_LAYOUTS) if layout else detect(root, name, FLOW_LAYOUTS)
-    if isinstance(kind, ArrayLayout):
-        path = kind.path(root, name)
+    if kind.is_array:
+        [path] = kind.paths(root, name)
         return PreparedClip(root, name, kind, range(len(open_array(path, 2))), stamp.read(path))
     numbers = kind.numbers(root, name)
     folders = [root / target for target in kind.targets(name)]
@@ -261,7 +259,7 @@ def write_flow(
             f"the layout {layout} has {len(kind.targets(name))} targets. Received: {len(targets)}."
         )
     flows = _ended(_alike(flows, 2, np.float32), stamp.last)
-    if isinstance(kind, ArrayLayout):
+    if kind.is_array:
         stored = dataclasses.replace(stamp, form="npy", first_index=0, quality=None)
         count = write_npy(targets[0], (encoding.to_unit(flow, stamp.bound) for flow in flows))
         if kind.name == "npz":
@@ -324,7 +322,7 @@ def _check_inflation(path: Path) -> None:
 
 
 def _write_images(
-    folders: Sequence[Path], layout: ImageLayout, name: str, images: Iterable[list[Image]]
+    folders: Sequence[Path], layout: Layout, name: str, images: Iterable[list[Image]]
 ) -> int:
     import cv2
 

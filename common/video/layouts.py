@@ -14,66 +14,81 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from common.io import listing, write_text
 
 N_FRAMES = "n_frames"
 """The file with the number of frames or flows of a clip, which the 3D-ResNets family reads."""
 
+_Listing = Callable[[Path], list[str]]
+
 _FIELD = re.compile(r"\{name\}|\{id\}|%0(\d)d")
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageLayout:
-    """Numbered images: one per frame, or two per flow.
+class Layout:
+    """Numbered images, one per frame or two per flow; or an array of flow with its stamp beside it.
+
+    An array is [1, T, H, W, 2], float32 in [-1, 1].
 
     Attributes:
         name: Its name for `--layout`.
-        patterns: Pattern of the image's path; for flow, those of x and y.
         about: Who writes or reads it.
-        first_index: Number of the first file, in what we write.
+        patterns: Pattern of the path of an image, or of an array; for images of flow, of x and y.
+        first_index: Number of the first image, in what we write.
     """
 
     name: str
-    patterns: tuple[str, ...]
     about: str
+    patterns: tuple[str, ...]
     first_index: int = 1
 
-    def targets(self, name: str) -> tuple[str, ...]:
-        """Returns the folders of a clip, relative to the data set's: one, or those of x and y."""
-        folders = (str(PurePosixPath(_fill(each, name)).parent) for each in self.patterns)
-        return tuple(dict.fromkeys(folders))
+    @property
+    def is_array(self) -> bool:
+        """Whether the files are an array and its stamp."""
+        return "%" not in self.patterns[0]
 
-    def paths(self, root: Path, name: str, index: int, first: int | None = None) -> list[Path]:
-        """Returns the files of the 0-based `index`: one of a frame, x and y of a flow.
+    def targets(self, name: str) -> tuple[str, ...]:
+        """Returns what a clip consists of, relative to the data set's folder.
+
+        That is one folder, or those of x and y; or the files of an array and its stamp.
+        """
+        paths = [PurePosixPath(_fill(each, name)) for each in self.patterns]
+        if self.is_array:
+            return str(paths[0]), str(paths[0].with_suffix(".json"))
+        return tuple(dict.fromkeys(str(path.parent) for path in paths))
+
+    def paths(self, root: Path, name: str, index: int = 0, first: int | None = None) -> list[Path]:
+        """Returns the files of the 0-based `index`: of a frame, of a flow x and y, or the array.
 
         `first` is the number of the first file; None is the layout's own.
         """
         number = index + (self.first_index if first is None else first)
         return [root / _fill(each, name, number) for each in self.patterns]
 
-    def present(self, root: Path, name: str) -> bool:
-        """Returns whether any file of the clip is there."""
-        return self.found(root, name, _file_names)
+    def present(self, root: Path, name: str, names: _Listing | None = None) -> bool:
+        """Returns whether any file of the clip is there; `names` lists a folder."""
+        if self.is_array:
+            return self.paths(root, name)[0].is_file()
+        return any(self._numbers(root, name, names or _names))
 
     def count(self, root: Path, name: str) -> int:
         """Counts the frames or flows of the clip; raises as `numbers`."""
         return len(self.numbers(root, name))
 
     def numbers(self, root: Path, name: str) -> range:
-        """Returns the numbers of the clip's files, which begin with 0 or with 1.
+        """Returns the numbers of the clip's images, which begin with 0 or with 1.
 
         Raises:
             FileNotFoundError: There is no such folder, or no such file in it.
             ValueError: A number is missing, or x and y differ in number.
         """
-        found = [_numbers(root, each, name, _file_names) for each in self.patterns]
+        found = self._numbers(root, name, _names)
         every = set().union(*found)
         if not every:
             raise FileNotFoundError(
                 f"{root / self.targets(name)[0]}: expected files of the layout {self.name}, such "
-                f"as {self.example(name)}. There are none."
+                f"as {_fill(self.patterns[0], name, self.first_index)}. There are none."
             )
         numbers = range(0 if 0 in every else 1, max(every) + 1)
         if all(len(has) == len(numbers) for has in found):
@@ -87,87 +102,60 @@ class ImageLayout:
             "Make the clip again."
         )
 
-    def example(self, name: str) -> str:
-        """Returns the path of a first file, for messages."""
-        return _fill(self.patterns[0], name, self.first_index)
-
-    def found(self, root: Path, name: str, file_names: Callable[[Path], list[str]]) -> bool:
-        """As `present`, with the function that lists a folder."""
-        return any(_numbers(root, each, name, file_names) for each in self.patterns)
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrayLayout:
-    """The flow of a clip as one array [1, T, H, W, 2], float32 in [-1, 1], and its stamp beside it.
-
-    Attributes:
-        name: Its name for `--layout`.
-        pattern: Pattern of the file's path.
-        about: Who writes or reads it.
-    """
-
-    name: str
-    pattern: str
-    about: str
-
-    def targets(self, name: str) -> tuple[str, ...]:
-        """Returns the files of a clip, relative to the data set's: the array and its stamp."""
-        path = PurePosixPath(_fill(self.pattern, name))
-        return str(path), str(path.with_suffix(".json"))
-
-    def path(self, root: Path, name: str) -> Path:
-        """Returns the array's file."""
-        return root / _fill(self.pattern, name)
-
-    def example(self, name: str) -> str:
-        """Returns the path of the array, for messages."""
-        return _fill(self.pattern, name)
-
-    def found(self, root: Path, name: str, file_names: Callable[[Path], list[str]]) -> bool:
-        """Returns whether the array is there."""
-        return self.path(root, name).is_file()
+    def _numbers(self, root: Path, name: str, names: _Listing) -> list[set[int]]:
+        """Returns the numbers of the files that match each pattern."""
+        found = []
+        for pattern in self.patterns:
+            folder = (root / _fill(pattern, name)).parent
+            before, digits, after = re.split(r"%0(\d)d", PurePosixPath(pattern).name)
+            before, after = (_fill(each, name) if each else "" for each in (before, after))
+            texts = [
+                each[len(before) : len(each) - len(after)]
+                for each in names(folder)
+                if each.startswith(before) and each.endswith(after)
+            ]
+            # %05d writes 123 as 00123 and nothing else; 000123 is of %06d.
+            decimal = [text for text in texts if text.isdecimal()]
+            found.append({int(t) for t in decimal if f"{int(t):0{digits}d}" == t})
+        return found
 
 
-FlowLayout = ImageLayout | ArrayLayout
+def _table(*layouts: Layout) -> dict[str, Layout]:
+    return {layout.name: layout for layout in layouts}
 
-_RGB = (
-    ImageLayout("image", ("{name}/image_%05d.jpg",), "3D-ResNets-PyTorch, MindSpore"),
-    ImageLayout("img", ("{name}/img_%05d.jpg",), "dense_flow, denseflow, TSN, mmaction2"),
-    ImageLayout("frame", ("{name}/frame%06d.jpg",), "Feichtenhofer's jpegs_256"),
-    ImageLayout("charades", ("{name}/{id}-%06d.jpg",), "Charades_v1_rgb"),
-    ImageLayout("something_v1", ("{name}/%05d.jpg",), "Something-Something V1"),
+
+RGB_LAYOUTS = _table(
+    Layout("image", "3D-ResNets-PyTorch, MindSpore", ("{name}/image_%05d.jpg",)),
+    Layout("img", "dense_flow, denseflow, TSN, mmaction2", ("{name}/img_%05d.jpg",)),
+    Layout("frame", "Feichtenhofer's jpegs_256", ("{name}/frame%06d.jpg",)),
+    Layout("charades", "Charades_v1_rgb", ("{name}/{id}-%06d.jpg",)),
+    Layout("something_v1", "Something-Something V1", ("{name}/%05d.jpg",)),
 )
-_FLOW: tuple[FlowLayout, ...] = (
-    ImageLayout(
+FLOW_LAYOUTS = _table(
+    Layout(
         "image_xy",
-        ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg"),
         "MindSpore (whose first flow is of frame 1 to itself)",
+        ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg"),
     ),
-    ImageLayout(
+    Layout(
         "flow_xy",
-        ("{name}/flow_x_%05d.jpg", "{name}/flow_y_%05d.jpg"),
         "dense_flow (whose img i is the second frame of flow i), denseflow (from 0), mmaction2",
+        ("{name}/flow_x_%05d.jpg", "{name}/flow_y_%05d.jpg"),
     ),
-    ImageLayout("charades", ("{name}/{id}-%06dx.jpg", "{name}/{id}-%06dy.jpg"), "Charades_v1_flow"),
-    ImageLayout(
-        "uv", ("u/{name}/frame%06d.jpg", "v/{name}/frame%06d.jpg"), "Feichtenhofer's tvl1_flow"
-    ),
-    ImageLayout(
+    Layout("charades", "Charades_v1_flow", ("{name}/{id}-%06dx.jpg", "{name}/{id}-%06dy.jpg")),
+    Layout("uv", "Feichtenhofer's tvl1_flow", ("u/{name}/frame%06d.jpg", "v/{name}/frame%06d.jpg")),
+    Layout(
         "uv_inside",
-        ("{name}/u/frame%06d.jpg", "{name}/v/frame%06d.jpg"),
         "u and v inside the clip's folder",
+        ("{name}/u/frame%06d.jpg", "{name}/v/frame%06d.jpg"),
     ),
-    ImageLayout("xy", ("x/{name}/frame%06d.jpg", "y/{name}/frame%06d.jpg"), "gpu_flow"),
-    ArrayLayout("npy", "{name}_flow.npy", "the original release"),
-    ArrayLayout("npz", "{name}_flow.npz", "the same, compressed"),
+    Layout("xy", "gpu_flow", ("x/{name}/frame%06d.jpg", "y/{name}/frame%06d.jpg")),
+    Layout("npy", "the original release", ("{name}_flow.npy",)),
+    Layout("npz", "the same, compressed", ("{name}_flow.npz",)),
 )
-RGB_LAYOUTS: dict[str, ImageLayout] = {layout.name: layout for layout in _RGB}
-FLOW_LAYOUTS: dict[str, FlowLayout] = {layout.name: layout for layout in _FLOW}
-
-_Layout = TypeVar("_Layout", ImageLayout, FlowLayout)
 
 
-def get(name: str, layouts: Mapping[str, _Layout]) -> _Layout:
+def get(name: str, layouts: Mapping[str, Layout]) -> Layout:
     """Returns the layout of a name; raises `ValueError` for another name."""
     if name not in layouts:
         raise ValueError(
@@ -176,24 +164,29 @@ def get(name: str, layouts: Mapping[str, _Layout]) -> _Layout:
     return layouts[name]
 
 
-def detect(root: Path, name: str, layouts: Mapping[str, _Layout]) -> _Layout:
+def detect(root: Path, name: str, layouts: Mapping[str, Layout]) -> Layout:
     """Returns the one layout of `layouts` that files of the clip are in.
 
     Raises:
         FileNotFoundError: No layout has files of the clip.
         ValueError: Several have, or the name leads out of `root`.
     """
-    file_names = functools.cache(_file_names)  # many layouts look into the same folder
-    found = [each for each in layouts.values() if each.found(root, name, file_names)]
+    names = functools.cache(_names)  # many layouts look into the same folder
+    found = [each for each in layouts.values() if each.present(root, name, names)]
     if not found:
-        looked_for = ", ".join(each.example(name) for each in layouts.values())
-        raise FileNotFoundError(f"{root}: has nothing of the clip {name}. Looked for {looked_for}.")
+        paths = (each.paths(Path(), name)[0] for each in layouts.values())
+        raise FileNotFoundError(
+            f"{root}: has nothing of the clip {name}. Looked for {', '.join(map(str, paths))}."
+        )
     if len(found) > 1:
         raise ValueError(
             f"{root}: has the clip {name} in the layouts {listing(each.name for each in found)}. "
             "Name the one to read."
         )
     return found[0]
+
+
+ImageLayout = Layout  # the former name
 
 
 def write_n_frames(folder: Path, count: int) -> None:
@@ -236,24 +229,7 @@ def _fill(pattern: str, name: str, number: int = 0) -> str:
     return _FIELD.sub(field, pattern)
 
 
-def _numbers(
-    root: Path, pattern: str, name: str, file_names: Callable[[Path], list[str]]
-) -> set[int]:
-    """Returns the numbers of the files that match a pattern."""
-    folder = (root / _fill(pattern, name)).parent
-    before, digits, after = re.split(r"%0(\d)d", PurePosixPath(pattern).name)
-    before, after = (_fill(each, name) if each else "" for each in (before, after))
-    found = set()
-    for file_name in file_names(folder):
-        if file_name.startswith(before) and file_name.endswith(after):
-            text = file_name[len(before) : len(file_name) - len(after)]
-            # %05d writes 123 as 00123 and nothing else; 000123 is of %06d.
-            if text.isdecimal() and f"{int(text):0{digits}d}" == text:
-                found.add(int(text))
-    return found
-
-
-def _file_names(folder: Path) -> list[str]:
+def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from common.video import layouts
-from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout, detect
+from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, detect
 
 ODD = "Goal_1_&_2_[x]_%05d_{id};-)"
 NAMES = ["clip", "Class Name/v_a.b_c01", f"soccer/{ODD}", f"{{name}}/{ODD}", "ü/-Ωß !(1)"]
@@ -31,9 +31,7 @@ FILES = {
 
 IMAGE_LAYOUTS = {
     **{f"rgb {name}": layout for name, layout in RGB_LAYOUTS.items()},
-    **{
-        f"flow {name}": each for name, each in FLOW_LAYOUTS.items() if isinstance(each, ImageLayout)
-    },
+    **{f"flow {name}": each for name, each in FLOW_LAYOUTS.items() if not each.is_array},
 }
 
 
@@ -95,14 +93,14 @@ def test_arrays(tmp_path):
     for name in ("npy", "npz"):
         layout = FLOW_LAYOUTS[name]
         assert layout.targets("c/v.a") == (f"c/v.a_flow.{name}", "c/v.a_flow.json")
-        assert layout.path(tmp_path, ODD) == tmp_path / f"{ODD}_flow.{name}"
-        touch(layout.path(tmp_path, f"{name}/{ODD}"))
+        assert layout.paths(tmp_path, ODD) == [tmp_path / f"{ODD}_flow.{name}"]
+        touch(*layout.paths(tmp_path, f"{name}/{ODD}"))
         assert detect(tmp_path, f"{name}/{ODD}", FLOW_LAYOUTS) is layout
 
 
 def test_several_layouts_are_an_error(tmp_path):
     touch(*FLOW_LAYOUTS["image_xy"].paths(tmp_path, "c", 0))
-    touch(FLOW_LAYOUTS["npy"].path(tmp_path, "c"))
+    touch(*FLOW_LAYOUTS["npy"].paths(tmp_path, "c"))
     with pytest.raises(ValueError, match=r"clip c in the layouts image_xy, npy\. Name the one"):
         detect(tmp_path, "c", FLOW_LAYOUTS)
 
