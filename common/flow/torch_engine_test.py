@@ -135,39 +135,3 @@ def test_without_a_compiler_it_is_slower_and_says_so_once(monkeypatch, caplog):
     np.testing.assert_array_equal(found, torch_engine.flow(first, second, QUICK, device="cpu"))
     [said] = [text for text in caplog.messages if "no compiler" in text]
     assert "triton" in said
-
-
-@pytest.mark.parametrize("size", [(256, 340), (97, 131), (33, 50)])
-@pytest.mark.parametrize("step", [0.8, 0.73])
-def test_pyramid_is_opencvs(size, step):
-    picture = texture(size).astype(np.float32)
-    both = torch.tensor(np.stack([picture, picture[::-1]]))[None]
-    levels = torch_engine._pyramid(both, TVL1Params(scale_step=step, scales=20))
-    for level in levels[1:]:
-        picture = cv2.resize(picture, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_allclose(level[0, 0], picture, rtol=0, atol=1e-3)  # of 255
-    smallest = min(levels[-1].shape[2:])
-    assert smallest >= 16
-    assert round(smallest * step) < 16
-
-
-@pytest.mark.parametrize("pixels", [1, 30])
-def test_warping_is_opencvs(pixels):
-    picture = texture().astype(np.float32)
-    noise = np.random.default_rng(0).normal(size=(*SIZE, 2)).astype(np.float32)
-    u = cv2.GaussianBlur(noise, (0, 0), 3) * np.float32(10 * pixels)
-    ys, xs = np.indices(SIZE, dtype=np.float32)
-    expected = cv2.remap(picture, xs + u[..., 0], ys + u[..., 1], interpolation=cv2.INTER_CUBIC)
-    channels, flow = torch.tensor(picture)[None, None], torch.tensor(u).permute(2, 0, 1)[None]
-    found = torch_engine._warp(channels, flow)
-    assert pixels < 30 or (expected == 0).mean() > 0.1  # much is outside the picture
-    np.testing.assert_allclose(found[0, 0], expected, rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("side", [3, 5])
-@pytest.mark.parametrize("size", [SIZE, (2, 2), (3, 9)])
-def test_median_is_opencvs(side, size):
-    noise = np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32).round(1)
-    found = torch_engine._median(torch.tensor(noise), side)
-    expected = [[cv2.medianBlur(channel, side) for channel in pair] for pair in noise]
-    np.testing.assert_array_equal(found, expected)

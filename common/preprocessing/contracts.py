@@ -1,6 +1,7 @@
 """Input contracts: what the frames of a clip must be before a network sees them."""
 
 import dataclasses
+import math
 
 from common import arch
 
@@ -24,9 +25,9 @@ class InputContract:
         crop: Side of the centre crop in pixels.
         value_range: Range of the values fed. RGB is mapped from 0..255; flow is first clipped to
             +-`FLOW_BOUND` pixels.
-        mean: Mean of each channel in 0..255. If given, values are standardised with it and `std`,
-            and `value_range` is ignored.
-        std: Standard deviation of each channel in 0..255.
+        mean: Mean of each channel in 0..255, or one for all. If given, values are standardised with
+            it and `std`, and `value_range` is ignored.
+        std: Standard deviations, as many.
     """
 
     channels: str = "rgb"
@@ -40,6 +41,23 @@ class InputContract:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what no network can be fed, such as in a damaged model card."""
+        low, high = self.value_range if _are_numbers(self.value_range, 2) else (0.0, 0.0)
+        size = CHANNELS.get(self.channels, 0) if isinstance(self.channels, str) else 0
+        fine = {
+            "channels": size > 0,
+            "channel_order": self.channel_order == ("RGB" if size == 3 else "xy"),
+            **{name: _is_count(getattr(self, name)) for name in ("frames", "stride", "short_side")},
+            "crop": _is_count(self.crop) and _is_count(self.short_side, self.crop),
+            "fps": _are_numbers((self.fps,), 1) and self.fps > 0,
+            "value_range": low < high and math.isfinite(high - low),
+            "mean": any(_are_numbers(self.mean, count) for count in (0, 1, size)),
+            "std": _are_numbers(self.std, len(self.mean)) and all(std > 0 for std in self.std),
+        }
+        for name in (name for name in fine if not fine[name]):
+            raise ValueError(f"an input contract cannot have the {name} {getattr(self, name)!r}.")
+
     @property
     def values(self) -> str:
         """The values fed, as text for messages."""
@@ -51,6 +69,19 @@ class InputContract:
             return f"(x - {self.mean[0]:g}) / {self.std[0]:g}"
         mean_text, std_text = (", ".join(f"{x:.4g}" for x in xs) for xs in (self.mean, self.std))
         return f"(x - [{mean_text}]) / [{std_text}]"
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    """Returns whether `values` is a tuple of so many finite numbers."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(isinstance(each, float | int) and math.isfinite(each) for each in values)
+    )
 
 
 RGB_CONTRACT = InputContract()

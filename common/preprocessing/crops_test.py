@@ -78,14 +78,6 @@ def test_ten_crop_mirrors_the_first_five():
     np.testing.assert_array_equal(flow[5:, ..., 1], ten[5:, ..., 1])
 
 
-def test_rgb_and_flow_share_a_random_choice(rng):
-    rgb, flow = _numbered(9, 12, 3), _numbered(9, 12, 2)
-    corner = crops.random_corner(9, 12, 5, rng)
-    top, left = crops.crop(rgb, corner, 5)[0, 0, 0, 0] // 3 // 12, corner[1]
-    assert (top, left) == corner
-    assert crops.crop(flow, corner, 5)[0, 0, 0, 0] == 2 * (top * 12 + left)
-
-
 def test_a_flip_leaves_its_input_alone(rng):
     clip = rng.integers(0, 256, (2, 3, 5, 2), np.uint8)
     before = clip.copy()

@@ -158,21 +158,3 @@ def test_an_orientation_in_exif_is_not_applied(tmp_path):
     np.testing.assert_allclose(frame, picture, atol=3)
     assert image_folders.read(path, grey=True).shape == (40, 60)
     np.testing.assert_array_equal(frame_files.read_rgb(tmp_path, "c", [0])[0], frame)
-
-
-@pytest.mark.parametrize(
-    ("name", "frame"),
-    [
-        ("image_00001.jpg", True),
-        ("0.PNG", True),
-        ("a b-000010.jpeg", True),
-        ("image_00001x.jpg", False),
-        ("flow_x_00001.jpg", False),
-        (".image_00001.jpg", False),
-        ("cover.jpg", False),
-        ("00001.bmp", False),
-        ("n_frames", False),
-    ],
-)
-def test_names_of_frames(name, frame):
-    assert image_folders.is_frame(name) is frame
