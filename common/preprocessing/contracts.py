@@ -7,6 +7,8 @@ from common import arch
 
 CHANNELS = {"rgb": 3, "flow": 2}
 
+_COUNTS = ("frames", "stride", "short_side", "crop")
+
 FLOW_BOUND = 20.0
 """Pixels at which flow is clipped (Carreira and Zisserman, CVPR 2017)."""
 
@@ -48,8 +50,7 @@ class InputContract:
         fine = {
             "channels": size > 0,
             "channel_order": self.channel_order == ("RGB" if size == 3 else "xy"),
-            **{name: _is_count(getattr(self, name)) for name in ("frames", "stride", "short_side")},
-            "crop": _is_count(self.crop) and _is_count(self.short_side, self.crop),
+            **{name: _is_count(getattr(self, name)) for name in _COUNTS},
             "fps": _are_numbers((self.fps,), 1) and self.fps > 0,
             "value_range": low < high and math.isfinite(high - low),
             "mean": any(_are_numbers(self.mean, count) for count in (0, 1, size)),
@@ -71,8 +72,8 @@ class InputContract:
         return f"(x - [{mean_text}]) / [{std_text}]"
 
 
-def _is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _are_numbers(values: object, count: int) -> bool:
