@@ -18,6 +18,8 @@ import filelock
 
 _CHUNK = 1 << 20
 
+_LONGEST_NAME = 200  # bytes of a file name that a temporary name repeats
+
 _KINDS = {
     int: "a whole number",
     float: "a finite number",
@@ -77,7 +79,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # File systems take 255 bytes of a name: a long one leaves no room for what is added.
+    name = path.name if len(os.fsencode(path.name)) <= _LONGEST_NAME else "long"
+    temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         sync(temporary)

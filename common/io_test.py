@@ -15,6 +15,7 @@ from common.io import (
     load_json,
     scratch_folder,
     sha256,
+    write_text,
 )
 
 
@@ -196,3 +197,9 @@ def test_only_scratch_folders_are_removed_and_never_through_a_link(tmp_path):
         pass
     assert sorted(tmp_path.iterdir()) == before
     assert (other / "chapter").read_text() == "mine"
+
+
+def test_the_longest_name_is_written(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".json")  # 255 bytes
+    write_text(path, "text")
+    assert [path.read_text(), len(list(tmp_path.iterdir()))] == ["text", 1]

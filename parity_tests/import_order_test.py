@@ -27,7 +27,7 @@ COMMANDS = sorted(
 PROGRAMS = {
     "tf, then torch": "import i3d_tf, i3d_torch",
     "torch, then tf": "import i3d_torch, i3d_tf",
-    "flow by torch": "import i3d_tf, common.flow._torch",
+    "flow by torch": "import i3d_tf, common.flow.torch_engine",
     **{name: f"import {name}" for name in COMMANDS},
 }
 

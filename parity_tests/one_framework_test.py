@@ -27,7 +27,7 @@ import importlib, pkgutil
 count = 0
 for package in PACKAGES:
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        if not module.name.endswith(("_test", "conftest", "__main__", "flow._torch")):
+        if not module.name.endswith(("_test", "conftest", "__main__", "flow.torch_engine")):
             if not module.name.startswith("common.testing"):
                 importlib.import_module(module.name)
                 count += 1

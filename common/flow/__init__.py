@@ -1,4 +1,4 @@
-"""TV-L1 optical flow with one signature and several engines.
+"""TV-L1 optical flow: one signature, several engines.
 
 The flow of frame i says where its pixels are in frame i + 1: x to the right, y down, in pixels.
 """
@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,20 +37,21 @@ class TooFewFramesError(ValueError):
 def tvl1(
     previous: Grey, following: Grey, params: TVL1Params = _DEFAULTS, engine: str = "auto"
 ) -> Flow:
-    """TV-L1 flow from one frame to the next.
+    """Computes the TV-L1 flow from one frame to the next.
 
     Args:
-        previous: [H, W] grey, uint8 or float32, 0 to 255.
-        following: The same size and type.
+        previous: [H, W] grey, uint8 or float32, in 0..255.
+        following: The next frame, of the same size and type.
         params: OpenCV's defaults unless given.
-        engine: "opencv"; "numba", the same algorithm on the CPU, compiled; "torch", batched, for
+        engine: "opencv"; "numba", the same algorithm compiled for CPUs; "torch", batched, for
             GPUs; or "auto": see `resolve`.
 
     Returns:
         [H, W, 2] float32: x and y in pixels.
 
     Raises:
-        ValueError: Frames of another shape, size, type or range, or no such engine.
+        ValueError: The frames differ in size or type, are no grey pictures in 0..255 (floats in
+            0..1 are refused, too), or there is no such engine.
         ImportError: The engine needs a package that is not installed.
     """
     return next(flows((previous, following), params, engine))
@@ -62,22 +64,23 @@ def flows(
     threads: int = 1,
     batch: int = BATCH,
 ) -> Iterator[Flow]:
-    """The flow of each frame but the last to the one after it.
+    """Computes the flow of each frame but the last to the next, as a stream.
 
-    Streams: no more frames are held than are in work.
+    Frames are copied as they are taken, so a caller may reuse its buffer; only those that are being
+    worked on are held.
 
     Args:
-        frames: As for `tvl1`, all of one size and type; at least two.
+        frames: At least two, as for `tvl1`.
         params: As for `tvl1`.
         engine: As for `tvl1`.
-        threads: Pairs worked on at a time by the engines on the CPU; results are the same.
-        batch: Pairs worked on at a time by "torch".
+        threads: Pairs that the CPU engines work on at a time; results are the same.
+        batch: Pairs that "torch" works on at a time.
 
     Yields:
         [H, W, 2] float32, one fewer than there are frames.
 
     Raises:
-        ValueError: As for `tvl1`; or (`TooFewFramesError`) fewer than two frames.
+        ValueError: As for `tvl1`; or (`TooFewFramesError`) there are fewer than two frames.
         ImportError: As for `tvl1`.
     """
     engine = resolve(engine)
@@ -90,7 +93,7 @@ def flows(
 
 
 def resolve(engine: str) -> str:
-    """The engine that a name means: "auto" is "torch" where a CUDA device is, else "numba".
+    """Returns the engine of a name: "auto" is "torch" with a CUDA device, else "numba".
 
     Raises:
         ValueError: There is no such engine.
@@ -106,18 +109,18 @@ def resolve(engine: str) -> str:
 
 
 def describe(engine: str, params: TVL1Params = _DEFAULTS) -> dict[str, object]:
-    """Engine and parameters, as JSON has them; raises as `resolve`."""
+    """Returns engine and parameters for JSON; raises as `resolve`."""
     return {"engine": resolve(engine), "parameters": dataclasses.asdict(params)}
 
 
 def on_gpu(engine: str) -> bool:
-    """Whether an engine would work on a GPU here; raises as `resolve`."""
+    """Returns whether an engine would work on a GPU here; raises as `resolve`."""
     return resolve(engine) == "torch" and _cuda()
 
 
 @functools.cache
 def _cuda() -> bool:
-    """Whether torch can use a GPU; torch is only imported where there is a driver."""
+    """Returns whether torch can use a GPU; torch is only imported if there is a driver."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -133,16 +136,17 @@ def _pairs(frames: Iterable[Grey]) -> Iterator[tuple[Grey, Grey]]:
     previous: Grey | None = None
     count = 0
     for frame in frames:
-        frame = _checked(frame, previous)
+        _check(frame, previous)
+        held = frame.copy()  # callers may reuse their buffer
         if previous is not None:
-            yield previous, frame
-        previous = frame
+            yield previous, held
+        previous = held
         count += 1
     if count < 2:
         raise TooFewFramesError(f"flow needs at least two frames. Received: {count}.")
 
 
-def _checked(frame: Grey, previous: Grey | None) -> Grey:
+def _check(frame: Grey, previous: Grey | None) -> None:
     if frame.ndim != 2 or frame.dtype not in (np.uint8, np.float32):
         raise ValueError(
             "expected grey frames [H, W], uint8 or float32 in 0 to 255. "
@@ -158,56 +162,47 @@ def _checked(frame: Grey, previous: Grey | None) -> Grey:
             f"all frames must have one size and type. Expected: {list(previous.shape)}, "
             f"{previous.dtype}. Received: {list(frame.shape)}, {frame.dtype}."
         )
-    # Written so that NaN fails, too.
-    if frame.dtype == np.float32 and not (frame.min() >= 0 and frame.max() <= 255):
+    if frame.dtype == np.uint8:
+        return
+    low, high = float(frame.min()), float(frame.max())
+    if not (low >= 0 and high <= 255):  # so NaN fails, too
+        raise ValueError(f"expected values from 0 to 255. Received: {low:g} to {high:g}.")
+    if high <= 1 and (frame % 1).any():
         raise ValueError(
-            "expected values from 0 to 255. "
-            f"Received: {float(frame.min()):g} to {float(frame.max()):g}."
+            f"expected values from 0 to 255. Received fractions from {low:g} to {high:g}, as if "
+            "white were 1: multiply by 255."
         )
-    return frame
 
 
 def _threaded(
     pairs: Iterator[tuple[Grey, Grey]], params: TVL1Params, engine: str, threads: int
 ) -> Iterator[Flow]:
-    module = importlib.import_module(f"common.flow._{engine}")
+    flow = importlib.import_module(f"common.flow.{engine}_engine").flow
     if threads == 1:
         for previous, following in pairs:
-            yield module.flow(previous, following, params)
+            yield flow(previous, following, params)
         return
+    waiting: deque[Future[Flow]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Flow]] = deque()
         try:
             for previous, following in pairs:
-                waiting.append(pool.submit(module.flow, previous, following, params))
-                # One more than there are threads, so that none waits for us.
-                if len(waiting) > threads:
+                waiting.append(pool.submit(flow, previous, following, params))
+                if len(waiting) > threads:  # one more, so that no thread waits for us
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
 
 
-def _batched(pairs: Iterator[tuple[Grey, Grey]], params: TVL1Params, batch: int) -> Iterator[Flow]:
+def _batched(pairs: Iterator[tuple[Grey, Grey]], params: TVL1Params, size: int) -> Iterator[Flow]:
     if importlib.util.find_spec("torch") is None:
         raise ImportError(
             "the flow engine torch needs PyTorch: pip install 'i3d[torch]', or use "
             "--flow_engine=numba."
         )
-    from common.flow import _torch
+    from common.flow import torch_engine
 
-    held: list[tuple[Grey, Grey]] = []
-
-    def results() -> Iterator[Flow]:
-        previous, following = (np.stack(frames) for frames in zip(*held, strict=True))
-        yield from _torch.flow(previous, following, params)
-        held.clear()
-
-    for pair in pairs:
-        held.append(pair)
-        if len(held) == batch:
-            yield from results()
-    if held:
-        yield from results()
+    while batch := list(itertools.islice(pairs, size)):
+        previous, following = (np.stack(frames) for frames in zip(*batch, strict=True))
+        yield from torch_engine.flow(previous, following, params)

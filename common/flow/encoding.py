@@ -1,8 +1,8 @@
-"""Flow as 8-bit levels, the way it is kept in jpg files, and as the [-1, 1] that networks see.
+"""Flow as 8-bit levels, as it is kept in jpg files, and in [-1, 1], as networks see it.
 
-Level p of 0 to 255 stands for p * 2B / 255 - B pixels, where B is the bound. No level is zero:
-flow 0 lies between 127 and 128, is stored as 128 and comes back as +B / 255, which is 0.078 px
-for a bound of 20. This map is the field's (dense_flow, denseflow, Charades), so it stays.
+Level p of 0..255 stands for p * 2B / 255 - B pixels, where B is the bound. No level is zero: flow 0
+lies between 127 and 128, is stored as 128 and comes back as +B / 255, which is 0.078 px for a bound
+of 20. This map is the field's (dense_flow, denseflow, Charades), so it stays.
 """
 
 import math
@@ -10,12 +10,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-BOUND = 20.0
-"""Pixels: longer displacements are clipped (Carreira and Zisserman, CVPR 2017)."""
+from common.preprocessing.contracts import FLOW_BOUND
+
+BOUND = FLOW_BOUND
 
 
 def to_levels(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.uint8]:
-    """Flow in pixels, of any shape, as levels of the same shape.
+    """Converts flow in pixels, of any shape, to levels of the same shape.
 
     Rounds half to even and clips at the bound; inside it the error is at most half a level,
     bound / 255 pixels (0.078 for 20).
@@ -29,7 +30,7 @@ def to_levels(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.ui
 
 
 def to_pixels(levels: NDArray[np.uint8], bound: float = BOUND) -> NDArray[np.float32]:
-    """Levels, of any shape, as flow in pixels: the same shape, -bound to bound.
+    """Converts levels, of any shape, to flow in pixels, -bound..bound, of the same shape.
 
     Raises:
         ValueError: The levels are not uint8, or the bound is not above 0.
@@ -42,7 +43,7 @@ def to_pixels(levels: NDArray[np.uint8], bound: float = BOUND) -> NDArray[np.flo
 
 
 def to_unit(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.float32]:
-    """Flow in pixels, of any shape, clipped at the bound and divided by it: [-1, 1].
+    """Converts flow in pixels, of any shape, to [-1, 1]: clipped at the bound and divided by it.
 
     Raises:
         ValueError: The flow holds NaN or infinity, or the bound is not above 0.

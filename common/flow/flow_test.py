@@ -92,8 +92,7 @@ def test_no_motion_is_no_flow(engine):
     assert np.abs(flow.tvl1(picture, picture, engine=engine)).max() < 1e-3
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("size", [(61, 83), (96, 128)])
+@pytest.mark.parametrize(("seed", "size"), [(0, (61, 83)), (1, (96, 128)), (2, (61, 83))])
 def test_agrees_with_opencv(ours, seed, size):
     height, width = (side + 40 for side in size)
     whole = texture(height, width, seed=seed)
@@ -130,7 +129,7 @@ def test_before_differences_grow_they_are_those_of_rounding(ours, params):
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [(2, 2), (2, 40), (17, 3), (16, 16), (20, 31), (33, 129)])
+@pytest.mark.parametrize("size", [(2, 2), (17, 3), (16, 16), (33, 129)])
 def test_small_and_odd_sizes(engine, size):
     first, second = texture(*size), texture(*size, seed=1)
     found = flow.tvl1(first, second, engine=engine)
@@ -138,11 +137,10 @@ def test_small_and_odd_sizes(engine, size):
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("ours", ["numba"])
-def test_whole_numbers_are_the_same_in_both_types(ours):
+def test_whole_numbers_are_the_same_in_both_types():
     first, second = (np.rint(texture(40, 50, seed=seed)) for seed in (0, 1))
-    as_float = flow.tvl1(first, second, engine=ours)
-    as_int = flow.tvl1(first.astype(np.uint8), second.astype(np.uint8), engine=ours)
+    as_float = flow.tvl1(first, second, engine="numba")
+    as_int = flow.tvl1(first.astype(np.uint8), second.astype(np.uint8), engine="numba")
     np.testing.assert_array_equal(as_float, as_int)
 
 
@@ -152,13 +150,18 @@ def test_a_video_is_its_pairs_in_order_however_many_threads():
     for threads in (1, 2, 7):
         together = list(flow.flows(iter(pictures), engine="numba", threads=threads))
         np.testing.assert_array_equal(together, singles)
+        buffer = np.empty_like(pictures[0])  # that the caller fills again and again
+        reused = (np.copyto(buffer, each) or buffer for each in pictures)
+        together = list(flow.flows(reused, engine="numba", threads=threads))
+        np.testing.assert_array_equal(together, singles)
 
 
 def test_batches_are_the_pairs_in_order():
     pytest.importorskip("torch", reason="needs PyTorch")
     pictures = [texture(40, 50, seed=seed) for seed in range(6)]
-    singles = [flow.tvl1(*pair, engine="torch") for pair in itertools.pairwise(pictures)]
-    together = list(flow.flows(iter(pictures), engine="torch", batch=2))
+    quick = TVL1Params(scales=1, warps=1)
+    singles = [flow.tvl1(*pair, quick, "torch") for pair in itertools.pairwise(pictures)]
+    together = list(flow.flows(iter(pictures), quick, "torch", batch=2))
     np.testing.assert_allclose(together, singles, atol=1e-5)
 
 
@@ -205,6 +208,7 @@ GREY = np.zeros((20, 30), np.uint8)
         (GREY[:1], GREY[:1], "at least 2x2"),
         (GREY.astype(np.float32) - 1, GREY.astype(np.float32), "-1 to -1"),
         (GREY.astype(np.float32) + np.nan, GREY.astype(np.float32), "nan"),
+        (GREY + np.float32(0.25), GREY.astype(np.float32), "fractions from 0.25 to 0.25.* by 255"),
     ],
 )
 def test_wrong_frames(first, second, text):
@@ -230,28 +234,20 @@ def test_torch_says_how_to_get_it(monkeypatch):
         flow.tvl1(GREY, GREY, engine="torch")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "text"),
-    [
-        ({"tau": 0}, "tau must be above 0"),
-        ({"warps": 0}, "warps must be at least 1"),
-        ({"epsilon": float("nan")}, "epsilon"),
-        ({"scale_step": 1.0}, "scale_step"),
-        ({"median": 4}, "median must be 1, 3 or 5. Received: 4"),
-    ],
-)
-def test_senseless_parameters(wrong, text):
-    with pytest.raises(ValueError, match=text):
-        TVL1Params(**wrong)
-
-
 def test_parameters_from_texts():
     assert TVL1Params.with_values(["tau=0.2", "warps=3"]) == TVL1Params(tau=0.2, warps=3)
     for wrong in ("speed=3", "warps=2.5", "warps", "tau=", "tau=fast"):
         with pytest.raises(ValueError, match=rf"NAME=VALUE.*tau, lambda_.*Received: '{wrong}'"):
             TVL1Params.with_values([wrong])
-    with pytest.raises(ValueError, match="median must be 1, 3 or 5"):
-        TVL1Params.with_values(["median=2"])
+    for wrong, text in {
+        "median=4": "median must be 1, 3 or 5. Received: 4",
+        "tau=0": "tau must be above 0",
+        "warps=0": "warps must be at least 1",
+        "epsilon=nan": "epsilon must be above 0",
+        "scale_step=1": "scale_step must lie between 0 and 1",
+    }.items():
+        with pytest.raises(ValueError, match=text):
+            TVL1Params.with_values([wrong])
 
 
 def grey_frames(path, count):

@@ -14,14 +14,14 @@ class TVL1Params:
     Attributes:
         tau: Time step of the dual variables; stable up to 0.25.
         lambda_: Weight of the data term: smaller is smoother.
-        theta: How tightly the two parts of the problem are coupled.
-        scales: Levels of the pyramid; fewer where a level would have a side below 16 pixels.
+        theta: Tightness of the coupling between the two parts of the problem.
+        scales: Levels of the pyramid; fewer if a level would have a side below 16 pixels.
         warps: Times the second frame is warped by the flow so far, at each level.
-        epsilon: Iterations end when the flow changes by less than this, in pixels (root of the
-            mean square).
+        epsilon: Iterations end when the flow changes by less than this, in pixels (root mean
+            square).
         inner_iterations: Iterations between two median filters.
         outer_iterations: Median filters for each warp.
-        scale_step: Size of a level as a fraction of the finer one.
+        scale_step: Size of a level as a fraction of the next finer one.
         median: Side of the median filter: 1 (none), 3 or 5 pixels.
     """
 
@@ -37,15 +37,12 @@ class TVL1Params:
     median: int = 5
 
     def __post_init__(self) -> None:
-        positive = ("tau", "lambda_", "theta", "epsilon")
-        counts = ("scales", "warps", "inner_iterations", "outer_iterations")
-        for name in (*positive, *counts):
-            value, least = getattr(self, name), 1 if name in counts else 0
-            if not (value >= least and value > 0):
-                raise ValueError(
-                    f"{name} must be {f'at least {least}' if least else 'above 0'}. "
-                    f"Received: {value}."
-                )
+        for name in ("tau", "lambda_", "theta", "epsilon"):
+            if not (value := getattr(self, name)) > 0:
+                raise ValueError(f"{name} must be above 0. Received: {value}.")
+        for name in ("scales", "warps", "inner_iterations", "outer_iterations"):
+            if not (value := getattr(self, name)) >= 1:
+                raise ValueError(f"{name} must be at least 1. Received: {value}.")
         if not 0 < self.scale_step < 1:
             raise ValueError(f"scale_step must lie between 0 and 1. Received: {self.scale_step}.")
         if self.median not in (1, 3, 5):
@@ -53,20 +50,20 @@ class TVL1Params:
 
     @classmethod
     def with_values(cls, texts: Iterable[str]) -> "TVL1Params":
-        """The defaults but for what texts of the form NAME=VALUE say.
+        """Returns the defaults, changed as texts of the form NAME=VALUE say.
 
         Raises:
-            ValueError: Another form, no such parameter, or a value that it cannot have.
+            ValueError: A text has another form, no such parameter, or a value out of range.
         """
-        fields = {name: type(value) for name, value in dataclasses.asdict(cls()).items()}
+        kinds = {name: type(value) for name, value in dataclasses.asdict(cls()).items()}
         values: dict[str, float] = {}
         for text in texts:
             name, _, value = text.partition("=")
             try:
-                values[name] = fields[name](value)
+                values[name] = kinds[name](value)
             except (KeyError, ValueError) as error:
                 raise ValueError(
                     f"expected a parameter of TV-L1 as NAME=VALUE, NAME being one of "
-                    f"{', '.join(fields)}. Received: {text!r}."
+                    f"{', '.join(kinds)}. Received: {text!r}."
                 ) from error
         return cls(**values)  # type: ignore[arg-type]  # each is of its own type

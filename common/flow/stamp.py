@@ -1,8 +1,8 @@
-"""The stamp of stored flow: how it was made, in a file beside it, so that kinds are not mixed.
+"""Stamps of stored flow: how it was made, in a file beside it, so that kinds are not mixed.
 
-Flow engines differ in amplitude by up to a factor of two, and a network trained on the flow of
-one does not recognise that of another. A stamp holds no time and no machine: the same flow has
-the same bytes.
+Flow engines differ in amplitude by up to a factor of two, and a network trained on the flow of one
+does not recognise that of another. A stamp holds no time and no machine: the same flow has the same
+bytes.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ LAST = ("repeat", "drop")
 FORMS = ("jpg", "npy")
 """Grey jpgs of levels, or float32 in [-1, 1] (in a .npy or a .npz)."""
 
-# How it is stored, which does not change what it means.
+# Fields that say how flow is stored, which does not change what it means.
 _STORAGE = ("form", "first_index", "quality")
 
 _Kind = tuple[tuple[str, str], ...]
@@ -38,18 +38,19 @@ class FlowStamp:
     """How the flow of a clip was made, and how it is stored.
 
     Attributes:
-        engine: What computed it: "opencv", "numba", "torch".
-        parameters: Of the engine, as JSON can hold them.
-        bound: Pixels that were clipped at, and that level 255 or the value 1 stands for.
-        rounding: How values became levels, where they did.
+        engine: "opencv", "numba" or "torch".
+        parameters: Parameters of the engine, as JSON can hold them.
+        bound: Pixels at which flow is clipped, and that level 255 or the value 1 stands for.
+        rounding: How values became levels.
         last: "repeat" (as many flows as frames) or "drop" (one less).
-        fps: Frames a second; None is the video's own rate.
-        short_side: Of the frames the flow was computed on, pixels; None is the video's own size.
-        square_pixels: Whether pixels were made square; None where that is not known.
-        meaning: Between which frames the flow is, and its channels.
+        fps: Frames per second; None is the video's own rate.
+        short_side: Shorter side in pixels of the frames that flow was computed on; None is the
+            video's own size.
+        square_pixels: Whether pixels were made square; None if unknown.
+        meaning: Which frames the flow is between, and its channels.
         form: "jpg" or "npy"; this and the next two are set by what writes the flow.
         first_index: Number of the first file.
-        quality: Of the jpgs.
+        quality: Quality of the jpgs.
     """
 
     engine: str
@@ -66,52 +67,48 @@ class FlowStamp:
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        if self.last not in LAST:
-            raise ValueError(f"last must be one of {listing(LAST)}. Received: {self.last!r}.")
-        if self.form not in FORMS:
-            raise ValueError(f"form must be one of {listing(FORMS)}. Received: {self.form!r}.")
+        for name, choices in (("last", LAST), ("form", FORMS)):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name} must be one of {listing(choices)}. Received: {value!r}.")
         for name in ("bound", "fps"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be above 0. Received: {value}.")
-        # As they are after writing and reading: 25 and 25.0 are the same rate, (1, 2) is [1, 2].
-        object.__setattr__(self, "bound", float(self.bound))
-        object.__setattr__(self, "fps", None if self.fps is None else float(self.fps))
+            number = getattr(self, name)
+            if number is not None and not (number > 0 and math.isfinite(number)):
+                raise ValueError(f"{name} must be above 0. Received: {number}.")
+            # As after writing and reading: 25 and 25.0 are the same rate, (1, 2) is [1, 2].
+            object.__setattr__(self, name, None if number is None else float(number))
         text = json.dumps(dict(self.parameters), sort_keys=True, allow_nan=False)
         object.__setattr__(self, "parameters", json.loads(text))
 
     def text(self) -> str:
-        """The stamp as JSON, the same bytes for equal stamps."""
+        """Returns the stamp as JSON, the same bytes for equal stamps."""
         record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, place: Path) -> None:
-        """Writes the stamp of `place`, a folder of flow or an array's file, all or nothing."""
+        """Writes the stamp of `place`, a folder of flow or an array's file, atomically."""
         write_text(beside(place), self.text())
 
 
 def beside(place: Path) -> Path:
-    """Where the stamp of a folder of flow, or of an array's file (.npy, .npz), is."""
+    """Returns the path of the stamp of a folder of flow, or of an array's file (.npy, .npz)."""
     is_array = place.suffix in (".npy", ".npz") and not place.is_dir()
     return place.with_suffix(".json") if is_array else place / FILE_NAME
 
 
 def read(place: Path) -> FlowStamp | None:
-    """The stamp of a folder of flow, or of an array's file; None where there is none.
+    """Reads the stamp of a folder of flow, or of an array's file; None if there is none.
 
     Raises:
         ValueError: The file is no stamp, or one of a later format.
     """
     path = beside(place)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        record = json.loads(data)
+        record = json.loads(path.read_bytes())
         version = record.pop("format_version")
         if version == FORMAT_VERSION:
             return FlowStamp(**record)
+    except FileNotFoundError:
+        return None
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected the stamp of stored flow, as JSON. Received something else "
@@ -124,19 +121,17 @@ def read(place: Path) -> FlowStamp | None:
 
 
 def check_same(
-    stamps: Mapping[str, FlowStamp | None],
-    allow_mixed: bool = False,
-    allowing: str = "",
+    stamps: Mapping[str, FlowStamp | None], allow_mixed: bool = False, allowing: str = ""
 ) -> None:
     """Refuses flow that was made in different ways; how it is stored may differ.
 
     Flow without a stamp, which other tools made, may not be mixed with ours either. On its own it
-    is taken with a warning.
+    is accepted with a warning.
 
     Args:
         stamps: By folder or name of the clip; None is no stamp.
-        allow_mixed: Makes a warning of the error.
-        allowing: The flag for that, for the text; empty where there is none.
+        allow_mixed: Turns the error into a warning.
+        allowing: The flag for that, to name in the error.
 
     Raises:
         ValueError: They differ; the text says in what, and where each value is.
@@ -161,7 +156,7 @@ def check_same(
 
 
 def kinds(stamps: Iterable[FlowStamp | None]) -> list[FlowStamp | None]:
-    """The first stamp of each way in which flow was made, whichever way it is stored."""
+    """Returns the first stamp of each way in which flow was made, however it is stored."""
     found: dict[_Kind, FlowStamp | None] = {}
     for stamp in stamps:
         found.setdefault(_kind(stamp), stamp)
@@ -169,7 +164,7 @@ def kinds(stamps: Iterable[FlowStamp | None]) -> list[FlowStamp | None]:
 
 
 def _kind(stamp: FlowStamp | None) -> _Kind:
-    """What has to be the same, by field, as text."""
+    """Returns the fields that must agree, as text."""
     if stamp is None:
         return _UNSTAMPED
     fields = {key: value for key, value in vars(stamp).items() if key not in _STORAGE}

@@ -87,12 +87,12 @@ class CheckTask:
             "height": found.height,
             "fps": found.fps,
             "frames": found.frames,
-            "seconds": found.seconds or 0,
+            "seconds": found.duration or 0,
             # Frames that begin within the item's span; a folder has no times.
             "inside": found.frames if times is None else sum(start <= t < end for t in times),
         }
         path.write_text(to_json(content), encoding="ascii")
-        return {"frames": found.frames}
+        return {"frames": found.frames or 0}
 
 
 def run(items: Iterable[Item], settings: Settings) -> Report:

@@ -1,63 +1,50 @@
-"""Which frames of a stored clip are taken: lists of 0-based frame numbers, and nothing else.
+"""Which frames of a clip are taken, as lists of 0-based frame numbers.
 
 A clip has `total` frames. A window is `duration` frames of it, every `rate`-th, and so spans
-(duration - 1) * rate + 1. What goes beyond the end goes on from the beginning: frame numbers are
-taken modulo `total`, so that shorter clips are looped (Carreira and Zisserman, CVPR 2017).
+(duration - 1) * rate + 1 frames. Frame numbers are taken modulo `total`, so that shorter clips are
+looped (Carreira and Zisserman, CVPR 2017). Every function raises `ValueError` for a number below 1.
 """
 
 import numpy as np
 
 
 def random_window(total: int, duration: int, rate: int, rng: np.random.Generator) -> list[int]:
-    """A window that begins anywhere from where it fits, all equally likely; else at 0.
+    """Draws a window, uniformly among those that fit; if none fits, it begins at 0.
 
     Exactly one number is drawn, whatever the sizes.
-
-    Raises:
-        ValueError: A number below 1.
     """
     last = _last_start(total, duration, rate)
     return _window(int(rng.integers(last + 1)), total, duration, rate)
 
 
 def center_window(total: int, duration: int, rate: int) -> list[int]:
-    """The window in the middle, or one frame before it; that from 0 where none fits.
-
-    Raises:
-        ValueError: A number below 1.
-    """
+    """Returns the window in the middle, or half a frame before it; from 0 if none fits."""
     return _window(_last_start(total, duration, rate) // 2, total, duration, rate)
 
 
 def even_windows(total: int, duration: int, rate: int, count: int) -> list[list[int]]:
-    """`count` windows, of which number j begins at frame j * total / count, rounded down.
+    """Returns `count` windows, of which number j begins at frame floor(j * total / count).
 
     This is how non-local networks are tested (facebookresearch/video-nonlocal-net, with 10 of
     them), and the reimplementation Caoliangjie/video-action-recognition-models: the last windows
-    go on from the beginning of the clip. (PySlowFast's are spread from the first to the last that
+    wrap around to the start of the clip. (PySlowFast spreads them from the first to the last that
     fits.)
-
-    Raises:
-        ValueError: A number below 1.
     """
     _check(total=total, duration=duration, rate=rate, count=count)
     return [_window(j * total // count, total, duration, rate) for j in range(count)]
 
 
 def sliding_windows(total: int, duration: int, rate: int, stride: int) -> list[list[int]]:
-    """Windows that begin every `stride` taken frames, up to the first that leaves the clip.
+    """Returns windows that begin every `stride` taken frames, up to the first that leaves the clip.
 
-    That one holds what is left, repeated until it is long enough. These are the rules of
+    The last one holds what is left, repeated until it is long enough. These are the rules of
     kenshohara/3D-ResNets-PyTorch (`inference_stride`), for which `rate` is 1.
 
     Args:
-        total: Frames there are.
+        total: Frames of the clip.
         duration: Frames of a window.
-        rate: Every so-many-th frame is taken.
-        stride: From window to window, in frames that are taken: `duration` for one after the other.
-
-    Raises:
-        ValueError: A number below 1.
+        rate: Every `rate`-th frame is taken.
+        stride: Frames taken from window to window; `duration` gives one after the other.
     """
     _check(total=total, duration=duration, rate=rate, stride=stride)
     taken = list(range(0, total, rate))
@@ -71,13 +58,13 @@ def sliding_windows(total: int, duration: int, rate: int, stride: int) -> list[l
 
 
 def whole(total: int, most: int, least: int = 1) -> list[int]:
-    """The first `most` frames at most, and looped to `least` at least.
+    """Returns the first `most` frames at most, looped to at least `least`.
 
-    With 250, ten seconds, what InceptionI3D is tested on (Carreira and Zisserman, CVPR 2017); its
-    last pool needs `least` 9.
+    InceptionI3D is tested on 250, ten seconds (Carreira and Zisserman, CVPR 2017); its last pool
+    needs at least 9.
 
     Raises:
-        ValueError: A number below 1, or `least` above `most`.
+        ValueError: `least` is above `most`.
     """
     _check(total=total, most=most, least=least)
     if least > most:
@@ -86,22 +73,19 @@ def whole(total: int, most: int, least: int = 1) -> list[int]:
 
 
 def localisation_frames(total: int, count: int = 25) -> list[int]:
-    """What is shown at `count` moments, of which number j is j / count of the way through.
+    """Returns the frames shown at `count` moments, of which number j is j / count of the way.
 
-    Those of the localisation metric of Charades (`Charades_v1_localize.m`), whose labels are of
-    these moments, too: j * length / 25 from j = 0 to 24. (charades-algorithms takes
+    These are the moments of the localisation metric of Charades (`Charades_v1_localize.m`), whose
+    labels are of these moments, too: j * length / 25 from j = 0 to 24. (charades-algorithms takes
     floor(linspace(0, total - 1, 25)), up to one 25th of the clip later.) Clips of fewer frames
-    have some of them twice.
-
-    Raises:
-        ValueError: A number below 1.
+    repeat some of them.
     """
     _check(total=total, count=count)
     return [j * total // count for j in range(count)]
 
 
 def _last_start(total: int, duration: int, rate: int) -> int:
-    """The last frame from which a window fits; 0 where none does."""
+    """Returns the last frame at which a window that fits begins; 0 if none fits."""
     _check(total=total, duration=duration, rate=rate)
     return max(total - ((duration - 1) * rate + 1), 0)
 

@@ -110,18 +110,18 @@ def test_frames_of_the_localisation_metric():
         assert clips.localisation_frames(total) == shown
 
 
-def test_nothing_is_chosen_from_nothing(rng):
-    with pytest.raises(ValueError, match=r"total must be at least 1 .* Received: 0\."):
-        clips.random_window(0, 1, 1, rng)
-    with pytest.raises(ValueError, match=r"duration must be at least 1 .* Received: 0\."):
-        clips.center_window(5, 0, 1)
-    with pytest.raises(ValueError, match=r"rate must be at least 1 .* Received: -1\."):
-        clips.even_windows(5, 1, -1, 2)
-    with pytest.raises(ValueError, match=r"count must be at least 1 .* Received: 0\."):
-        clips.even_windows(5, 1, 1, 0)
-    with pytest.raises(ValueError, match=r"stride must be at least 1 .* Received: 0\."):
-        clips.sliding_windows(5, 1, 1, 0)
-    with pytest.raises(ValueError, match=r"total must be at least 1 .* Received: 0\."):
-        clips.localisation_frames(0)
-    with pytest.raises(ValueError, match=r"total must be at least 1 .* Received: 0\."):
-        clips.whole(0, 250)
+@pytest.mark.parametrize(
+    ("choose", "numbers", "name"),
+    [
+        (clips.random_window, (0, 1, 1, None), "total"),
+        (clips.center_window, (5, 0, 1), "duration"),
+        (clips.even_windows, (5, 1, -1, 2), "rate"),
+        (clips.even_windows, (5, 1, 1, 0), "count"),
+        (clips.sliding_windows, (5, 1, 1, 0), "stride"),
+        (clips.localisation_frames, (0,), "total"),
+        (clips.whole, (0, 250), "total"),
+    ],
+)
+def test_nothing_is_chosen_from_nothing(choose, numbers, name):
+    with pytest.raises(ValueError, match=rf"{name} must be at least 1 .* Received: (0|-1)\."):
+        choose(*numbers)

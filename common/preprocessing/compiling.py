@@ -1,23 +1,31 @@
-"""Functions on arrays that numba compiles; only what is run frame by frame is worth it."""
+"""Compiles functions on arrays with numba, at their first call."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-import numba
-
 
 def compiled(function: Callable[..., Any], fastmath: bool = False) -> Callable[..., Any]:
-    """The function, compiled when it is first called, and kept on disk where that is possible.
+    """Returns a function that numba compiles when it is first called.
 
-    It runs without the interpreter's lock, and does not look for divisions by zero.
+    Importing numba takes half a second, which modules that only define such functions do not pay.
+    Machine code is cached on disk where a folder can be written. It runs without the interpreter's
+    lock and does not check for division by zero.
 
     Args:
-        function: Of arrays and numbers.
-        fastmath: Sums may be reordered, and no value is NaN or infinite.
+        function: Takes and returns arrays and numbers.
+        fastmath: Lets the compiler reorder sums and assume that no value is NaN or infinite.
     """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    try:
-        result: Callable[..., Any] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that it may write to
-        result = numba.njit(**options)(function)
-    return result
+
+    @functools.cache
+    def machine_code() -> Callable[..., Any]:
+        import numba
+
+        options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+        try:
+            result: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # no writable folder for the cache
+            result = numba.njit(**options)(function)
+        return result
+
+    return functools.wraps(function)(lambda *values: machine_code()(*values))

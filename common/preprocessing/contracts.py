@@ -1,29 +1,35 @@
-"""What the frames of a clip must be before a network sees them, and what each network expects."""
+"""Input contracts: what the frames of a clip must be before a network sees them."""
 
 import dataclasses
+import math
 
 from common import arch
 
 CHANNELS = {"rgb": 3, "flow": 2}
 
+_COUNTS = ("frames", "stride", "short_side", "crop")
+
+FLOW_BOUND = 20.0
+"""Pixels at which flow is clipped (Carreira and Zisserman, CVPR 2017)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class InputContract:
-    """What the frames of a clip must be before a network sees them.
+    """What a network expects of the frames of a clip.
 
     Attributes:
         channels: "rgb", or "flow": x and y displacement to the next frame.
-        channel_order: Of the last axis of a clip.
-        frames: Frames of a clip at evaluation, at most; 64 when training (paper).
-        fps: Frames a second of the video, before the stride.
-        stride: Every so-many-th frame is taken.
-        short_side: The shorter side is resized to it, bilinear; pixels.
-        crop: Side of the centre crop; pixels.
-        value_range: Of the values fed. RGB 0 to 255 is mapped onto it; flow is clipped to
-            +-20 pixels first.
-        mean: Of each channel, in 0 to 255; where it is given, values are standardised with it and
-            `std`, and `value_range` means nothing.
-        std: See `mean`.
+        channel_order: Order of the channels.
+        frames: Most frames of a clip in evaluation; training takes 64 (paper).
+        fps: Frames per second of the video, before the stride.
+        stride: Every `stride`-th frame is taken.
+        short_side: Pixels of the shorter side after bilinear resizing.
+        crop: Side of the centre crop in pixels.
+        value_range: Range of the values fed. RGB is mapped from 0..255; flow is first clipped to
+            +-`FLOW_BOUND` pixels.
+        mean: Mean of each channel in 0..255, or one for all. If given, values are standardised with
+            it and `std`, and `value_range` is ignored.
+        std: Standard deviations, as many.
     """
 
     channels: str = "rgb"
@@ -37,9 +43,25 @@ class InputContract:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what no network can be fed, such as in a damaged model card."""
+        low, high = self.value_range if _are_numbers(self.value_range, 2) else (0.0, 0.0)
+        size = CHANNELS.get(self.channels, 0) if isinstance(self.channels, str) else 0
+        fine = {
+            "channels": size > 0,
+            "channel_order": self.channel_order == ("RGB" if size == 3 else "xy"),
+            **{name: _is_count(getattr(self, name)) for name in _COUNTS},
+            "fps": _are_numbers((self.fps,), 1) and self.fps > 0,
+            "value_range": low < high and math.isfinite(high - low),
+            "mean": any(_are_numbers(self.mean, count) for count in (0, 1, size)),
+            "std": _are_numbers(self.std, len(self.mean)) and all(std > 0 for std in self.std),
+        }
+        for name in (name for name in fine if not fine[name]):
+            raise ValueError(f"an input contract cannot have the {name} {getattr(self, name)!r}.")
+
     @property
     def values(self) -> str:
-        """The values fed, for people."""
+        """The values fed, as text for messages."""
         if not self.mean:
             low, high = self.value_range
             return f"[{low:g}, {high:g}]"
@@ -50,29 +72,42 @@ class InputContract:
         return f"(x - [{mean_text}]) / [{std_text}]"
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    """Returns whether `values` is a tuple of so many finite numbers."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(isinstance(each, float | int) and math.isfinite(each) for each in values)
+    )
+
+
 RGB_CONTRACT = InputContract()
 FLOW_CONTRACT = InputContract(channels="flow", channel_order="xy")
 
-# What sees clips as the release's weights do.
+# Architectures with the contract of the original release.
 RELEASED = ("inception_i3d", "inception_i3d_global")
 
-# ImageNet's, in 0 to 255, as mmaction2 and GluonCV use them.
+# ImageNet's statistics in 0..255, as mmaction2 and GluonCV use them.
 _IMAGENET = InputContract(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 # Kinetics', of facebookresearch/VMZ; torchvision has them rounded.
 _KINETICS = InputContract(mean=(110.201, 100.64, 95.9966), std=(58.1489, 56.4701, 55.3324))
 # facebookresearch/video-nonlocal-net, which PySlowFast and PyTorchVideo keep.
 _NON_LOCAL = InputContract(mean=(114.75,) * 3, std=(57.375,) * 3)
 
-# Frames and stride; the affine nets were trained on from these with longer clips.
+# Frames and stride. The affine nets were fine-tuned from these with longer clips.
 _TIMINGS = {"8x8": (8, 8), "32x2": (32, 2)}
 _AFFINE_TIMINGS = {"8x8": (32, 4), "32x2": (128, 1)}
 
 
 def of_stream(architecture: str, stream: str) -> InputContract:
-    """What a stream of an architecture is trained on: `usual`, or flow in [-1, 1] of its size.
+    """Returns the contract of a stream: `usual`, or flow in [-1, 1] of the same size.
 
     Raises:
-        ValueError: There is no such architecture.
+        ValueError: The architecture is unknown.
     """
     contract = usual(architecture)
     if stream != "flow":
@@ -84,13 +119,13 @@ def of_stream(architecture: str, stream: str) -> InputContract:
 
 
 def usual(architecture: str) -> InputContract:
-    """What the weights that people own of an architecture expect, RGB.
+    """Returns the RGB contract of the published weights of an architecture.
 
     The InceptionI3D contract is the paper's. The I3D ResNets see videos at their own rate, which is
-    30 frames a second for most of Kinetics; R(2+1)D nets too, but for torchvision's, which see 15.
+    30 frames per second for most of Kinetics; so do R(2+1)D nets, except torchvision's, at 15.
 
     Raises:
-        ValueError: There is no such architecture.
+        ValueError: The architecture is unknown.
     """
     arch.make(architecture)
     if architecture in RELEASED:
@@ -103,12 +138,10 @@ def usual(architecture: str) -> InputContract:
         frames, stride = (_AFFINE_TIMINGS if affine else _TIMINGS)[timing]
         values = _IMAGENET if architecture.endswith("32x2_padded") else _NON_LOCAL
         return dataclasses.replace(values, frames=frames, stride=stride, fps=30.0)
-    by_authors = architecture.endswith("_vmz")
-    shallow = architecture.startswith("r2plus1d_18")
     return dataclasses.replace(
         _KINETICS,
-        frames=16 if shallow else 32,
-        fps=30.0 if by_authors else 15.0,
+        frames=16 if architecture.startswith("r2plus1d_18") else 32,
+        fps=30.0 if architecture.endswith("_vmz") else 15.0,
         short_side=128,
         crop=112,
     )

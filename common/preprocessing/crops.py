@@ -1,8 +1,8 @@
-"""Which part of a frame is taken, and how large: as numbers, and cut out of NumPy frames.
+"""Crops and flips: corners as numbers, for both frameworks, and cut out of NumPy frames.
 
-The numbers serve both backends. Random choices are made apart from the pixels, so that RGB and flow
-can share one. Sizes are in pixels; a corner is the (top, left) of a square of `size`. Frames are
-[T, H, W, C] as in `common/preprocessing/frames.py`.
+Random choices are made apart from the pixels, so that RGB and flow can share them. Sizes are in
+pixels; a corner is the (top, left) of a square of `size`. Frames are [T, H, W, C], in any range
+unless a function says otherwise.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ AXES = "frames [T, H, W, C]"
 
 
 def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Height and width once the shorter side is `short_side` and the shape is kept.
+    """Returns height and width with a shorter side of `short_side` and the same aspect ratio.
 
     The longer side is rounded to whole pixels, halves to even.
 
@@ -31,16 +31,24 @@ def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def center_corner(height: int, width: int, size: int) -> Corner:
-    """The corner of the middle, rounded up and left; raises `ValueError` where nothing fits."""
-    check_crop(height, width, size)
+    """Returns the corner of the centre crop; odd margins are one pixel larger below and right.
+
+    Raises:
+        ValueError: A side is shorter than `size`.
+    """
+    if size < 1 or min(height, width) < size:
+        raise ValueError(
+            f"cannot cut {size}x{size} out of frames of {height}x{width} (height x width). "
+            "Resize the short side to at least the crop first."
+        )
     return (height - size) // 2, (width - size) // 2
 
 
 def three_corners(height: int, width: int, size: int) -> tuple[Corner, Corner, Corner]:
-    """Beginning, middle and end of the longer side (the width of a square), centred on the other.
+    """Returns start, middle and end of the longer side (the width of a square), centred across.
 
-    With frames of short side 256 and a size of 256, the spatial crops that non-local networks are
-    tested on (Wang et al., CVPR 2018).
+    With frames of short side 256 and a size of 256, these are the spatial crops that non-local
+    networks are tested on (Wang et al., CVPR 2018).
 
     Raises:
         ValueError: A side is shorter than `size`.
@@ -52,7 +60,7 @@ def three_corners(height: int, width: int, size: int) -> tuple[Corner, Corner, C
 
 
 def five_corners(height: int, width: int, size: int) -> tuple[Corner, ...]:
-    """Top left, top right, centre, bottom left, bottom right.
+    """Returns top left, top right, centre, bottom left, bottom right.
 
     Raises:
         ValueError: A side is shorter than `size`.
@@ -63,14 +71,18 @@ def five_corners(height: int, width: int, size: int) -> tuple[Corner, ...]:
 
 
 def random_corner(height: int, width: int, size: int, rng: np.random.Generator) -> Corner:
-    """Any corner that fits, all equally likely; raises `ValueError` where nothing fits."""
-    check_crop(height, width, size)
+    """Draws a corner, uniformly among those that fit.
+
+    Raises:
+        ValueError: A side is shorter than `size`.
+    """
+    center_corner(height, width, size)
     top, left = rng.integers(0, (height - size + 1, width - size + 1))
     return int(top), int(left)
 
 
 def random_short_side(rng: np.random.Generator, low: int = 256, high: int = 320) -> int:
-    """Scale jitter: a short side from `low` to `high`, both included, all equally likely.
+    """Draws a short side for scale jitter, uniformly from `low` to `high`, both included.
 
     The defaults are those of non-local networks (Wang et al., CVPR 2018), which crop 224.
 
@@ -83,15 +95,15 @@ def random_short_side(rng: np.random.Generator, low: int = 256, high: int = 320)
 
 
 def random_flip(rng: np.random.Generator) -> bool:
-    """Whether to mirror: every other time."""
+    """Draws whether to mirror, with probability one half."""
     return bool(rng.random() < 0.5)
 
 
 def crop(frames: Frames, corner: Corner, size: int) -> Frames:
-    """Cuts [T, size, size, C] out of [T, H, W, C] at (top, left); a view, same range.
+    """Cuts [T, size, size, C] out of [T, H, W, C] at (top, left); a view.
 
     Raises:
-        ValueError: Not four axes, or the square does not lie within the frames.
+        ValueError: The frames do not have four axes, or the square does not lie within them.
     """
     check_corner(*size_of(frames), corner, size)
     top, left = corner
@@ -99,42 +111,25 @@ def crop(frames: Frames, corner: Corner, size: int) -> Frames:
 
 
 def center_crop(frames: Frames, size: int = 224) -> Frames:
-    """Cuts [T, size, size, C] out of the middle of [T, H, W, C]; a view, same range.
-
-    Raises:
-        ValueError: Not four axes, or a side is shorter than `size`.
-    """
+    """Cuts [T, size, size, C] out of the middle of [T, H, W, C]; a view. Raises as `crop`."""
     return crop(frames, center_corner(*size_of(frames), size), size)
 
 
-def random_crop(frames: Frames, size: int, rng: np.random.Generator) -> Frames:
-    """Cuts [T, size, size, C] at a random place, the same in every frame; a view, same range.
-
-    Raises:
-        ValueError: Not four axes, or a side is shorter than `size`.
-    """
-    return crop(frames, random_corner(*size_of(frames), size, rng), size)
-
-
 def three_crop(frames: Frames, size: int = 256) -> Frames:
-    """Cuts [3, T, size, size, C] along the longer side: see `three_corners`.
-
-    Raises:
-        ValueError: Not four axes, or a side is shorter than `size`.
-    """
+    """Cuts [3, T, size, size, C] along the longer side: see `three_corners`. Raises as `crop`."""
     corners = three_corners(*size_of(frames), size)
     return np.stack([crop(frames, corner, size) for corner in corners])
 
 
 def ten_crop(frames: Frames, size: int = 224, flow: bool = False) -> Frames:
-    """Cuts [10, T, size, size, C]: four corners and the centre, and each of them mirrored.
+    """Cuts [10, T, size, size, C]: four corners and the centre, then each of them mirrored.
 
     The order is top left, top right, centre, bottom left, bottom right, then the same five
-    mirrored: 5 + i is crop i mirrored. (In torchvision's the centre is last of the five, and the
+    mirrored: 5 + i is crop i mirrored. (In torchvision the centre is the last of the five, and the
     second five are cut after mirroring, so that left and right change places.)
 
     Raises:
-        ValueError: Not four axes, a side is shorter than `size`, or flow without two channels.
+        ValueError: As `crop`, or flow does not have two channels.
     """
     corners = five_corners(*size_of(frames), size)
     five = [crop(frames, corner, size) for corner in corners]
@@ -142,7 +137,7 @@ def ten_crop(frames: Frames, size: int = 224, flow: bool = False) -> Frames:
 
 
 def flip(frames: Frames, flow: bool = False) -> Frames:
-    """Mirrors left and right; the x of flow changes its sign, too.
+    """Mirrors left and right; the x component of flow changes its sign as well.
 
     Args:
         frames: [T, H, W, C], or any shape that ends so.
@@ -150,7 +145,7 @@ def flip(frames: Frames, flow: bool = False) -> Frames:
             x becomes 255 - x, which is exact: p * 40 / 255 - 20 changes its sign.
 
     Raises:
-        ValueError: Flow without two channels, or with integers that are not uint8.
+        ValueError: Flow does not have two channels, or has integers other than uint8.
     """
     mirrored = frames[..., ::-1, :].copy()
     if flow:
@@ -161,24 +156,15 @@ def flip(frames: Frames, flow: bool = False) -> Frames:
 
 
 def size_of(frames: Frames) -> tuple[int, int]:
-    """Height and width; raises `ValueError` unless they are [T, H, W, C]."""
+    """Returns height and width; raises `ValueError` unless the axes are [T, H, W, C]."""
     check_axes(frames.shape, AXES)
     height, width = frames.shape[1:3]
     return height, width
 
 
-def check_crop(height: int, width: int, size: int) -> None:
-    """Raises `ValueError` unless a square of `size` fits into `height` x `width`."""
-    if size < 1 or min(height, width) < size:
-        raise ValueError(
-            f"cannot cut {size}x{size} out of frames of {height}x{width} (height x width). "
-            "Resize the short side to at least the crop first."
-        )
-
-
 def check_corner(height: int, width: int, corner: Corner, size: int) -> None:
     """Raises `ValueError` unless the square at `corner` lies within `height` x `width`."""
-    check_crop(height, width, size)
+    center_corner(height, width, size)
     top, left = corner
     if not (0 <= top <= height - size and 0 <= left <= width - size):
         raise ValueError(
@@ -202,7 +188,7 @@ def check_axes(shape: Sequence[int | None], axes: str) -> None:
 
 
 def is_stored(dtype: str) -> bool:
-    """Whether values are 8-bit levels, not numbers; raises `ValueError` for other integers."""
+    """Returns whether values are 8-bit levels; raises `ValueError` for other integers."""
     if dtype != "uint8" and "float" not in dtype:
         raise ValueError(f"expected uint8 or floating values, got {dtype}.")
     return dtype == "uint8"

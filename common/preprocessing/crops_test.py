@@ -78,17 +78,6 @@ def test_ten_crop_mirrors_the_first_five():
     np.testing.assert_array_equal(flow[5:, ..., 1], ten[5:, ..., 1])
 
 
-def test_rgb_and_flow_share_a_random_choice(rng):
-    rgb, flow = _numbered(9, 12, 3), _numbered(9, 12, 2)
-    corner = crops.random_corner(9, 12, 5, rng)
-    top, left = crops.crop(rgb, corner, 5)[0, 0, 0, 0] // 3 // 12, corner[1]
-    assert (top, left) == corner
-    assert crops.crop(flow, corner, 5)[0, 0, 0, 0] == 2 * (top * 12 + left)
-    one, other = (crops.random_crop(rgb, 5, np.random.default_rng(3)) for _ in range(2))
-    np.testing.assert_array_equal(one, other)
-    assert one.shape == (2, 5, 5, 3)
-
-
 def test_a_flip_leaves_its_input_alone(rng):
     clip = rng.integers(0, 256, (2, 3, 5, 2), np.uint8)
     before = clip.copy()
@@ -117,13 +106,12 @@ def test_a_flip_of_stored_flow_is_exact():
     np.testing.assert_array_equal(mirrored[0, 0, ::-1, 1], pixels[0, 0, :, 1])
 
 
-def test_errors(rng):
+def test_errors():
     clip = _numbered(7, 10)
     for cut in (
         lambda: crops.center_crop(clip, 8),
         lambda: crops.three_crop(clip, 8),
         lambda: crops.ten_crop(clip, 8),
-        lambda: crops.random_crop(clip, 8, rng),
         lambda: crops.crop(clip, (0, 0), 8),
     ):
         with pytest.raises(ValueError, match="cannot cut 8x8 out of frames of 7x10"):

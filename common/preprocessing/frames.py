@@ -1,8 +1,8 @@
-"""Size and value range of frames: the NumPy reference for both backends.
+"""Size and value range of frames: the NumPy reference that both frameworks are compared with.
 
-Frames are [T, H, W, C]: RGB with values 0 to 255; or flow, x then y, either float in pixels or
-uint8 as stored, 0 to 255 for -20 to 20 pixels (`encoding.BOUND`). A clip is what a network is fed:
-[1, T, H, W, C] float32 in the range of its input contract.
+Frames are [T, H, W, C]: RGB in 0..255; or flow, x then y, as float in pixels or as uint8 levels
+that stand for -20..20 pixels. A clip is what a network is fed: [1, T, H, W, C] float32 in the range
+of its input contract.
 """
 
 from typing import NamedTuple
@@ -10,96 +10,95 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.flow.encoding import BOUND
 from common.preprocessing import crops
-from common.preprocessing.contracts import CHANNELS, InputContract
+from common.preprocessing.contracts import CHANNELS, FLOW_BOUND, InputContract
 from common.preprocessing.crops import Frames
+
+_ALL = slice(None)
 
 
 def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
-    """Resizes so that the shorter side is `size`, bilinear, and keeps the shape of the picture.
+    """Resizes so that the shorter side is `size`, keeping the aspect ratio.
 
     Args:
         frames: [T, H, W, C], any range.
-        size: Length of the shorter side afterwards, pixels.
+        size: Shorter side afterwards, in pixels.
 
     Returns:
-        [T, H', W', C], the range of the input; see `resize`, and `crops.resized_size`.
+        [T, H', W', C], the range of the input; see `resize` and `crops.resized_size`.
 
     Raises:
-        ValueError: Not four axes, an empty one, or a size below 1.
+        ValueError: As `resize`.
     """
     height, width = crops.size_of(frames)
     return resize(frames, *crops.resized_size(height, width, size))
 
 
 def resized_center_crop(frames: Frames, short_side: int, size: int) -> NDArray[np.float32]:
-    """The `crops.center_crop` of `resize_short_side`, to the bit; what is cut off is not computed.
+    """Computes the centre crop of `resize_short_side`, bit for bit, and nothing around it.
 
     Args:
         frames: [T, H, W, C], any range.
-        short_side: Length of the shorter side before the crop, pixels.
-        size: Of the crop, pixels.
+        short_side: Shorter side before the crop, in pixels.
+        size: Side of the crop in pixels.
 
     Returns:
         [T, size, size, C], the range of the input, not rounded; never a view.
 
     Raises:
-        ValueError: Not four axes, an empty one, a short side below 1, or smaller than the crop.
+        ValueError: As `resize`, or the short side is smaller than the crop.
     """
-    height, width = crops.size_of(frames)
-    resized = crops.resized_size(height, width, short_side)
-    top, left = crops.center_corner(*resized, size)
-    if resized == (height, width):
-        return crops.crop(frames, (top, left), size).astype(np.float32)
-    rows = neighbours(height, resized[0], slice(top, top + size))
-    columns = neighbours(width, resized[1], slice(left, left + size))
-    # Rows are interpolated between the columns that are needed, and no others.
-    first, end = columns.before[0], columns.after[-1] + 1
-    columns = columns._replace(before=columns.before - first, after=columns.after - first)
-    return _interpolate(_interpolate(frames[:, :, first:end], 1, rows), 2, columns)
+    height, width = crops.resized_size(*crops.size_of(frames), short_side)
+    top, left = crops.center_corner(height, width, size)
+    return resize(frames, height, width, slice(top, top + size), slice(left, left + size))
 
 
-def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
-    """Resizes to `height` x `width`, bilinear; R(2+1)D nets crop from 128x171.
+def resize(
+    frames: Frames, height: int, width: int, rows: slice = _ALL, columns: slice = _ALL
+) -> NDArray[np.float32]:
+    """Resizes to `height` x `width` with bilinear interpolation; R(2+1)D nets crop from 128x171.
 
-    Pixel centres are at half integers, edges are repeated and nothing is blurred before shrinking,
+    Pixel centres lie at half integers, edges are repeated and nothing is blurred before shrinking,
     as in torch's `interpolate(align_corners=False)` and TensorFlow's `resize(antialias=False)`.
-    Flow keeps the length of its vectors: see `resize_flow`.
+    For flow see `resize_flow`.
 
     Args:
         frames: [T, H, W, C], any range.
-        height: Afterwards, pixels.
-        width: Afterwards, pixels.
+        height: Pixels afterwards.
+        width: Pixels afterwards.
+        rows: Which rows of the result are computed.
+        columns: Which columns of the result are computed.
 
     Returns:
-        [T, height, width, C], the range of the input, not rounded; never a view.
+        [T, height, width, C], or the part asked for, in the range of the input, not rounded; never
+        a view.
 
     Raises:
-        ValueError: Not four axes, an empty one, or a size below 1.
+        ValueError: The frames do not have four axes, one is empty, or a size is below 1.
     """
     crops.check_axes(frames.shape, crops.AXES)
     crops.check_size(height, width)
-    if frames.shape[1:3] == (height, width):
-        return frames.astype(np.float32)
-    # Not OpenCV's: how precise that is depends on the platform and the number of channels.
-    # Rows first: that pass reads whole lines, and shrinks what the slower pass has to gather.
-    rows, columns = neighbours(frames.shape[1], height), neighbours(frames.shape[2], width)
-    return _interpolate(_interpolate(frames, 1, rows), 2, columns)
+    before_height, before_width = frames.shape[1:3]
+    if (before_height, before_width) == (height, width):
+        return frames[:, rows, columns].astype(np.float32)
+    # Not OpenCV's: its precision depends on the platform and the number of channels.
+    # Vertically first: that pass reads whole lines, and shrinks what the slower pass gathers from.
+    down, across = neighbours(before_height, height, rows), neighbours(before_width, width, columns)
+    first, end = across.before[0], across.after[-1] + 1
+    across = across._replace(before=across.before - first, after=across.after - first)
+    return _interpolate(_interpolate(frames[:, :, first:end], 1, down), 2, across)
 
 
 def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Resizes flow in pixels, and its vectors with it: twice the width, twice the x.
-
-    Flow that was calculated on frames of the right size needs none of it.
+    """Resizes flow and scales its vectors with it: twice the width, twice the x.
 
     Args:
-        flow: [T, H, W, 2], x and y, pixels.
-        height: Afterwards, pixels.
-        width: Afterwards, pixels.
+        flow: [T, H, W, 2], x and y in pixels.
+        height: Pixels afterwards.
+        width: Pixels afterwards.
 
     Raises:
-        ValueError: Not flow as float, an empty axis, or a size below 1.
+        ValueError: As `resize`, or the flow is not float or does not have two channels.
     """
     if crops.is_stored(flow.dtype.name):
         raise ValueError("expected flow in pixels, got uint8. Decode what was stored first.")
@@ -111,38 +110,38 @@ def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[n
 
 
 def to_range(frames: Frames, low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:
-    """Maps values 0 to 255, of any shape, to `low` to `high` as float32."""
+    """Maps values in 0..255, of any shape, to `low`..`high` as float32."""
     unit = frames.astype(np.float32) / np.float32(255)
     return unit * np.float32(high - low) + np.float32(low)
 
 
 def to_contract(frames: Frames, contract: InputContract) -> NDArray[np.float32]:
-    """Turns RGB 0 to 255, or flow, channels last, into what the contract says, as float32.
+    """Converts RGB in 0..255, or flow, channels last, to the values of the contract, as float32.
 
     Flow in pixels is clipped to +-20; stored flow (uint8) must have been stored with that bound.
 
     Raises:
-        ValueError: Not the contract's channels, or flow as integers that are not uint8.
+        ValueError: As `standardisation`.
     """
     shift, scale = standardisation(contract, frames.shape[-1], frames.dtype.name)
     values = frames.astype(np.float32)
     if contract.channels == "flow" and not crops.is_stored(frames.dtype.name):
-        values = values.clip(-BOUND, BOUND)
+        values = values.clip(-FLOW_BOUND, FLOW_BOUND)
     return (values - shift) / scale
 
 
 def standardisation(
     contract: InputContract, channels: int, dtype: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shift and scale, [C] each, with which (values - shift) / scale is what the contract says.
+    """Returns shift and scale, [C] each, so that (values - shift) / scale meets the contract.
 
     Args:
         contract: What the network expects.
-        channels: How many the values have.
-        dtype: Name of their type: uint8 is 0 to 255; floating is 0 to 255 for RGB, pixels for flow.
+        channels: Number of channels of the values.
+        dtype: Name of their type: uint8 is 0..255; float is 0..255 for RGB, pixels for flow.
 
     Raises:
-        ValueError: Not the contract's channels, or flow as integers that are not uint8.
+        ValueError: The channels are not the contract's, or flow has integers other than uint8.
     """
     if channels != CHANNELS[contract.channels]:
         raise ValueError(
@@ -156,25 +155,25 @@ def standardisation(
         scale = np.full(channels, 255 / (high - low))
         shift = -low * scale
     if contract.channels == "flow" and not crops.is_stored(dtype):
-        pixels = 2 * BOUND / 255  # a grey level
-        shift, scale = shift * pixels - BOUND, scale * pixels
+        pixels = 2 * FLOW_BOUND / 255  # a grey level
+        shift, scale = shift * pixels - FLOW_BOUND, scale * pixels
     return shift.astype(np.float32), scale.astype(np.float32)
 
 
 def to_grey(frame: NDArray[np.uint8 | np.float32]) -> NDArray[np.uint8]:
-    """[H, W] of a frame [H, W, 3], RGB, weighted as OpenCV does; whole numbers 0 to 255."""
+    """Converts a frame [H, W, 3], RGB in 0..255, to grey [H, W] with OpenCV's weights."""
     import cv2
 
     return np.asarray(cv2.cvtColor(frame.astype(np.uint8), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 class Neighbours(NamedTuple):
-    """Where the pixels of a resized axis lie among those before.
+    """The two pixels that each pixel of a resized axis lies between.
 
     Attributes:
-        before: The index of the one at or before each.
-        after: The index of the next; of the last pixel, itself.
-        weight: Of the second, [0, 1), float32; that of the first is what is left to 1.
+        before: Index of the pixel at or before it.
+        after: Index of the next one; at the end, the last pixel itself.
+        weight: Weight of the second in [0, 1), float32; the first has 1 - weight.
     """
 
     before: NDArray[np.intp]
@@ -182,13 +181,13 @@ class Neighbours(NamedTuple):
     weight: NDArray[np.float32]
 
 
-def neighbours(length: int, size: int, part: slice = slice(None)) -> Neighbours:
-    """Those of an axis of `length` pixels that gets `size`: half-pixel centres, edges repeated.
+def neighbours(length: int, size: int, part: slice = _ALL) -> Neighbours:
+    """Returns the neighbours for an axis of `length` pixels resized to `size`.
 
     Args:
         length: Pixels before.
         size: Pixels afterwards.
-        part: Which of them are asked for.
+        part: Which pixels of the result are asked for.
     """
     position = (np.arange(size)[part] + 0.5) * (length / size) - 0.5
     position = np.clip(position, 0, length - 1)
@@ -198,7 +197,7 @@ def neighbours(length: int, size: int, part: slice = slice(None)) -> Neighbours:
 
 
 def _interpolate(frames: Frames, axis: int, neighbours: Neighbours) -> NDArray[np.float32]:
-    """Linear interpolation along one axis."""
+    """Interpolates linearly along one axis."""
     shape = [1] * frames.ndim
     shape[axis] = -1
     result: NDArray[np.float32] = np.take(frames, neighbours.before, axis).astype(np.float32)

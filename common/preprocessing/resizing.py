@@ -1,4 +1,4 @@
-"""The resize of `common.preprocessing.frames` for bytes, compiled: the same bytes, sooner."""
+"""Fast resizing of uint8 pictures: the bytes of `common.preprocessing.frames`, compiled."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,29 +11,24 @@ Picture = NDArray[np.uint8]
 
 
 def resize_short_side(picture: Picture, size: int) -> Picture:
-    """`frames.resize_short_side`, rounded half to even.
+    """Resizes a picture as `frames.resize_short_side` does, rounded half to even.
 
     Args:
         picture: [H, W, C] uint8.
-        size: Length of the shorter side afterwards, pixels.
+        size: Shorter side afterwards, in pixels.
 
     Returns:
-        [H', W', C] uint8; the picture itself where it has the size.
+        [H', W', C] uint8; the picture itself if it has the size.
     """
     height, width = picture.shape[:2]
     return resize(picture, *crops.resized_size(height, width, size))
 
 
 def resize(picture: Picture, height: int, width: int) -> Picture:
-    """`frames.resize`, rounded half to even.
-
-    Args:
-        picture: [H, W, C] uint8.
-        height: Afterwards, pixels.
-        width: Afterwards, pixels.
+    """Resizes [H, W, C] uint8 as `frames.resize` does, rounded half to even.
 
     Returns:
-        [height, width, C] uint8; the picture itself where it has the size.
+        [height, width, C] uint8; the picture itself if it has the size.
     """
     if picture.shape[:2] == (height, width):
         return picture
@@ -45,15 +40,15 @@ def resize(picture: Picture, height: int, width: int) -> Picture:
 
 
 def resize_clip(stored: Frames, short_side: int) -> Frames:
-    """Frames with a shorter side of `short_side`; they themselves where it is.
+    """Resizes frames to a shorter side of `short_side`; returns them as they are if it is.
 
     Args:
-        stored: [T, H, W, C] as `ClipReader.read` returns them.
-        short_side: Pixels.
+        stored: [T, H, W, C], uint8 RGB, or float32 flow in [-1, 1].
+        short_side: Shorter side afterwards, in pixels.
 
     Returns:
-        [T, H', W', C]: RGB uint8, rounded half to even; flow with its vectors as much longer as
-        the sides, clipped to [-1, 1], float32.
+        [T, H', W', C]: uint8 RGB, rounded half to even; or float32 flow, its vectors scaled as the
+        sides and clipped to [-1, 1].
     """
     size = crops.resized_size(*crops.size_of(stored), short_side)
     if size == stored.shape[1:3]:

@@ -14,6 +14,12 @@ def record(name: str, label: int = 0, **fields: Any) -> Record:
     return Record(name, f"{name}.avi", "validation", (label,), **fields)
 
 
+class _Clip(list[int]):
+    """The indices of a clip whose rate nothing states."""
+
+    rate = None
+
+
 class MadeUp:
     """Frames of made-up videos: each pixel of frame i has the value i, of flow i / 100.
 
@@ -49,4 +55,4 @@ class MadeUp:
         return np.broadcast_to(values, (len(indices), *self.size, 3)).astype(np.uint8)
 
     def open(self, record: Record, stream: str) -> Any:
-        return range(self.count(record, stream))
+        return _Clip(range(self.count(record, stream)))

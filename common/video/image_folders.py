@@ -1,7 +1,9 @@
-"""Frames that are kept as numbered images in a folder, as data sets ship and tools extract them."""
+"""Folders of numbered images, as data sets ship their frames and tools extract them."""
 
+import contextlib
 import os
 import re
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.io import listing
-from common.video._timestamps import Shown, VideoError
+from common.video.timestamps import Shown, VideoError
 
 # A frame is anything, then its number, then the suffix: image_00001.jpg, 00001.jpg, X-000001.png.
 _FRAME = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]+)(?P<suffix>\.(?:jpg|jpeg|png))", re.I)
 # Flow that tools put beside the frames; the other convention, image_00001x.jpg, has no number last.
 _FLOW_PREFIXES = ("flow_x_", "flow_y_")
 
-# First bytes; and in a JPEG, the start of a scan and the end.
-_JPEG, _PNG = b"\xff\xd8", b"\x89P"
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segments with the size
+
+_MOST_PIXELS = 2**27  # of an image; a frame of 16K video has 2**27 = 16,384 x 8,192
 
 
 class ImageFolder:
@@ -27,9 +31,10 @@ class ImageFolder:
 
     Attributes:
         tick: 0: times are exact.
+        rate: Images per second.
         paths: The images in the order of their numbers.
-        width: Pixels of the first image; all are as large.
-        height: See `width`.
+        width: Width of the first image in pixels; all must have its size.
+        height: Height of the first image in pixels.
     """
 
     tick = Fraction(0)
@@ -37,14 +42,10 @@ class ImageFolder:
     def __init__(self, folder: Path, rate: Fraction):
         """Lists the images and reads the first.
 
-        Args:
-            folder: Where they are.
-            rate: Images a second.
-
         Raises:
-            VideoError: See `find`, or the first image does not decode.
+            VideoError: As `find`, or the first image does not decode.
         """
-        self._period = 1 / rate
+        self.rate = rate
         self.paths = find(folder)
         self.height, self.width, _ = read(self.paths[0]).shape
 
@@ -55,12 +56,12 @@ class ImageFolder:
         """Nothing is open."""
 
     def frames(self, start: Fraction, strict: bool) -> Iterator[Shown[Path]]:
-        """The image files in order, all of them; a gap is an error with and without `strict`."""
+        """Yields all image files in order."""
         for k, path in enumerate(self.paths):
-            yield Shown(k * self._period, self._period, path)
+            yield Shown(k / self.rate, 1 / self.rate, path)
 
     def to_rgb(self, path: Path) -> NDArray[np.uint8]:
-        """The image as [height, width, 3] uint8 RGB; raises `VideoError` for another size."""
+        """Reads an image as [height, width, 3] uint8 RGB; raises `VideoError` for another size."""
         rgb = read(path)
         if rgb.shape[:2] != (self.height, self.width):
             raise VideoError(
@@ -71,13 +72,13 @@ class ImageFolder:
 
 
 def find(folder: str | os.PathLike[str]) -> list[Path]:
-    """The frames in a folder in the order of their numbers, which begin at 0 or 1.
+    """Lists the frames in a folder in the order of their numbers, which begin at 0 or 1.
 
-    A frame's name ends in its number and .jpg, .jpeg or .png. Anything else is no frame: lists
-    and marks such as n_frames, hidden files, flow (image_00001x.jpg, flow_x_00001.jpg).
+    A frame's name ends in its number and .jpg, .jpeg or .png. Other files are ignored, such as
+    n_frames, hidden files, and flow (image_00001x.jpg, flow_x_00001.jpg).
 
     Raises:
-        VideoError: No frames, frames named in two ways, or a number is missing.
+        VideoError: There are no frames, they are named in two ways, or a number is missing.
     """
     folder = Path(folder)
     numbered: dict[tuple[str, str], list[tuple[int, str]]] = {}  # by prefix and suffix
@@ -95,7 +96,7 @@ def find(folder: str | os.PathLike[str]) -> list[Path]:
     [((prefix, suffix), named)] = numbered.items()
     digits = min(len(name) for _, name in named) - len(prefix) - len(suffix)
     first = 0 if min(named)[0] == 0 else 1
-    present = {number: name for number, name in sorted(named)}
+    present = dict(sorted(named))
     for number, name in named:
         if name != (expected := f"{prefix}{number:0{digits}d}{suffix}"):
             shortest = min((other for _, other in named), key=len)
@@ -110,28 +111,20 @@ def find(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_frame(name: str) -> bool:
-    """Whether a file of this name is a frame; see `find`."""
+    """Returns whether a file of this name is a frame; see `find`."""
     return _frame(name) is not None
 
 
-def read(
-    path: str | os.PathLike[str], *, grey: bool = False, strict: bool = True
-) -> NDArray[np.uint8]:
-    """Decodes a JPEG or PNG image to [H, W, 3] uint8 RGB, or [H, W] where grey is asked for.
+def read(path: str | os.PathLike[str], *, grey: bool = False) -> NDArray[np.uint8]:
+    """Decodes a JPEG or PNG image to [H, W, 3] uint8 RGB, or to [H, W] if grey is asked for.
 
     Alpha is left out. An orientation in Exif is not applied: frames of one video have one, and
-    torchvision and PIL take pixels as they are stored, too.
-
-    Args:
-        path: The image.
-        grey: One channel.
-        strict: Look for damage within a JPEG too, in two to three times the time. Most of what
-            lost bytes is found, and half of what had some overwritten. A file that is cut short,
-            and any damage in a PNG, is always found.
+    torchvision and PIL take pixels as they are stored, too. A JPEG that is cut short and any damage
+    in a PNG are found; damage within a JPEG is not.
 
     Raises:
         FileNotFoundError: There is no such file.
-        VideoError: Neither JPEG nor PNG, or damaged.
+        VideoError: It is neither JPEG nor PNG, damaged, or states more than 2**27 pixels.
     """
     import cv2
 
@@ -139,36 +132,34 @@ def read(
     content = path.read_bytes()  # cv2.imread does not open every name on every system
     if not content.startswith((_JPEG, _PNG)):
         raise VideoError(f"{path}: is neither a JPEG nor a PNG image. Fetch or make it again.")
-    # What is damaged or missing in a JPEG, OpenCV makes up without a word.
-    if content.startswith(_JPEG) and (_is_cut(content) or (strict and not _is_sound(content))):
-        raise _damaged(path)
-    kind = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise _damaged(path) from error
+    if (pixels := _stated_pixels(content)) > _MOST_PIXELS:
+        raise VideoError(
+            f"{path}: states {pixels:,} pixels. Expected {_MOST_PIXELS:,} at most. Make it smaller."
+        )
+    image = None
+    # OpenCV silently fills in what is missing at the end of a JPEG.
+    if not content.startswith(_JPEG) or content.rfind(_JPEG_END) > content.rfind(_JPEG_SCAN):
+        kind = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+        with contextlib.suppress(cv2.error):
+            data = np.frombuffer(content, np.uint8)
+            image = cv2.imdecode(data, kind | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise _damaged(path)
+        raise VideoError(f"{path}: is a damaged image. Fetch or make it again.")
     return np.asarray(image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _is_cut(jpeg: bytes) -> bool:
-    return jpeg.rfind(_JPEG_END) < jpeg.rfind(_JPEG_SCAN)
-
-
-def _is_sound(jpeg: bytes) -> bool:
-    """Whether FFmpeg decodes it without a complaint."""
-    import av
-
-    # Not av.open: it takes a % in a name for a pattern.
-    decoder = av.CodecContext.create("mjpeg", "r")
-    decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode"}
-    try:
-        frames = [*decoder.decode(av.Packet(jpeg)), *decoder.decode(None)]
-    except (av.FFmpegError, EOFError):
-        return False
-    return bool(frames) and not frames[0].is_corrupt
+def _stated_pixels(content: bytes) -> int:
+    """Returns width times height as the header of a PNG or JPEG states them; 0 if it does not."""
+    if content.startswith(_PNG):
+        width, height = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
+        return int(width * height)
+    at = len(_JPEG)
+    while at + 9 <= len(content):
+        marker, length, height, width = struct.unpack(">xBHxHH", content[at : at + 9])
+        if marker in _JPEG_SIZES:
+            return int(width * height)
+        at += 2 + length
+    return 0
 
 
 def _frame(name: str) -> re.Match[str] | None:
@@ -180,7 +171,3 @@ def _two_patterns(folder: Path, examples: list[str]) -> VideoError:
         f"{folder}: the frames are named in {len(examples)} ways: {listing(examples)}. Expected "
         "the frames of one video alone: move the others elsewhere."
     )
-
-
-def _damaged(path: Path) -> VideoError:
-    return VideoError(f"{path}: is a damaged image. Fetch or make it again.")

@@ -1,10 +1,10 @@
-"""What the files of prepared clips are called: frames and flow, as different tools write them.
+"""Names of frame and flow files, as different tools write them.
 
 A pattern is a path relative to the data set's folder. `{name}` stands for the clip's name
 ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01"), `{id}` for the last part of it, `%05d` for the number
 of the file with at least five digits. Names may hold any character a file system takes.
 
-Some tools count from 0 and some from 1 under the same names; what is there is seen from whether
+Some tools count from 0 and some from 1 under the same names; which one it is, is seen from whether
 there is a number 0. Indices are 0-based everywhere else.
 """
 
@@ -14,170 +14,149 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from common.io import listing, write_text
 
 N_FRAMES = "n_frames"
 """The file with the number of frames or flows of a clip, which the 3D-ResNets family reads."""
 
-_FileNames = Callable[[Path], list[str]]
+_Listing = Callable[[Path], list[str]]
 
 _FIELD = re.compile(r"\{name\}|\{id\}|%0(\d)d")
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageLayout:
-    """Numbered images: one a frame, or two a flow.
+class Layout:
+    """Numbered images, one per frame or two per flow; or an array of flow with its stamp beside it.
+
+    An array is [1, T, H, W, 2], float32 in [-1, 1].
 
     Attributes:
-        name: What `--layout` takes.
-        patterns: Of the image's path; for flow those of x and y.
+        name: Its name for `--layout`.
         about: Who writes or reads it.
-        first_index: Number of the first file, where we write it.
+        patterns: Pattern of the path of an image, or of an array; for images of flow, of x and y.
+        first_index: Number of the first image, in what we write.
     """
 
     name: str
-    patterns: tuple[str, ...]
     about: str
+    patterns: tuple[str, ...]
     first_index: int = 1
 
-    def targets(self, name: str) -> tuple[str, ...]:
-        """The folders of a clip, relative to the data set's: one, or one for x and one for y."""
-        folders = (str(PurePosixPath(_fill(each, name)).parent) for each in self.patterns)
-        return tuple(dict.fromkeys(folders))
+    @property
+    def is_array(self) -> bool:
+        """Whether the files are an array and its stamp."""
+        return "%" not in self.patterns[0]
 
-    def paths(self, root: Path, name: str, index: int, first: int | None = None) -> list[Path]:
-        """The files of the 0-based `index`: of a frame one, of a flow x and y.
+    def targets(self, name: str) -> tuple[str, ...]:
+        """Returns what a clip consists of, relative to the data set's folder.
+
+        That is one folder, or those of x and y; or the files of an array and its stamp.
+        """
+        paths = [PurePosixPath(_fill(each, name)) for each in self.patterns]
+        if self.is_array:
+            return str(paths[0]), str(paths[0].with_suffix(".json"))
+        return tuple(dict.fromkeys(str(path.parent) for path in paths))
+
+    def paths(self, root: Path, name: str, index: int = 0, first: int | None = None) -> list[Path]:
+        """Returns the files of the 0-based `index`: of a frame, of a flow x and y, or the array.
 
         `first` is the number of the first file; None is the layout's own.
         """
         number = index + (self.first_index if first is None else first)
         return [root / _fill(each, name, number) for each in self.patterns]
 
-    def present(self, root: Path, name: str) -> bool:
-        """Whether any file of the clip is there."""
-        return self._present(root, name, _file_names)
+    def present(self, root: Path, name: str, names: _Listing | None = None) -> bool:
+        """Returns whether any file of the clip is there; `names` lists a folder."""
+        if self.is_array:
+            return self.paths(root, name)[0].is_file()
+        return any(self._numbers(root, name, names or _names))
 
     def count(self, root: Path, name: str) -> int:
-        """How many frames or flows of the clip are there; errors as of `numbers`."""
+        """Counts the frames or flows of the clip; raises as `numbers`."""
         return len(self.numbers(root, name))
 
     def numbers(self, root: Path, name: str) -> range:
-        """The numbers of the clip's files, which begin with 0 or with 1.
+        """Returns the numbers of the clip's images, which begin with 0 or with 1.
 
         Raises:
             FileNotFoundError: There is no such folder, or no such file in it.
-            ValueError: A number is missing, or there is not the same number of x and y.
+            ValueError: A number is missing, or x and y differ in number.
         """
-        found = [_numbers(root, each, name, _file_names) for each in self.patterns]
+        found = self._numbers(root, name, _names)
         every = set().union(*found)
         if not every:
             raise FileNotFoundError(
                 f"{root / self.targets(name)[0]}: expected files of the layout {self.name}, such "
-                f"as {self._example(name)}. There are none."
+                f"as {_fill(self.patterns[0], name, self.first_index)}. There are none."
             )
         numbers = range(0 if 0 in every else 1, max(every) + 1)
-        missing = [_first_missing(numbers, has) for has in found]
-        if min(missing) < numbers.stop:
-            path = _fill(self.patterns[missing.index(min(missing))], name, min(missing))
-            counts = " and ".join(str(len(has)) for has in found)
-            raise ValueError(
-                f"{root / path} is missing. Expected files {numbers[0]} to {numbers[-1]}"
-                f"{' of x and of y' if len(found) > 1 else ''}. Received: {counts} files. "
-                "Make the clip again."
-            )
-        return numbers
+        if all(len(has) == len(numbers) for has in found):
+            return numbers
+        missing = [next((n for n in numbers if n not in has), numbers.stop) for has in found]
+        path = _fill(self.patterns[missing.index(min(missing))], name, min(missing))
+        counts = " and ".join(str(len(has)) for has in found)
+        raise ValueError(
+            f"{root / path} is missing. Expected files {numbers[0]} to {numbers[-1]}"
+            f"{' of x and of y' if len(found) > 1 else ''}. Received: {counts} files. "
+            "Make the clip again."
+        )
 
-    def _example(self, name: str) -> str:
-        return _fill(self.patterns[0], name, self.first_index)
-
-    def _present(self, root: Path, name: str, file_names: _FileNames) -> bool:
-        return any(_numbers(root, each, name, file_names) for each in self.patterns)
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrayLayout:
-    """The flow of a clip as one array [1, T, H, W, 2], float32 in [-1, 1], and its stamp beside it.
-
-    Attributes:
-        name: What `--layout` takes.
-        pattern: Of the file's path.
-        about: Who writes or reads it.
-    """
-
-    name: str
-    pattern: str
-    about: str
-
-    def targets(self, name: str) -> tuple[str, ...]:
-        """The files of a clip, relative to the data set's folder: the array and its stamp."""
-        path = PurePosixPath(_fill(self.pattern, name))
-        return str(path), str(path.with_suffix(".json"))
-
-    def path(self, root: Path, name: str) -> Path:
-        """The array's file."""
-        return root / _fill(self.pattern, name)
-
-    def present(self, root: Path, name: str) -> bool:
-        """Whether the array is there."""
-        return self.path(root, name).is_file()
-
-    def _example(self, name: str) -> str:
-        return _fill(self.pattern, name)
-
-    def _present(self, root: Path, name: str, file_names: _FileNames) -> bool:
-        return self.present(root, name)
+    def _numbers(self, root: Path, name: str, names: _Listing) -> list[set[int]]:
+        """Returns the numbers of the files that match each pattern."""
+        found = []
+        for pattern in self.patterns:
+            folder = (root / _fill(pattern, name)).parent
+            before, digits, after = re.split(r"%0(\d)d", PurePosixPath(pattern).name)
+            before, after = (_fill(each, name) if each else "" for each in (before, after))
+            texts = [
+                each[len(before) : len(each) - len(after)]
+                for each in names(folder)
+                if each.startswith(before) and each.endswith(after)
+            ]
+            # %05d writes 123 as 00123 and nothing else; 000123 is of %06d.
+            decimal = [text for text in texts if text.isdecimal()]
+            found.append({int(t) for t in decimal if f"{int(t):0{digits}d}" == t})
+        return found
 
 
-FlowLayout = ImageLayout | ArrayLayout
-
-RGB_LAYOUTS: dict[str, ImageLayout] = {
-    layout.name: layout
-    for layout in (
-        ImageLayout("image", ("{name}/image_%05d.jpg",), "3D-ResNets-PyTorch, MindSpore"),
-        ImageLayout("img", ("{name}/img_%05d.jpg",), "dense_flow, denseflow, TSN, mmaction2"),
-        ImageLayout("frame", ("{name}/frame%06d.jpg",), "Feichtenhofer's jpegs_256"),
-        ImageLayout("charades", ("{name}/{id}-%06d.jpg",), "Charades_v1_rgb"),
-        ImageLayout("something_v1", ("{name}/%05d.jpg",), "Something-Something V1"),
-    )
-}
-
-FLOW_LAYOUTS: dict[str, FlowLayout] = {
-    layout.name: layout
-    for layout in (
-        ImageLayout(
-            "image_xy",
-            ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg"),
-            "MindSpore (whose first flow is of frame 1 to itself)",
-        ),
-        ImageLayout(
-            "flow_xy",
-            ("{name}/flow_x_%05d.jpg", "{name}/flow_y_%05d.jpg"),
-            "dense_flow (whose img i is the second frame of flow i), denseflow (from 0), mmaction2",
-        ),
-        ImageLayout(
-            "charades", ("{name}/{id}-%06dx.jpg", "{name}/{id}-%06dy.jpg"), "Charades_v1_flow"
-        ),
-        ImageLayout(
-            "uv", ("u/{name}/frame%06d.jpg", "v/{name}/frame%06d.jpg"), "Feichtenhofer's tvl1_flow"
-        ),
-        ImageLayout(
-            "uv_inside",
-            ("{name}/u/frame%06d.jpg", "{name}/v/frame%06d.jpg"),
-            "u and v inside the clip's folder",
-        ),
-        ImageLayout("xy", ("x/{name}/frame%06d.jpg", "y/{name}/frame%06d.jpg"), "gpu_flow"),
-        ArrayLayout("npy", "{name}_flow.npy", "the original release"),
-        ArrayLayout("npz", "{name}_flow.npz", "the same, compressed"),
-    )
-}
-
-_Layout = TypeVar("_Layout", ImageLayout, FlowLayout)
+def _table(*layouts: Layout) -> dict[str, Layout]:
+    return {layout.name: layout for layout in layouts}
 
 
-def get(name: str, layouts: Mapping[str, _Layout]) -> _Layout:
-    """The layout of a name; raises `ValueError` for another name."""
+RGB_LAYOUTS = _table(
+    Layout("image", "3D-ResNets-PyTorch, MindSpore", ("{name}/image_%05d.jpg",)),
+    Layout("img", "dense_flow, denseflow, TSN, mmaction2", ("{name}/img_%05d.jpg",)),
+    Layout("frame", "Feichtenhofer's jpegs_256", ("{name}/frame%06d.jpg",)),
+    Layout("charades", "Charades_v1_rgb", ("{name}/{id}-%06d.jpg",)),
+    Layout("something_v1", "Something-Something V1", ("{name}/%05d.jpg",)),
+)
+FLOW_LAYOUTS = _table(
+    Layout(
+        "image_xy",
+        "MindSpore (whose first flow is of frame 1 to itself)",
+        ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg"),
+    ),
+    Layout(
+        "flow_xy",
+        "dense_flow (whose img i is the second frame of flow i), denseflow (from 0), mmaction2",
+        ("{name}/flow_x_%05d.jpg", "{name}/flow_y_%05d.jpg"),
+    ),
+    Layout("charades", "Charades_v1_flow", ("{name}/{id}-%06dx.jpg", "{name}/{id}-%06dy.jpg")),
+    Layout("uv", "Feichtenhofer's tvl1_flow", ("u/{name}/frame%06d.jpg", "v/{name}/frame%06d.jpg")),
+    Layout(
+        "uv_inside",
+        "u and v inside the clip's folder",
+        ("{name}/u/frame%06d.jpg", "{name}/v/frame%06d.jpg"),
+    ),
+    Layout("xy", "gpu_flow", ("x/{name}/frame%06d.jpg", "y/{name}/frame%06d.jpg")),
+    Layout("npy", "the original release", ("{name}_flow.npy",)),
+    Layout("npz", "the same, compressed", ("{name}_flow.npz",)),
+)
+
+
+def get(name: str, layouts: Mapping[str, Layout]) -> Layout:
+    """Returns the layout of a name; raises `ValueError` for another name."""
     if name not in layouts:
         raise ValueError(
             f"no such layout. Expected one of {listing(layouts, len(layouts))}. Received: {name!r}."
@@ -185,24 +164,29 @@ def get(name: str, layouts: Mapping[str, _Layout]) -> _Layout:
     return layouts[name]
 
 
-def detect(root: Path, name: str, layouts: Mapping[str, _Layout]) -> _Layout:
-    """The one layout of `layouts` that files of the clip are there in.
+def detect(root: Path, name: str, layouts: Mapping[str, Layout]) -> Layout:
+    """Returns the one layout of `layouts` that files of the clip are in.
 
     Raises:
-        FileNotFoundError: There are no files of the clip in any.
-        ValueError: There are files of it in several, or the name leads out of `root`.
+        FileNotFoundError: No layout has files of the clip.
+        ValueError: Several have, or the name leads out of `root`.
     """
-    file_names = functools.cache(_file_names)  # many layouts look into the same folder
-    found = [each for each in layouts.values() if each._present(root, name, file_names)]
+    names = functools.cache(_names)  # many layouts look into the same folder
+    found = [each for each in layouts.values() if each.present(root, name, names)]
     if not found:
-        looked_for = ", ".join(each._example(name) for each in layouts.values())
-        raise FileNotFoundError(f"{root}: has nothing of the clip {name}. Looked for {looked_for}.")
+        paths = (each.paths(Path(), name)[0] for each in layouts.values())
+        raise FileNotFoundError(
+            f"{root}: has nothing of the clip {name}. Looked for {', '.join(map(str, paths))}."
+        )
     if len(found) > 1:
         raise ValueError(
             f"{root}: has the clip {name} in the layouts {listing(each.name for each in found)}. "
             "Name the one to read."
         )
     return found[0]
+
+
+ImageLayout = Layout  # the former name
 
 
 def write_n_frames(folder: Path, count: int) -> None:
@@ -232,7 +216,7 @@ def read_n_frames(folder: Path, count: int | None = None) -> int:
 
 
 def _fill(pattern: str, name: str, number: int = 0) -> str:
-    """The pattern with its fields replaced; what stands in for one is not looked at again."""
+    """Replaces the fields of a pattern; a replacement is not searched for fields."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts:
         raise ValueError(f"expected a clip's name, relative and without '..'. Received: {name!r}.")
@@ -245,27 +229,7 @@ def _fill(pattern: str, name: str, number: int = 0) -> str:
     return _FIELD.sub(field, pattern)
 
 
-def _numbers(root: Path, pattern: str, name: str, file_names: _FileNames) -> set[int]:
-    """The numbers that files of a pattern have."""
-    folder = (root / _fill(pattern, name)).parent
-    before, digits, after = re.split(r"%0(\d)d", PurePosixPath(pattern).name)
-    before, after = (_fill(each, name) if each else "" for each in (before, after))
-    found = set()
-    for file_name in file_names(folder):
-        if file_name.startswith(before) and file_name.endswith(after):
-            text = file_name[len(before) : len(file_name) - len(after)]
-            # %05d writes 123 as 00123 and nothing else; 000123 is of %06d.
-            if text.isdecimal() and f"{int(text):0{digits}d}" == text:
-                found.add(int(text))
-    return found
-
-
-def _first_missing(numbers: range, has: set[int]) -> int:
-    """The first of `numbers` that is not in `has`, or the one after the last."""
-    return next((number for number in numbers if number not in has), numbers.stop)
-
-
-def _file_names(folder: Path) -> list[str]:
+def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):

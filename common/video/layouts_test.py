@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from common.video import layouts
-from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout, detect
+from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, detect
 
 ODD = "Goal_1_&_2_[x]_%05d_{id};-)"
 NAMES = ["clip", "Class Name/v_a.b_c01", f"soccer/{ODD}", f"{{name}}/{ODD}", "ü/-Ωß !(1)"]
@@ -31,9 +31,7 @@ FILES = {
 
 IMAGE_LAYOUTS = {
     **{f"rgb {name}": layout for name, layout in RGB_LAYOUTS.items()},
-    **{
-        f"flow {name}": each for name, each in FLOW_LAYOUTS.items() if isinstance(each, ImageLayout)
-    },
+    **{f"flow {name}": each for name, each in FLOW_LAYOUTS.items() if not each.is_array},
 }
 
 
@@ -63,16 +61,6 @@ def test_paths_by_hand(key):
     assert [path.relative_to("root").as_posix() for pair in paths for path in pair] == FILES[key]
     folders = sorted({path.rpartition("/")[0] for path in FILES[key]})
     assert sorted(layout.targets("c/v")) == folders
-
-
-def test_names_of_any_characters(tmp_path):
-    layout = FLOW_LAYOUTS["charades"]
-    x, y = layout.paths(tmp_path, f"soccer/{ODD}", 41)
-    assert x == tmp_path / "soccer" / ODD / f"{ODD}-000042x.jpg"
-    assert y == tmp_path / "soccer" / ODD / f"{ODD}-000042y.jpg"
-    assert layout.targets(f"soccer/{ODD}") == (f"soccer/{ODD}",)
-    [path] = RGB_LAYOUTS["image"].paths(tmp_path, "{id}/{name}%06d", 0)
-    assert path == tmp_path / "{id}" / "{name}%06d" / "image_00001.jpg"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,14 +93,14 @@ def test_arrays(tmp_path):
     for name in ("npy", "npz"):
         layout = FLOW_LAYOUTS[name]
         assert layout.targets("c/v.a") == (f"c/v.a_flow.{name}", "c/v.a_flow.json")
-        assert layout.path(tmp_path, ODD) == tmp_path / f"{ODD}_flow.{name}"
-        touch(layout.path(tmp_path, f"{name}/{ODD}"))
+        assert layout.paths(tmp_path, ODD) == [tmp_path / f"{ODD}_flow.{name}"]
+        touch(*layout.paths(tmp_path, f"{name}/{ODD}"))
         assert detect(tmp_path, f"{name}/{ODD}", FLOW_LAYOUTS) is layout
 
 
 def test_several_layouts_are_an_error(tmp_path):
     touch(*FLOW_LAYOUTS["image_xy"].paths(tmp_path, "c", 0))
-    touch(FLOW_LAYOUTS["npy"].path(tmp_path, "c"))
+    touch(*FLOW_LAYOUTS["npy"].paths(tmp_path, "c"))
     with pytest.raises(ValueError, match=r"clip c in the layouts image_xy, npy\. Name the one"):
         detect(tmp_path, "c", FLOW_LAYOUTS)
 
@@ -172,12 +160,6 @@ def test_names_that_lead_out_of_the_folder(tmp_path, name):
         RGB_LAYOUTS["image"].paths(tmp_path, name, 0)
     with pytest.raises(ValueError, match=r"relative and without '\.\.'"):
         detect(tmp_path, name, FLOW_LAYOUTS)
-
-
-def test_get():
-    assert layouts.get("uv", FLOW_LAYOUTS).name == "uv"
-    with pytest.raises(ValueError, match=r"charades, frame, image, img, .* Received: 'uv'"):
-        layouts.get("uv", RGB_LAYOUTS)
 
 
 def test_n_frames(tmp_path):

@@ -1,31 +1,27 @@
-"""Clips as animated GIFs, as the release's README shows its sample."""
+"""Clips as animated GIFs, as the release's README shows its sample, and as contact sheets."""
 
 import os
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.io import replacing
 
-if TYPE_CHECKING:
-    import av
-
 _NO_FLOW = 127  # the level of the third channel in the published GIF of the flow
 
 
 def write_gif(path: str | os.PathLike[str], clip: NDArray[np.float32], fps: float = 25) -> None:
-    """Writes a clip as a GIF that repeats for ever; a temporary file and a rename.
+    """Writes a clip as a GIF that repeats for ever, atomically.
 
     Args:
         path: The file to write.
         clip: [T, H, W, C] float32 in [-1, 1]; C is 3 for RGB, 2 for flow in units of 20 pixels.
-        fps: Frames a second; a GIF counts in hundredths of a second, so 25 is exact.
+        fps: Frames per second; a GIF counts in hundredths of a second, so 25 is exact.
 
     Raises:
-        ValueError: Another shape, or a rate a GIF cannot hold.
+        ValueError: The clip has another shape, or a GIF cannot hold the rate.
     """
     if not 0 < fps <= 100:
         raise ValueError(f"a GIF holds up to 100 frames a second. Received: {fps}.")
@@ -37,15 +33,15 @@ def write_gif(path: str | os.PathLike[str], clip: NDArray[np.float32], fps: floa
 def write_sheet(
     path: str | os.PathLike[str], clips: Sequence[NDArray[np.float32]], columns: int = 8
 ) -> None:
-    """Writes a contact sheet: evenly spaced moments of clips, a row a clip, as a PNG.
+    """Writes a contact sheet as a PNG: evenly spaced moments of clips, one row per clip.
 
     Args:
         path: The file to write.
         clips: Each [T, H, W, C] as for `write_gif`, all of the same T, H and W.
-        columns: Moments, the first and the last among them; fewer where a clip is shorter.
+        columns: Moments, the first and the last among them; fewer if a clip is shorter.
 
     Raises:
-        ValueError: No clips, other shapes, or no column.
+        ValueError: There are no clips, they differ in length or size, or there is no column.
     """
     import cv2
 
@@ -63,10 +59,10 @@ def write_sheet(
 
 
 def to_pictures(clip: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """What is shown: [T, H, W, 3] uint8.
+    """Converts a clip to pictures [T, H, W, 3] uint8.
 
-    Flow is x in red and y in green, each 0.5 + value of its level, and an even blue: no motion is
-    grey, and motion of half the range (10 pixels) is full colour.
+    Flow is shown with x in red and y in green, each at level 0.5 + value, and an even blue: no
+    motion is grey, and motion of half the range (10 pixels) is full colour.
     """
     if clip.ndim != 4 or clip.shape[3] not in (2, 3) or 0 in clip.shape:
         raise ValueError(
@@ -80,11 +76,11 @@ def to_pictures(clip: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _encode(path: str, pictures: NDArray[np.uint8], rate: Fraction) -> None:
-    """A palette of its own for every frame: flow has few colours, and they drift."""
+    """Encodes with a palette for each frame: flow has few colours, and they drift."""
     import av
     from av.filter import Graph
 
-    count, height, width, _ = pictures.shape
+    _, height, width, _ = pictures.shape
     with av.open(path, "w", format="gif", options={"loop": "0"}) as out:
         stream = out.add_stream("gif", rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
@@ -100,24 +96,14 @@ def _encode(path: str, pictures: NDArray[np.uint8], rate: Fraction) -> None:
         palette.link_to(use, 0, 1)
         use.link_to(sink)
         graph.configure()
-        for k in range(count):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pictures[k]), format="rgb24")
-            frame.pts, frame.time_base = k, 1 / rate
+        frames = [av.VideoFrame.from_ndarray(each, format="rgb24") for each in pictures]
+        for k, frame in enumerate([*frames, None]):
+            if frame is not None:
+                frame.pts, frame.time_base = k, 1 / rate
             graph.push(frame)
-            _drain(graph, stream, out)
-        graph.push(None)
-        _drain(graph, stream, out)
+            try:
+                while True:
+                    out.mux(stream.encode(graph.vpull()))
+            except (av.BlockingIOError, av.EOFError):
+                pass  # the graph needs the next frame
         out.mux(stream.encode(None))
-
-
-def _drain(
-    graph: "av.filter.Graph", stream: "av.VideoStream", out: "av.container.OutputContainer"
-) -> None:
-    import av
-
-    while True:
-        try:
-            frame = graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        out.mux(stream.encode(frame))

@@ -1,4 +1,4 @@
-"""A video as what a network is fed: frames or flow, resampled, resized, cropped, in range."""
+"""A video as a clip for a network: frames or flow, resampled, resized, cropped, in range."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,13 @@ from common import flow, processors, video
 from common.flow import TVL1Params
 from common.preprocessing import crops, frames
 from common.preprocessing.contracts import CHANNELS, InputContract
+from common.video import frame_files
 
 Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 MIN_FRAMES = 9  # 8 frames leave one time step, and InceptionI3D's last pool needs two
 MAX_FRAMES = 250  # what the paper tests on: ten seconds at 25 frames a second
-
-_ROUNDING = 1e-4  # in how others scaled their arrays
 
 _DEFAULTS = TVL1Params()
 
@@ -32,15 +31,15 @@ def clip_from_video(
 ) -> Floats:
     """Reads a video as one clip, or an array that holds one.
 
-    Works frame by frame, so that only what is kept is in memory.
+    Works frame by frame, so that only the clip itself is in memory.
 
     Args:
         path: The video file; or a .npy with an array [1, T, H, W, C] in [-1, 1], which is taken as
             it is.
         contract: Rate, short side, crop and value range; None is InceptionI3D's RGB stream.
         max_frames: Takes so many frames from the beginning; None takes all.
-        min_frames: What the network needs at least.
-        flow_engine: Where the contract is for flow, what computes it: see `flow.tvl1`.
+        min_frames: Frames that the network needs at least.
+        flow_engine: Engine that computes flow, if the contract is for flow: see `flow.tvl1`.
 
     Returns:
         [1, T, crop, crop, C] float32 in the contract's range. C is 3 for RGB and 2 for flow, of
@@ -48,7 +47,7 @@ def clip_from_video(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Not a video (`VideoError`), not such an array, or too few frames.
+        ValueError: It is not a video (`VideoError`) or such an array, or has too few frames.
         ImportError: The flow engine needs a package that is not installed.
     """
     contract = contract or InputContract()
@@ -57,24 +56,24 @@ def clip_from_video(
     rate = contract.fps / contract.stride
     pictures = video.read_frames(path, rate, max_frames=max_frames)
     if contract.channels == "flow":
-        moving = _last_twice(flow_of_frames(pictures, contract, flow_engine))
-        kept: Iterator[Floats] = (frames.to_contract(each, contract) for each in moving)
+        flows = _last_twice(flow_of_frames(pictures, contract, flow_engine))
+        kept: Iterator[Floats] = (frames.to_contract(each, contract) for each in flows)
     else:
         kept = rgb_of_frames(pictures, contract)
     # One array from the beginning, in place of frames that are copied into one at the end.
     frame = np.dtype((np.float32, (contract.crop, contract.crop, CHANNELS[contract.channels])))
     try:
         clip: Floats = np.fromiter(kept, frame)
-    except flow.TooFewFramesError as error:  # too short for any network
+    except flow.TooFewFramesError as error:
         raise ValueError(f"{path}: {error}") from error
     if len(clip) < min_frames:
-        what = f" at {rate:g} frames a second"
-        raise _too_short(path, len(clip), min_frames, max_frames, what)
+        at = f" at {rate:g} frames a second"
+        raise _too_short(path, len(clip), min_frames, max_frames, at)
     return clip[None]
 
 
 def source(path: str | os.PathLike[str], stream: str) -> Path:
-    """Where a stream is read from: of NAME_rgb.npy or NAME_flow.npy its own file, else `path`."""
+    """Returns the file of a stream: of NAME_rgb.npy or NAME_flow.npy its own, else `path`."""
     path = Path(path)
     for other in CHANNELS:
         if path.name.endswith(f"_{other}.npy"):
@@ -83,7 +82,7 @@ def source(path: str | os.PathLike[str], stream: str) -> Path:
 
 
 def rgb_of_frames(pictures: Iterable[Picture], contract: InputContract) -> Iterator[Floats]:
-    """Yields [crop, crop, 3], float32 in the contract's range, of each frame [H, W, 3]."""
+    """Yields [crop, crop, 3], float32 in the contract's range, for each frame [H, W, 3]."""
     for picture in pictures:
         cropped = frames.resized_center_crop(picture[None], contract.short_side, contract.crop)
         yield frames.to_contract(cropped, contract)[0]
@@ -120,7 +119,6 @@ def flow_of_frames(
 
 
 def _last_twice(flows: Iterable[Floats]) -> Iterator[Floats]:
-    """What there is, one at least, and the last once more."""
     for each in flows:
         yield each
     yield each
@@ -134,26 +132,10 @@ def _clip_from_array(
             f"{path}: an array holds values in [-1, 1], and the weights expect {contract.values}. "
             "Give the video itself."
         )
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file. Check the path.") from error
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a .npy file with numbers. {error}.") from error
-    channels = CHANNELS[contract.channels]
-    if array.ndim != 5 or array.shape[0] != 1 or array.shape[4] != channels or 0 in array.shape:
-        raise ValueError(
-            f"{path}: expected an array [1, T, H, W, {channels}] of {contract.channels}. "
-            f"Received: {list(array.shape)}."
-        )
-    clip = np.asarray(array[:, :max_frames], np.float32)
-    if clip.shape[1] < min_frames:
-        raise _too_short(path, clip.shape[1], min_frames, max_frames)
-    if not np.abs(clip).max() <= 1 + _ROUNDING:
-        raise ValueError(
-            f"{path}: expected values in [-1, 1]. Received: {clip.min():g} to {clip.max():g}."
-        )
-    return clip
+    array = frame_files.open_array(path, CHANNELS[contract.channels])[:max_frames]
+    if len(array) < min_frames:
+        raise _too_short(path, len(array), min_frames, max_frames)
+    return np.stack([*frame_files.array_pictures(array, path, range(len(array)))])[None]
 
 
 def _too_short(

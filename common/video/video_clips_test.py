@@ -93,12 +93,12 @@ def test_a_single_frame_has_no_flow(tmp_path):
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.zeros((1, 12, 8, 8, 2), np.float32), r"\[1, T, H, W, 3\] of rgb.*\[1, 12, 8, 8, 2\]"),
-        (np.zeros((12, 8, 8, 3), np.float32), r"Received: \[12, 8, 8, 3\]"),
+        (np.zeros((1, 12, 8, 8, 2), np.float32), r"\[1, T, H, W, 3\] of .*\[1, 12, 8, 8, 2\]"),
+        (np.zeros((12, 8, 3), np.float32), r"Received: \[12, 8, 3\]"),
         (np.zeros((1, 5, 8, 8, 3), np.float32), "too short. Expected at least 9 frames, got 5"),
         (np.full((1, 9, 8, 8, 3), 255, np.float32), r"values in \[-1, 1\]. Received: 255 to 255"),
         (np.full((1, 9, 8, 8, 3), np.nan, np.float32), "Received: nan"),
-        (np.array([None]), r"a_rgb\.npy: expected a \.npy file with numbers"),
+        (np.array([None]), r"a_rgb\.npy: expected one array of numbers"),
     ],
 )
 def test_wrong_arrays(tmp_path, array, text):

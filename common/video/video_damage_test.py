@@ -26,6 +26,17 @@ def test_bad_files(tmp_path):
         video.info(tmp_path / "text.mp4")
 
 
+def test_a_file_that_names_others_is_no_video(tmp_path):
+    make(tmp_path / "real.mkv", [0, 40])
+    for name, text in {
+        "concat.mp4": "ffconcat version 1.0\nfile real.mkv\n",
+        "list.m3u8": f"#EXTM3U\n#EXTINF:1,\nfile://{tmp_path}/real.mkv\n#EXT-X-ENDLIST\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(video.VideoError, match=rf"{name}: not a video"):
+            next(video.read_frames(tmp_path / name))
+
+
 def test_no_video_stream_is_said(tmp_path):
     path = tmp_path / "sound.wav"
     with av.open(str(path), "w") as out:

@@ -1,9 +1,9 @@
 """TV-L1 for GPUs: OpenCV's algorithm on a batch of pairs.
 
 A pair gets what it would get alone: each stops by itself, in the iteration in which it converges.
-Compiled, iterations come in blocks that are one graph. Within a block, pairs that have converged
-are only kept from changing; after it they leave the batch, so that one slow pair does not cost as
-much as a batch of them.
+When compiled, iterations come in blocks that are one graph. Within a block, converged pairs are
+only kept from changing; after it they leave the batch, so that one slow pair does not cost as much
+as a batch of them.
 """
 
 import functools
@@ -22,61 +22,41 @@ from common.flow.params import TVL1Params
 Grey = NDArray[np.uint8] | NDArray[np.float32]
 
 _BLOCK = 10  # iterations that are compiled as one, and after which the GPU is waited for
-_SMALLEST_LEVEL = 16  # pixels; OpenCV leaves smaller levels of the pyramid out
-_NO_GRADIENT = 1.1920929e-07  # OpenCV's: below, the data term says nothing
-
-_DEFAULTS = TVL1Params()
+_SMALLEST_LEVEL = 16  # pixels; OpenCV leaves out smaller levels of the pyramid
+_NO_GRADIENT = 1.1920929e-07  # OpenCV's: below, the data term is left out
 
 
-def flow(previous: Grey, following: Grey, params: TVL1Params) -> NDArray[np.float32]:
-    """Flow [N, H, W, 2] in pixels of N pairs [N, H, W]; on the GPU where there is one."""
-    result: NDArray[np.float32] = tvl1_batch(previous, following, params).cpu().numpy()
+def flow(
+    previous: Grey,
+    following: Grey,
+    params: TVL1Params,
+    device: str | None = None,
+    compiled: bool | None = None,
+) -> NDArray[np.float32]:
+    """Computes the flow of N pairs of frames at once.
+
+    Args:
+        previous: [N, H, W] grey, uint8 or float32, in 0..255; at least 2x2 pixels.
+        following: The next frames, of the same shape and type.
+        params: Parameters of TV-L1.
+        device: Where to compute; None is the GPU if there is one.
+        compiled: Whether torch compiles the iterations, which takes a minute once. None compiles
+            on GPUs but not on CPUs, where it would need a C++ compiler.
+
+    Returns:
+        [N, H, W, 2] float32: x and y in pixels.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # Both frames as channels: whatever is done to one is done to the other.
+    frames = torch.from_numpy(np.stack([previous, following], 1)).to(device).float()
+    with torch.no_grad():
+        u = _coarse_to_fine(frames, params, frames.is_cuda if compiled is None else compiled)
+    result: NDArray[np.float32] = u.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return result
 
 
-def tvl1_batch(
-    previous: Grey | Tensor,
-    following: Grey | Tensor,
-    params: TVL1Params = _DEFAULTS,
-    device: str | torch.device | None = None,
-    compiled: bool | None = None,
-) -> Tensor:
-    """TV-L1 flow of N pairs of frames at once.
-
-    Args:
-        previous: [N, H, W] grey, uint8 or float32, 0 to 255; at least 2x2 pixels.
-        following: The same shape and type.
-        params: OpenCV's defaults unless given.
-        device: Where to calculate. None is where the tensor is; for an array, the GPU if there
-            is one.
-        compiled: Whether torch compiles the iterations, which takes it a minute once. None is
-            yes on GPUs, no on the CPU, where a C++ compiler would be needed.
-
-    Returns:
-        [N, H, W, 2] float32 on the device: x and y in pixels.
-
-    Raises:
-        ValueError: Frames of another shape, size or type, or that are not finite.
-    """
-    first, second = _tensor(previous), _tensor(following)
-    _check(first, second)
-    if device is None:
-        on_gpu = not isinstance(previous, Tensor) and torch.cuda.is_available()
-        device = "cuda" if on_gpu else first.device
-    # Both frames as channels: what is done to one is done to the other.
-    frames = torch.stack([first.to(device), second.to(device)], 1).float()
-    if not frames.isfinite().all():
-        raise ValueError("expected values from 0 to 255. Received: NaN or infinity.")
-    if not len(frames):
-        return frames.new_zeros(*first.shape, 2)
-    compiled = frames.is_cuda if compiled is None else compiled
-    with torch.no_grad():
-        u = _coarse_to_fine(frames, params, compiled)
-    return u.permute(0, 2, 3, 1).contiguous()
-
-
 def _coarse_to_fine(frames: Tensor, params: TVL1Params, compiled: bool) -> Tensor:
-    """The flow [N, 2, H, W] of frames [N, 2, H, W]."""
+    """Returns the flow [N, 2, H, W] of frames [N, 2, H, W]."""
     levels = _pyramid(frames, params)
     u = torch.zeros_like(levels[-1])
     for number, level in enumerate(reversed(levels)):
@@ -89,14 +69,14 @@ def _coarse_to_fine(frames: Tensor, params: TVL1Params, compiled: bool) -> Tenso
 
 
 def _pyramid(frames: Tensor, params: TVL1Params) -> list[Tensor]:
-    """The frames [N, 2, H, W] at every level, the finest first."""
+    """Returns the frames [N, 2, H, W] at every level, the finest first."""
     levels = [frames]
     step = params.scale_step
     while len(levels) < params.scales:
         size = [round(side * step) for side in levels[-1].shape[-2:]]
         if min(size) < _SMALLEST_LEVEL:
             break
-        # interpolate() takes a size or a scale, while here the scale is not the ratio of sizes.
+        # Not interpolate(): it takes a size or a scale, and here the scale is not their ratio.
         smaller = torch.ops.aten.upsample_bilinear2d(levels[-1], size, False, step, step)
         levels.append(smaller)
     return levels
@@ -108,7 +88,7 @@ def _solve(frames: Tensor, u: Tensor, params: TVL1Params, compiled: bool) -> Non
     channels = torch.cat([second, *_central_differences(second)], 1)
     px, py = torch.zeros_like(u), torch.zeros_like(u)  # dual variables of both components
     limit = params.epsilon**2 * u.shape[2] * u.shape[3]
-    # As a tensor: other numbers are no reason to compile again.
+    # As a tensor, so that other numbers do not compile again.
     numbers = u.new_tensor(
         [params.lambda_ * params.theta, params.theta, params.tau / params.theta, limit]
     )
@@ -124,13 +104,14 @@ def _solve(frames: Tensor, u: Tensor, params: TVL1Params, compiled: bool) -> Non
 def _converge(
     state: list[Tensor], data: list[Tensor], numbers: Tensor, params: TVL1Params, compiled: bool
 ) -> None:
-    """Iterates until each pair has converged or had its iterations; for arguments see `_iterate`.
+    """Iterates until each pair has converged or had its iterations.
 
-    Changes the state, which is u, px and py, in place. The data are gradient, rest and inverse.
+    Changes the state (u, px and py) in place. The data are gradient, rest and inverse; see
+    `_iterate`.
     """
     functions: tuple[Callable[..., Any], ...] = _iterate, _median
     iterate, median = map(_compiled, functions) if compiled else functions
-    index = torch.arange(len(data[0]), device=data[0].device)  # which pairs are in `part`
+    index = torch.arange(len(data[0]), device=data[0].device)  # of the pairs in `part`
     part = state
     for is_first, count in _blocks(params, _BLOCK if compiled else 1):
         if is_first and params.median > 1:
@@ -138,7 +119,6 @@ def _converge(
         *part, going = iterate(*part, *data, numbers, count)
         kept = going.nonzero().squeeze(1)
         if len(kept) < len(index):
-            # Those that go on are written, too: simpler, and they will be written again.
             for whole, now in zip(state, part, strict=True):
                 whole[index] = now
             index, *part = (each[kept] for each in (index, *part))
@@ -150,7 +130,7 @@ def _converge(
 
 
 def _blocks(params: TVL1Params, most: int) -> Iterator[tuple[bool, int]]:
-    """Counts of iterations, and whether the flow is to be filtered before."""
+    """Yields counts of iterations, and whether the flow is filtered before them."""
     for _ in range(params.outer_iterations):
         for done in range(0, params.inner_iterations, most):
             yield not done, min(most, params.inner_iterations - done)
@@ -166,18 +146,18 @@ def _iterate(
     numbers: Tensor,
     count: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Does some iterations, for each pair until it has converged.
+    """Runs `count` iterations, for each pair until it has converged.
 
     Args:
         u: [N, 2, H, W] flow in pixels.
         px: [N, 2, H, W] dual variables along x of both components of the flow.
         py: [N, 2, H, W] the same along y.
-        gradient: [N, 2, H, W] of the warped frame.
+        gradient: [N, 2, H, W] gradient of the warped frame.
         rest: [N, H, W] residual without the flow.
         inverse: [N, H, W] 1 / |gradient|^2.
-        numbers: [4] lambda theta, theta, tau / theta, and the change, summed over the squares of
-            a picture, up to which a pair has converged.
-        count: How many iterations.
+        numbers: [4] lambda theta, theta, tau / theta, and the sum of squared changes up to which a
+            pair has converged.
+        count: Number of iterations.
 
     Returns:
         u, px and py afterwards, and which pairs [N] have not converged.
@@ -193,7 +173,7 @@ def _iterate(
         slope_y = F.pad(new_u[..., 1:, :] - new_u[..., :-1, :], (0, 0, 0, 1))
         shrink = 1 + step * (slope_x * slope_x + slope_y * slope_y).sqrt()
         new = new_u, (px + step * slope_x) / shrink, (py + step * slope_y) / shrink
-        # By rows first: they are summed where they are calculated, and in one order always.
+        # Rows first, which are summed where they are computed and always in one order.
         change = (new_u - u).square().sum(-1).sum((1, 2))
         if going is None:
             u, px, py = new
@@ -209,7 +189,7 @@ def _iterate(
 
 
 def _central_differences(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of [N, C, H, W] along x and y; edges are repeated."""
+    """Returns derivatives of [N, C, H, W] along x and y; edges are repeated."""
     padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
     inside = padded[..., 1:-1, :], padded[..., 1:-1]
     return (
@@ -219,30 +199,30 @@ def _central_differences(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _warp(channels: Tensor, u: Tensor) -> Tensor:
-    """[N, C, H, W] sampled where the flow u [N, 2, H, W] points to; outside is 0.
+    """Samples [N, C, H, W] where the flow u [N, 2, H, W] points to; outside is 0.
 
     Torch's bicubic kernel is OpenCV's: a = -0.75, a neighbour outside counts as 0.
     """
     height, width = u.shape[-2:]
     x = u[:, 0] + torch.arange(width, dtype=u.dtype, device=u.device)
     y = u[:, 1] + torch.arange(height, dtype=u.dtype, device=u.device)[:, None]
-    # -1 and 1 are the outer edges of the picture. As float32 they would be off by 1e-5 pixels, and
-    # pictures that are the same would seem to have moved.
+    # -1 and 1 are the outer edges of the picture. In float32 positions would be off by 1e-5 pixels,
+    # and identical pictures would seem to have moved.
     places = [(2 * at.double() + 1) / side - 1 for at, side in ((x, width), (y, height))]
     grid = torch.stack(places, -1)
     return F.grid_sample(channels.double(), grid, "bicubic", "zeros", align_corners=False).float()
 
 
 def _median(u: Tensor, side: int) -> Tensor:
-    """Median of each side x side neighbourhood of [N, C, H, W]; edges are repeated."""
+    """Returns the median of each side x side neighbourhood; edges are repeated."""
     height, width = u.shape[-2:]
     padded = F.pad(u, (side // 2,) * 4, mode="replicate")
-    # Columns are sorted once for all neighbourhoods that they are in.
+    # Columns are sorted once for all neighbourhoods they are in.
     columns = _sorted([padded[..., y : y + height, :] for y in range(side)])
     rows = [_sorted([each[..., x : x + width] for x in range(side)]) for each in columns]
-    # Sorted both ways, value (i, j) is not below (i + 1) (j + 1) values, itself included, and not
-    # above (side - i) (side - j): with too many of either it is not the median. Of both kinds
-    # there are as many.
+    # Sorted both ways, value (i, j) is at least as large as (i + 1) (j + 1) values, itself
+    # included, and at most as large as (side - i) (side - j). If either is more than half, it is
+    # not the median; as many values are excluded above as below.
     half = side * side // 2 + 1
     left = [
         rows[i][j]
@@ -250,7 +230,7 @@ def _median(u: Tensor, side: int) -> Tensor:
         for j in range(side)
         if (i + 1) * (j + 1) <= half and (side - i) * (side - j) <= half
     ]
-    # The least and the greatest of more than half of them are not the median either.
+    # The least and the greatest of more than half of the rest are not the median either.
     some, others = left[: len(left) // 2 + 2], left[len(left) // 2 + 2 :]
     while len(some) > 1:
         some = _without_extremes(some) + others[:1]
@@ -259,7 +239,7 @@ def _median(u: Tensor, side: int) -> Tensor:
 
 
 def _sorted(values: list[Tensor]) -> list[Tensor]:
-    """Sorted elementwise, ascending, by exchanging neighbours."""
+    """Sorts elementwise, ascending, by exchanging neighbours."""
     values = list(values)
     for end in range(len(values) - 1, 0, -1):
         for i in range(end):
@@ -268,7 +248,7 @@ def _sorted(values: list[Tensor]) -> list[Tensor]:
 
 
 def _without_extremes(values: list[Tensor]) -> list[Tensor]:
-    """All but the least and the greatest, elementwise."""
+    """Returns all but the least and the greatest, elementwise."""
     values = list(values)
     for i in range(len(values) - 1):
         values[i : i + 2] = _exchange(*values[i : i + 2])
@@ -282,11 +262,11 @@ def _exchange(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Compiled:
-    """A function that torch compiles when it is called; as it is, with a word, where it cannot."""
+    """A function compiled at its first call; if torch cannot, it warns and runs as it is."""
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
-        # Few graphs, any sizes: pairs leave the batch, and every level has a size of its own.
+        # Few graphs for any sizes: pairs leave the batch, and every level has its own size.
         self.call = torch.compile(function, dynamic=True)
 
     def __call__(self, *values: Any) -> Any:
@@ -305,25 +285,3 @@ class _Compiled:
 
 
 _compiled = functools.cache(_Compiled)
-
-
-def _tensor(frames: Grey | Tensor) -> Tensor:
-    return frames if isinstance(frames, Tensor) else torch.tensor(np.ascontiguousarray(frames))
-
-
-def _check(first: Tensor, second: Tensor) -> None:
-    for frames in (first, second):
-        if frames.ndim != 3 or frames.dtype not in (torch.uint8, torch.float32):
-            raise ValueError(
-                "expected grey frames [N, H, W], uint8 or float32 in 0 to 255. "
-                f"Received: shape {list(frames.shape)}, {frames.dtype}."
-            )
-    if (first.shape, first.dtype) != (second.shape, second.dtype):
-        raise ValueError(
-            f"both frames of a pair must have one size and type. Expected: {list(first.shape)}, "
-            f"{first.dtype}. Received: {list(second.shape)}, {second.dtype}."
-        )
-    if min(first.shape[1:]) < 2:
-        raise ValueError(
-            f"expected frames of at least 2x2 pixels. Received: {list(first.shape[1:])}."
-        )

@@ -1,9 +1,9 @@
-"""TV-L1 on the CPU: OpenCV's algorithm with one fused pass over memory an iteration.
+"""TV-L1 on the CPU: OpenCV's algorithm with one fused pass over memory per iteration.
 
 The pyramid, the warping and the median filter are OpenCV's own functions, so that only the order
-of additions differs from its engine. What takes its time, the iterations, is compiled here: all
-fields of a row lie side by side at a distance that the compiler knows, hence no two can overlap
-and every loop becomes SIMD code; row y of the flow and row y - 1 of the dual variables are updated
+of additions differs from its engine. The iterations, which take the time, are compiled here. All
+fields of a row lie side by side at a distance that the compiler knows, so no two can overlap and
+every loop becomes SIMD code; row y of the flow and row y - 1 of the dual variables are updated
 together, while both are in the cache.
 """
 
@@ -21,20 +21,20 @@ from common.preprocessing.compiling import compiled
 Floats = NDArray[np.float32]
 Grey = NDArray[np.uint8] | Floats
 
-# What is kept of a pixel, in this order: the flow u, the dual variables p of its two components,
-# the gradient of the warped frame, the residual without the flow, and 1 / |gradient|^2.
+# Fields of a pixel, in this order: the flow u, the dual variables p of its two components, the
+# gradient of the warped frame, the residual without the flow, and 1 / |gradient|^2.
 _FIELDS = 10
 _U1, _U2, _P11, _P12, _P21, _P22, _GRAD_X, _GRAD_Y, _REST, _INVERSE = range(_FIELDS)
 
 _LANES = 16  # widest SIMD registers, in floats: rows are padded to a multiple
-_NO_GRADIENT = np.float32(1.1920929e-07)  # OpenCV's: below, the data term says nothing
-_SMALLEST_LEVEL = 16  # pixels; OpenCV leaves smaller levels of the pyramid out
+_NO_GRADIENT = np.float32(1.1920929e-07)  # OpenCV's: below, the data term is left out
+_SMALLEST_LEVEL = 16  # pixels; OpenCV leaves out smaller levels of the pyramid
 
 _fast = functools.partial(compiled, fastmath=True)
 
 
 def flow(previous: Grey, following: Grey, params: TVL1Params) -> Floats:
-    """Flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, 0 to 255."""
+    """Computes flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, in 0..255."""
     pyramid = _pyramid(previous.astype(np.float32), following.astype(np.float32), params)
     state = _State(*previous.shape)
     u1, u2 = (np.zeros_like(pyramid[-1][0]) for _ in range(2))
@@ -46,10 +46,10 @@ def flow(previous: Grey, following: Grey, params: TVL1Params) -> Floats:
 
 
 class _State:
-    """Working memory for pictures up to a size: fields [rows, field, column], padded with zeros.
+    """Working memory for pictures up to a size: fields [row, field, column], padded with zeros.
 
-    Row 0 lies above the picture, and a row below it; the zeros before column 0 are the padding of
-    the field before.
+    There is a row above the picture, row 0, and one below; the zeros before column 0 are the
+    padding of the field before.
     """
 
     def __init__(self, height: int, width: int):
@@ -64,7 +64,7 @@ class _State:
 
 
 def _pyramid(first: Floats, second: Floats, params: TVL1Params) -> list[tuple[Floats, Floats]]:
-    """Both frames at every level, the finest first."""
+    """Returns both frames at every level, the finest first."""
     levels = [(first, second)]
     step = params.scale_step
     while len(levels) < params.scales:
@@ -79,7 +79,7 @@ def _pyramid(first: Floats, second: Floats, params: TVL1Params) -> list[tuple[Fl
 
 
 def _finer(u: Floats, shape: tuple[int, ...], step: float) -> Floats:
-    """A component of the flow at the next finer level."""
+    """Returns a component of the flow at the next finer level."""
     resized: Floats = cv2.resize(u, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
     return resized * np.float32(1 / step)
 
@@ -87,7 +87,7 @@ def _finer(u: Floats, shape: tuple[int, ...], step: float) -> Floats:
 def _solve(
     earlier: Floats, later: Floats, u1: Floats, u2: Floats, state: _State, params: TVL1Params
 ) -> tuple[Floats, Floats]:
-    """The flow at one level, from a first guess of it."""
+    """Returns the flow at one level, starting from u1 and u2."""
     height, width = earlier.shape
     fields = state.fields
     fields[:] = 0
@@ -120,10 +120,10 @@ def _solve(
 
 
 def _pitch(width: int) -> int:
-    """Floats from one field of a row to the next.
+    """Returns the floats from one field of a row to the next, with room for the padding.
 
-    Few different ones, as each is compiled for itself. There is room for the padding; an odd
-    number of cache lines spreads the fields over the cache.
+    Each pitch is compiled separately, so widths share few of them; an odd number of cache lines
+    spreads the fields over the cache.
     """
     lines = 1 + -(-width // _LANES)
     pitch = 9
@@ -134,7 +134,7 @@ def _pitch(width: int) -> int:
 
 @functools.cache
 def _iteration(pitch: int) -> Callable[..., float]:
-    """The compiled iterations for a pitch."""
+    """Returns the compiled iterations for a pitch."""
     u1_at, u2_at, p11_at, p12_at, p21_at, p22_at, gx_at, gy_at, rest_at, inverse_at = (
         np.uint64(field * pitch) for field in range(_FIELDS)
     )
@@ -170,7 +170,7 @@ def _iteration(pitch: int) -> Callable[..., float]:
                         s[x + u2_at] = u2 + change2
                         part += change1 * change1 + change2 * change2
                     change += part
-                    # Past the right and the lower edge the flow goes on as it is there.
+                    # The flow is continued past the right and the lower edge.
                     s[base + u1_at + last + one] = s[base + u1_at + last]
                     s[base + u2_at + last + one] = s[base + u2_at + last]
                     if y == height - 1:
@@ -201,7 +201,7 @@ def _iteration(pitch: int) -> Callable[..., float]:
 
 @_fast
 def _with_gradient(picture):  # type: ignore[no-untyped-def]
-    """[H, W] to [H, W, 3]: the picture, its derivatives along x and y by central differences."""
+    """Maps [H, W] to [H, W, 3]: the picture and its central differences along x and y."""
     height, width = picture.shape
     half = np.float32(0.5)
     out = np.empty((height, width, 3), np.float32)
@@ -216,7 +216,7 @@ def _with_gradient(picture):  # type: ignore[no-untyped-def]
 
 @_fast
 def _positions(u1, u2):  # type: ignore[no-untyped-def]
-    """Where each pixel has moved to: x and y, each [H, W]."""
+    """Returns where each pixel has moved to: x and y, each [H, W]."""
     height, width = u1.shape
     xs, ys = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     for y in range(height):
@@ -228,7 +228,7 @@ def _positions(u1, u2):  # type: ignore[no-untyped-def]
 
 @_fast
 def _linearise(fields, earlier, warped):  # type: ignore[no-untyped-def]
-    """Sets the data term's fields: what the brightness does around the flow so far."""
+    """Sets the fields of the data term, linearised around the flow so far."""
     height, width = earlier.shape
     for y in range(height):
         u1, u2 = fields[y + 1, _U1], fields[y + 1, _U2]

@@ -1,4 +1,4 @@
-"""Decodes a video file with PyAV: puts a time to every frame, and seeks where that is exact."""
+"""Decodes a video file with PyAV: assigns a time to every frame, and seeks where that is exact."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -11,60 +11,65 @@ from absl import logging
 from numpy.typing import NDArray
 
 from common.io import listing
-from common.video import _orientation
-from common.video._timestamps import Shown, VideoError, in_order, stamp, timed
+from common.video import orientation
+from common.video.timestamps import Shown, VideoError, in_order, stamp, timed
 
 if TYPE_CHECKING:
     import av
 
-# Seeking is exact where the container marks keyframes and stores when each frame is shown: MP4 and
-# its kin, Matroska and WebM. AVI numbers frames as they are stored, MPEG-TS has no index.
+# FFmpeg's names of the containers that are opened, of videos and, for a better error, of sound.
+_CONTAINERS = (
+    "aac,ac3,aiff,apng,asf,av1,avi,avif,dv,flac,flv,gif,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,"
+    "mov,mp3,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,wav,webp_pipe,wtv,yuv4mpegpipe"
+)
+
+# Seeking is exact if the container marks keyframes and stores when each frame is shown: MP4 and its
+# kin, Matroska and WebM. AVI numbers frames as they are stored, MPEG-TS has no index.
 _SEEKABLE = ("mov,mp4", "matroska")
+
+# Containers whose header states when the last frame ends, counted from timestamp 0.
+_STATING_THE_END = ("matroska", "flv")
 
 # Frames held back to put timestamps in order. AVI may be wrong by as many B-frames as follow one
 # another (16 in x264); the others state when a frame is shown, and need it for faulty files alone.
 _WINDOW, _AVI_WINDOW = 4, 18
 
-# How much before the moment asked for a seek aims, seconds: some indices count in the order of
+# Seconds before the moment asked for that a seek aims at: some indices count in the order of
 # storage, which is ahead by a few frames.
 _SEEK_MARGIN = 1
 
-# Pixels less than this from square are taken as square: encoders round what they state.
+# Pixels less than this from square are taken as square: encoders round the ratio.
 _NEARLY_SQUARE = Fraction(1, 100)
 _MOST_STRETCH = Fraction(8)
 
-# Of the stated length, so much has to be there, else the file is cut short. Headers are off by
-# some frames at the end, and by a second or two where sound goes on after the pictures.
+# The least part of the stated length that a whole file has. Headers are off by some frames at the
+# end, and by a second or two if sound goes on after the pictures.
 _WHOLE = Fraction(9, 10)
 
 
-# Containers whose header states when the last frame ends, counted from timestamp 0.
-_STATING_THE_END = ("matroska", "flv")
-
-
 class VideoFile:
-    """A video file that is open for reading; use it in a `with`.
+    """A video file that is open for reading, as a context manager.
 
     Attributes:
         path: The file.
-        tick: What its timestamps count, seconds; 0 where that is not known.
-        rate: Frames a second as the header says; None where it does not.
-        stated_frames: Frames as the header says; None where it does not.
-        duration: Seconds as the header says; None where it does not.
+        tick: Seconds that its timestamps count in; 0 if unknown.
+        rate: Frames per second as the header states; None if it does not.
+        stated_frames: Frame count as the header states; None if it does not.
+        duration: Seconds as the header states; None if it does not.
         width: Pixels of the first frame, as shown: upright, and square if that was asked for.
         height: See `width`.
     """
 
     def __init__(self, path: Path, threads: int | None = None, square_pixels: bool = True):
-        """Opens it and decodes the first frame.
+        """Opens the file and decodes the first frame.
 
         Args:
             path: The file.
-            threads: Of the decoder and of the conversion to RGB; None leaves it to FFmpeg.
-            square_pixels: Stretch the width where pixels are not square.
+            threads: Threads of the decoder and of the conversion to RGB; None leaves it to FFmpeg.
+            square_pixels: Stretch the width if pixels are not square.
 
         Raises:
-            VideoError: Not a video, no video stream, no frame that decodes, or one that is to be
+            VideoError: It is not a video, has no video stream or no frame that decodes, or is to be
                 shown askew.
         """
         self.path = path
@@ -77,7 +82,8 @@ class VideoFile:
             self.rate: Fraction | None = stream.average_rate or stream.guessed_rate or None
             self.stated_frames = stream.frames or None
             self.duration = _duration(self._container, stream)
-            self._window = _AVI_WINDOW if self._container.format.name == "avi" else _WINDOW
+            self._format = self._container.format.name
+            self._window = _AVI_WINDOW if self._format == "avi" else _WINDOW
             self._origin = 0.0
             self._decoding = self._decoded()
             first = next(self._decoding, None)
@@ -87,7 +93,7 @@ class VideoFile:
                 )
             self._first = first
             self._origin = first.time or 0.0
-            self._orientation = _orientation.of(path, first)
+            self._orientation = orientation.of(path, first)
             width = _square_width(path, stream, first.width) if square_pixels else first.width
             self._size = (width, first.height)
             self.width, self.height = self._size[:: -1 if self._orientation.transposed else 1]
@@ -105,18 +111,16 @@ class VideoFile:
         """Yields the frames in the order they are shown; call it once.
 
         Args:
-            start: The first moment that matters, seconds: what is on the screen before it may or
-                may not be yielded. Frames are not decoded from the beginning where it can be
-                helped.
+            start: First moment that matters, in seconds; frames that are no longer shown then may
+                be left out, so that decoding can begin after a seek.
             strict: A file that is cut short is an error, else a warning.
 
         Raises:
-            VideoError: Damaged data, or cut short and `strict`.
+            VideoError: The data are damaged, or cut short and `strict`.
         """
         aim = start - _SEEK_MARGIN
         head = [self._first, *islice(self._decoding, self._window)]
-        exact = self._container.format.name.startswith(_SEEKABLE) and in_order(head)
-        if exact and aim > 0:
+        if aim > 0 and self._format.startswith(_SEEKABLE) and in_order(head):
             shown = self._after_seeking(stamp(self._first), aim)
         else:
             shown = self._timed(chain(head, self._decoding))
@@ -127,7 +131,7 @@ class VideoFile:
         self._check_length(end, strict)
 
     def to_rgb(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
-        """The frame as [height, width, 3] uint8 RGB, upright."""
+        """Converts a frame to [height, width, 3] uint8 RGB, upright."""
         if not hasattr(self, "_reformatter"):
             from av.video.reformatter import VideoReformatter
 
@@ -139,7 +143,7 @@ class VideoFile:
         return self._orientation.apply(np.asarray(converted.to_ndarray(), np.uint8))
 
     def _decoded(self) -> Iterator["av.VideoFrame"]:
-        """The frames as the decoder hands them out: in order of showing. Damage is an error."""
+        """Yields frames in the decoder's order, which is that of showing. Damage is an error."""
         import av
 
         time, count = 0.0, 0
@@ -158,11 +162,11 @@ class VideoFile:
             count += 1
 
     def _after_seeking(self, origin: Fraction, aim: Fraction) -> Iterator[Shown["av.VideoFrame"]]:
-        """The frames from the last keyframe before `aim` on, or all, where no such is found.
+        """Yields frames from the last keyframe before `aim`, or all if none is found.
 
-        From a keyframe on, the decoder gives what it gives when it comes from the beginning. What
-        is stored after the keyframe and shown before it may need frames that were not decoded, and
-        is left out.
+        From a keyframe on, the decoder yields what it yields when it comes from the beginning.
+        Frames stored after the keyframe and shown before it may need frames that were not decoded,
+        and are left out.
         """
         import av
         from av.video.frame import PictureType
@@ -201,13 +205,13 @@ class VideoFile:
             self._stream.thread_count = self._threads
 
     def _check_length(self, end: Fraction, strict: bool) -> None:
-        """Compares the length with the header's, where there is one: else FFmpeg guesses."""
-        stated, container = self.duration, self._container.format.name
-        if stated and container.startswith(_STATING_THE_END):
+        """Compares the length with the header's, if it states one; else FFmpeg guesses."""
+        stated = self.duration
+        if stated and self._format.startswith(_STATING_THE_END):
             stated -= stamp(self._first)
         elif not self.stated_frames:
             return
-        elif container == "avi" and self.rate:  # its duration is adapted to the size of the file
+        elif self._format == "avi" and self.rate:  # FFmpeg fits its duration to the file's size
             stated = self.stated_frames / self.rate
         if stated is None or end >= _WHOLE * stated:
             return
@@ -232,8 +236,10 @@ def _open(path: Path) -> "av.container.InputContainer":
     if not path.stat().st_size:
         raise VideoError(f"{path}: expected a video, got an empty file. Fetch it again.")
     try:
-        # "file:", as a name with a colon is a protocol otherwise.
-        return av.open(f"file:{path}", metadata_errors="replace")
+        # "file:", as a name with a colon is a protocol otherwise. Playlists and scripts, which name
+        # other files and hosts to open, are no containers.
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
     except (av.FFmpegError, EOFError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(
@@ -263,8 +269,8 @@ def _duration(
 
 
 def _square_width(path: Path, stream: "av.VideoStream", width: int) -> int:
-    """The width of a frame with its pixels made square; the height stays."""
-    aspect = stream.sample_aspect_ratio or Fraction(1)  # 0 where it is not known
+    """Returns the width of a frame with its pixels made square; the height stays."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)  # 0 if unknown
     if abs(aspect - 1) < _NEARLY_SQUARE:
         return width
     if not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH:

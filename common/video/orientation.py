@@ -1,4 +1,4 @@
-"""Which way round a picture is shown: what its file says of it, and doing so."""
+"""The orientation in which a picture is shown, read from its file and applied."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.video._timestamps import VideoError
+from common.video.timestamps import VideoError
 
 if TYPE_CHECKING:
     import av
@@ -15,12 +15,12 @@ _MOST_TILT = 0.02  # tangent of about a degree, as FFmpeg allows
 
 
 class Orientation(NamedTuple):
-    """One of the eight ways round.
+    """One of the eight orientations.
 
     Attributes:
         transposed: Rows become columns, before anything is flipped.
-        upside_down: Then rows are in reverse order.
-        mirrored: Then columns are in reverse order.
+        upside_down: Then the order of rows is reversed.
+        mirrored: Then the order of columns is reversed.
     """
 
     transposed: bool = False
@@ -28,7 +28,7 @@ class Orientation(NamedTuple):
     mirrored: bool = False
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture [H, W, C] as it is shown, [W, H, C] where it is transposed."""
+        """Returns the picture [H, W, C] as it is shown, [W, H, C] if it is transposed."""
         if not any(self):
             return picture
         turned = picture.transpose(1, 0, 2) if self.transposed else picture
@@ -38,7 +38,7 @@ class Orientation(NamedTuple):
 
 
 def of(path: Path, frame: "av.VideoFrame") -> Orientation:
-    """What the frame's display matrix says; a frame without one is shown as it is stored.
+    """Reads the orientation from the frame's display matrix; without one it is shown as stored.
 
     Raises:
         VideoError: It is turned by something else than quarter turns.
@@ -46,7 +46,7 @@ def of(path: Path, frame: "av.VideoFrame") -> Orientation:
     matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))  # PyAV's types lack it
     if matrix is None:
         return Orientation()
-    # What is at (x, y) is shown at (a x + c y, b x + d y), y pointing down; then it is shifted.
+    # (x, y) is shown at (a x + c y, b x + d y), y pointing down, and then shifted.
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
     straight, crossed = abs(a) + abs(d), abs(b) + abs(c)
     if min(straight, crossed) > _MOST_TILT * max(straight, crossed):

@@ -63,11 +63,6 @@ def test_eight_ways_round(tmp_path, plain, name):
         assert (about.height, about.width) == expected.shape[:2]
 
 
-def test_the_ways_round_are_all_different():
-    turned = [turn(PICTURE) for _, turn in WAYS_ROUND.values()]
-    assert len({(picture.shape, picture.tobytes()) for picture in turned}) == 8
-
-
 @pytest.mark.parametrize("degrees", [-90.5, 0.5, 180.5])
 def test_almost_a_quarter_turn_is_one(tmp_path, plain, degrees):
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common import video
-from common.video import _decoding
+from common.video import video_file
 
 TICK = Fraction(1, 1000)
 COUNT = 260
@@ -124,7 +124,7 @@ def test_a_span_is_a_slice_of_all_frames(made, name, start, length, fps):
     end = start + length if fps is None else min(start + length, frames[-1][0])
     span = {"fps": fps, "start": start, "end": end, "max_frames": 40}
     expected = _expected(frames, slack, **span)
-    got = [] if not expected else list(video.read_timed_frames(path, threads=2, **span))
+    got = [] if not expected else list(video.Video(path, threads=2, **span).timed())
     assert [time for time, _ in got] == pytest.approx([float(time) for time, _ in expected])
     for (_, ours), (_, theirs) in zip(got, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -134,14 +134,14 @@ def test_a_span_is_a_slice_of_all_frames(made, name, start, length, fps):
 def decoded(monkeypatch):
     """A list that grows by one with every frame that is decoded."""
     seen = []
-    original = _decoding.VideoFile._decoded
+    original = video_file.VideoFile._decoded
 
     def counting(self):
         for frame in original(self):
             seen.append(frame.pts)
             yield frame
 
-    monkeypatch.setattr(_decoding.VideoFile, "_decoded", counting)
+    monkeypatch.setattr(video_file.VideoFile, "_decoded", counting)
     return seen
 
 
@@ -164,11 +164,11 @@ def test_containers_that_cannot_seek_exactly_are_decoded_from_the_beginning(made
     assert len(decoded) >= 210
 
 
-def test_a_seek_that_lands_late_falls_back(made, decoded, monkeypatch):
+def test_a_seek_that_lands_late_or_fails_falls_back(made, decoded, monkeypatch):
     path, frames, _ = made("short.mp4")
-    original = _decoding._open
+    original = video_file._open
 
-    class Late:
+    class Seeking:
         def __init__(self, container):
             self._container = container
 
@@ -176,31 +176,16 @@ def test_a_seek_that_lands_late_falls_back(made, decoded, monkeypatch):
             return getattr(self._container, name)
 
         def seek(self, offset, **options):
+            if self.fails:
+                raise av.error.PermissionError(1, "no seeking")
             self._container.seek(int(offset + 3 * 16000), **options)
 
-    monkeypatch.setattr(_decoding, "_open", lambda path: Late(original(path)))
-    got = next(video.read_frames(path, start=frames[150][0]))
-    np.testing.assert_array_equal(got, frames[150][1])
-    assert decoded.count(decoded[0]) == 2  # the first frame again
-
-
-def test_a_seek_that_fails_falls_back(made, monkeypatch):
-    path, frames, _ = made("short.mp4")
-    original = _decoding._open
-
-    class Fixed:
-        def __init__(self, container):
-            self._container = container
-
-        def __getattr__(self, name):
-            return getattr(self._container, name)
-
-        def seek(self, offset, **options):
-            raise av.error.PermissionError(1, "no seeking")
-
-    monkeypatch.setattr(_decoding, "_open", lambda path: Fixed(original(path)))
-    got = next(video.read_frames(path, start=frames[150][0]))
-    np.testing.assert_array_equal(got, frames[150][1])
+    monkeypatch.setattr(video_file, "_open", lambda path: Seeking(original(path)))
+    for Seeking.fails in (False, True):
+        decoded.clear()
+        got = next(video.read_frames(path, start=frames[150][0]))
+        np.testing.assert_array_equal(got, frames[150][1])
+        assert decoded.count(decoded[0]) == 2  # the first frame again
 
 
 def test_the_result_is_the_same_with_any_number_of_threads(made):
@@ -246,7 +231,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
 def test_no_more_threads_than_asked_for(made, threads, most):
     path, *_ = made("long.mp4")
     before = set(os.listdir("/proc/self/task"))
-    with _decoding.VideoFile(path, threads) as file:
+    with video_file.VideoFile(path, threads) as file:
         for shown in file.frames(Fraction(8), strict=True):  # after a seek
             file.to_rgb(shown.item)
             assert len(set(os.listdir("/proc/self/task")) - before) <= most

@@ -1,4 +1,4 @@
-"""TV-L1 by OpenCV's contrib module, the engine that others are measured against."""
+"""TV-L1 by OpenCV's contrib module, the engine that the others are measured against."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ Grey = NDArray[np.uint8] | NDArray[np.float32]
 
 
 def flow(previous: Grey, following: Grey, params: TVL1Params) -> NDArray[np.float32]:
-    """Flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, 0 to 255."""
+    """Computes flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, in 0..255."""
     algorithm = cv2.optflow.DualTVL1OpticalFlow_create(
         tau=params.tau,
         lambda_=params.lambda_,
@@ -25,10 +25,9 @@ def flow(previous: Grey, following: Grey, params: TVL1Params) -> NDArray[np.floa
         medianFiltering=params.median,
         useInitialFlow=False,
     )
-    result: NDArray[np.float32] = algorithm.calc(_scaled(previous), _scaled(following), None)
+    # OpenCV expects float32 in 0..1.
+    pair = [
+        each if each.dtype == np.uint8 else each / np.float32(255) for each in (previous, following)
+    ]
+    result: NDArray[np.float32] = algorithm.calc(*pair, None)
     return result
-
-
-def _scaled(frame: Grey) -> NDArray[np.generic]:
-    """OpenCV takes uint8 as it is, and float32 in 0 to 1."""
-    return frame if frame.dtype == np.uint8 else frame / np.float32(255)

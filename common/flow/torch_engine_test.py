@@ -1,0 +1,137 @@
+"""What only the batched engine has; all engines are compared in `flow_test.py`."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from common.flow import TVL1Params, opencv_engine
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from common.flow import torch_engine  # noqa: E402
+
+SIZE = (96, 128)
+QUICK = TVL1Params(scales=3, warps=2)
+
+
+def texture(size=SIZE, seed=0):
+    """Smooth random grey, uint8."""
+    noise = np.random.default_rng(seed).normal(size=size).astype(np.float32)
+    smooth = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (2, 4, 8))
+    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def moved(picture, degrees=0.0, zoom=1.0, shift=(0.0, 0.0)):
+    height, width = picture.shape
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, zoom)
+    matrix[:, 2] += shift
+    return cv2.warpAffine(
+        picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
+
+
+def pairs(size=SIZE):
+    """Pairs [6, H, W] that take differently long: no motion, some, and no picture alike."""
+    first = [texture(size, seed) for seed in range(6)]
+    second = [
+        first[0],
+        moved(first[1], shift=(3, -2)),
+        texture(size, 100),
+        moved(first[3], degrees=3),
+        moved(first[4], zoom=1.04),
+        np.full_like(first[5], 128),
+    ]
+    return np.stack(first), np.stack(second)
+
+
+def distances(found, expected):
+    """Mean and 99th percentile of the end-point difference, pixels."""
+    distance = np.linalg.norm(found - expected, axis=-1)
+    return distance.mean(), np.percentile(distance, 99)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_agrees_with_opencv_on_a_gpu():
+    first, second = (each[[1, 3, 4]] for each in pairs())
+    found = torch_engine.flow(first, second, TVL1Params(), device="cuda")
+    for pair in range(3):
+        mean, high = distances(
+            found[pair], opencv_engine.flow(*(first[pair], second[pair]), TVL1Params())
+        )
+        assert mean <= 0.02
+        assert high <= 0.15
+
+
+def test_a_batch_is_its_pairs():
+    """Bit for bit, whether neighbours take shorter or longer; no motion is exactly no flow."""
+    first, second = pairs(size=(61, 83))
+    together = torch_engine.flow(first, second, QUICK)
+    for pair in range(len(first)):
+        alone = torch_engine.flow(first[pair : pair + 1], second[pair : pair + 1], QUICK)
+        np.testing.assert_array_equal(together[pair], alone[0])
+    assert np.abs(together[0]).max() == 0
+
+
+@pytest.mark.parametrize("block", [2, 7, 100])
+@pytest.mark.parametrize(
+    "params", [QUICK, TVL1Params(scales=1, warps=1, inner_iterations=13, median=3)]
+)
+def test_blocks_change_nothing(monkeypatch, block, params):
+    """In a block, pairs that have converged wait for the others: as if they had stopped."""
+    first, second = pairs(size=(40, 50))
+    expected = torch_engine.flow(first, second, params, device="cpu")
+    monkeypatch.setattr(torch_engine, "_compiled", lambda function: function)
+    monkeypatch.setattr(torch_engine, "_BLOCK", block)
+    found = torch_engine.flow(first, second, params, device="cpu", compiled=True)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_pairs_that_have_converged_leave(monkeypatch):
+    sizes = []
+
+    def counted(u, *rest):
+        sizes.append(len(u))
+        return iterate(u, *rest)
+
+    iterate = torch_engine._iterate
+    monkeypatch.setattr(torch_engine, "_iterate", counted)
+    torch_engine.flow(*pairs(), TVL1Params(scales=1, warps=1), device="cpu")
+    assert sizes[0] == 6
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes.count(1) > 100  # one pair shows nothing that the other shows
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="needs a C++ compiler")
+def test_compiled_is_the_same_but_for_rounding():
+    first, second = (each[[1, 4]] for each in pairs())  # not sensitive to rounding
+    found = torch_engine.flow(first, second, TVL1Params(), device="cpu", compiled=True)
+    compiled = torch_engine._compiled(torch_engine._iterate)
+    assert compiled.call is not torch_engine._iterate  # it did not fall back
+    eager = torch_engine.flow(first, second, TVL1Params(), device="cpu")
+    mean, high = distances(found, eager)
+    assert mean <= 1e-3
+    assert high <= 5e-3
+
+
+def test_without_a_compiler_it_is_slower_and_says_so_once(monkeypatch, caplog):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def uncompilable(function, dynamic):
+        def call(*values):
+            raise TorchDynamoException("no compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", uncompilable)
+    functions = (torch_engine._iterate, torch_engine._median)
+    compiled = {each: torch_engine._Compiled(each) for each in functions}
+    monkeypatch.setattr(torch_engine, "_compiled", compiled.__getitem__)
+    first, second = pairs(size=(40, 50))
+    found = torch_engine.flow(first, second, QUICK, device="cpu", compiled=True)
+    np.testing.assert_array_equal(found, torch_engine.flow(first, second, QUICK, device="cpu"))
+    [said] = [text for text in caplog.messages if "no compiler" in text]
+    assert "triton" in said
