@@ -177,9 +177,16 @@ def check_json(value: Any, kind: type, where: str) -> Any:
     """
     accepted = (int, float) if kind is float else kind
     right = isinstance(value, accepted) and not isinstance(value, bool)
-    if not right or (isinstance(value, float) and not math.isfinite(value)):
+    if not right or (kind is float and not _is_finite(value)):
         raise ValueError(f"{where}: expected {_KINDS[kind]}, got {shown(value)}.")
     return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def json_field(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:

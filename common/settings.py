@@ -7,7 +7,8 @@
 
 `parse(Settings, ["--output=out"], "prog")` returns an instance. A field without a default is
 required. Annotations are int, float, str, bool, Path, a tuple of one of them, or any of these
-`| None`; a field whose annotation is such a dataclass contributes that class's flags.
+`| None`; a field whose annotation is such a dataclass contributes that class's flags. A class
+method `expand` may replace arguments before they are parsed, as presets do.
 """
 
 import dataclasses
@@ -80,6 +81,8 @@ def parse(cls: type[T], arguments: Sequence[str], program: str) -> T:
         ValueError: The class's own checks failed.
     """
     values = _flag_values(cls)
+    if expand := getattr(cls, "expand", None):
+        arguments = expand(arguments)
     try:
         given = tuple(values([program, *arguments])[1:])
     except flags.Error as error:

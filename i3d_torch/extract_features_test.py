@@ -7,8 +7,6 @@ pytest.importorskip("torch", reason="needs the extra 'torch'")
 from common.testing import features_commands as commands
 from common.testing import torture as torture
 
-FIRST, *OTHERS = commands.WRONG
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -17,6 +15,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_and_again(data, tmp_path):
     commands.check_run("i3d_torch", data, tmp_path)
 
@@ -26,14 +25,11 @@ def test_other_ways(data, tmp_path):
     commands.check_others("i3d_torch", data, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_data_set(data, tmp_path):
     commands.check_annotations("i3d_torch", data, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "case", [FIRST, *(pytest.param(case, marks=pytest.mark.slow) for case in OTHERS)]
-)
+@pytest.mark.parametrize("case", commands.WRONG)
 def test_what_is_wrong_is_one_line(data, tmp_path, case):
     commands.check_wrong("i3d_torch", data, tmp_path / "out", case)
 
@@ -41,11 +37,6 @@ def test_what_is_wrong_is_one_line(data, tmp_path, case):
 @pytest.mark.slow
 def test_what_fails_does_so_alone(data, tmp_path):
     commands.check_failures("i3d_torch", data, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_video_that_fails_in_the_middle(data, tmp_path):
-    commands.check_damage("i3d_torch", data, tmp_path)
 
 
 @pytest.mark.slow

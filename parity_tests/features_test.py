@@ -3,28 +3,23 @@
 import importlib
 import itertools
 import json
-import pickle
 
 import numpy as np
 import pytest
 
-from common import arch, video
-from common.features import feature_task, items, presets
-from common.features.extracting import Tracking
-from common.features.extraction import MODES, Extraction
-from common.features.feature_task import Options
-from common.jobs import runs
+from common import arch, command, video
+from common.features.settings import MODES, Settings
 from common.preprocessing import crops
 from common.testing.films import Film
-from convert import formats, hub
+from convert import hub
 from parity_tests import randomise
 from parity_tests.compare import TOLERANCE, assert_close, relative_error
 from parity_tests.conftest import NEEDS
 
 CLASSES = 5
-TINY = {"resize": 36, "crop": 32, "fps": 0.0}
+TINY = ("--short_side=36", "--crop_size=32", "--fps=0")
 
-PUBLISHED = "rgb_scratch"
+PUBLISHED = "--checkpoint=rgb_scratch"
 SAMPLES = ("samples/arm_wrestling.mp4", "samples/apply_eye_makeup.avi")
 GIF = "samples/v_CricketShot_g04_c01_rgb.gif"
 
@@ -35,25 +30,22 @@ def both():
         pytest.importorskip(needed)
 
 
-def weights(path, architecture="inception_i3d_global", channels=3):
-    net = arch.make(architecture, CLASSES, channels)
+def weights(path, channels=3):
+    """Writes random weights; the flag that names them."""
+    net = arch.make("inception_i3d_global", CLASSES, channels)
     hub.write(hub.Weights(net, randomise.arrays(net)), path)
-    return str(path)
+    return f"--checkpoint={path}"
 
 
-def extract(backend, source, output, tracking=None, streams=None, **settings):
+def extract(backend, source, output, *flags):
     """The arrays and the sidecar of the one item that a source has."""
-    make = importlib.import_module(f"i3d_{backend}.predictor").make_predictor
-    fields = {"checkpoints", "architecture", "batch_size", "join", "format"}
-    given = {name: settings.pop(name) for name in fields & settings.keys()}
-    options = Options(extraction=Extraction(**settings), tracking=tracking, **given)
-    task = feature_task.create(options, make, f"i3d_{backend}")
-    (item,) = items.found(source)
-    report = runs.run(task, [item], runs.Settings(output, 1, engine="threads"))
-    assert report.status == 0, report.text()
-    *files, sidecar = task.targets(item)
-    arrays = [np.load(output / name, allow_pickle=tracking is not None) for name in files]
-    return arrays, json.loads((output / sidecar).read_text())
+    main = importlib.import_module(f"i3d_{backend}.extract_features").main
+    given = [f"--input={source}", f"--output={output}", *flags]
+    assert command.call(main, Settings, given) == 0
+    paths = sorted(output.glob("*.npy"), reverse=True)  # RGB before flow
+    (sidecar,) = output.glob("*.json")
+    tracked = any("tracking_folder" in flag for flag in flags)
+    return [np.load(path, allow_pickle=tracked) for path in paths], json.loads(sidecar.read_text())
 
 
 @pytest.fixture
@@ -66,59 +58,47 @@ def film(tmp_path):
 
 
 @pytest.mark.usefixtures("thin", "both")
-@pytest.mark.parametrize("average", [False, True])
-@pytest.mark.parametrize("many", ["center", "three", "ten"])
-@pytest.mark.parametrize("mode", MODES)
-def test_frameworks_agree(film, tmp_path, mode, many, average):
+@pytest.mark.parametrize(
+    ("mode", "flags", "shape"),
+    [
+        ("segment", ["--stride=8"], (4, 64)),
+        ("segment", ["--stride=8", "--crops=ten"], (4, 10, 64)),
+        ("dense", [], (5, 64)),
+        ("dense", ["--crops=three"], (5, 3, 64)),
+        ("framewise", ["--frequency=7"], (6, 64)),
+        ("framewise", ["--frequency=7", "--crops=three", "--average_crops"], (6, 64)),
+    ],
+)
+def test_frameworks_agree(film, tmp_path, mode, flags, shape):
     checkpoint = weights(tmp_path / "weights.safetensors")
-    found = {}
-    for backend in NEEDS:
-        found[backend], _ = extract(
-            backend, film, tmp_path / backend, checkpoints={"rgb": checkpoint}, mode=mode,
-            window=16, stride=8, frequency=7, crops=many, average_crops=average, **TINY,
-        )  # fmt: skip
-    (one,), (other,) = found.values()
-    count = {"segment": 4, "dense": 5, "framewise": 6}[mode]
-    axis = () if average or many == "center" else ({"three": 3, "ten": 10}[many],)
-    assert one.shape == (count, *axis, 64)
+    given = (checkpoint, f"--mode={mode}", "--window=16", *flags, *TINY)
+    one, other = (extract(backend, film, tmp_path / backend, *given)[0][0] for backend in NEEDS)
+    assert one.shape == shape
     assert_close(one, other, mode)
-    if axis:  # crops are not all the same
+    if len(shape) == 3:  # crops are not all the same
         assert relative_error(one[:, 0], one[:, 1]) > 1e-3
 
 
 @pytest.mark.usefixtures("thin", "both")
-@pytest.mark.parametrize("endpoint", ["Mixed_4c", "Features", "Logits", "Predictions"])
-def test_endpoints_agree(film, tmp_path, endpoint):
+@pytest.mark.parametrize(("endpoint", "width"), [("Mixed_4c", 32), ("Predictions", CLASSES)])
+def test_endpoints_agree(film, tmp_path, endpoint, width):
     checkpoint = weights(tmp_path / "weights.safetensors")
-    found = [
-        extract(
-            backend, film, tmp_path / backend, checkpoints={"rgb": checkpoint}, window=16,
-            endpoint=endpoint, **TINY,
-        )[0][0]
-        for backend in NEEDS
-    ]  # fmt: skip
-    assert_close(*found, endpoint)
-    assert len(found[0]) == 2
-    if endpoint in ("Logits", "Predictions"):
-        assert found[0].shape[1] == CLASSES
+    given = (checkpoint, "--window=16", f"--endpoint={endpoint}", *TINY)
+    one, other = (extract(backend, film, tmp_path / backend, *given)[0][0] for backend in NEEDS)
+    assert_close(one, other, endpoint)
+    assert one.shape == (2, width)
 
 
 @pytest.mark.usefixtures("thin", "both")
 def test_two_streams_agree_and_join(film, tmp_path):
-    nets = {
-        stream: weights(tmp_path / f"{stream}.safetensors", channels=channels)
-        for stream, channels in (("rgb", 3), ("flow", 2))
-    }
+    given = ["--streams=rgb,flow", "--mode=framewise", "--window=9", "--frequency=10", *TINY]
+    for stream, channels in (("rgb", 3), ("flow", 2)):
+        path = weights(tmp_path / f"{stream}.safetensors", channels).partition("=")[2]
+        given.append(f"--{stream}_checkpoint={path}")
     found = {}
     for backend in NEEDS:
-        found[backend], sidecar = extract(
-            backend, film, tmp_path / backend, checkpoints=nets, mode="framewise", window=9,
-            frequency=10, **TINY,
-        )  # fmt: skip
-        (joined,), _ = extract(
-            backend, film, tmp_path / f"{backend}_joined", checkpoints=nets, mode="framewise",
-            window=9, frequency=10, join=True, **TINY,
-        )  # fmt: skip
+        found[backend], sidecar = extract(backend, film, tmp_path / backend, *given)
+        (joined,), _ = extract(backend, film, tmp_path / f"{backend}_joined", *given, "--join")
         np.testing.assert_array_equal(joined, np.concatenate(found[backend], axis=1))
         assert sidecar["flow"]["engine"] == "numba"
         assert sidecar["flow"]["parameters"]["warps"] == 5
@@ -133,9 +113,9 @@ def test_two_streams_agree_and_join(film, tmp_path):
 def test_framewise_rows_are_windows_alone(film, tmp_path, on_torch, pad):
     """However many windows a batch has, and whatever else is in it."""
     checkpoint = weights(tmp_path / "weights.safetensors")
-    settings = {"checkpoints": {"rgb": checkpoint}, "mode": "framewise", "window": 10, "pad": pad}
-    (rows,), _ = extract("torch", film, tmp_path / "all", **settings, **TINY)
-    (again,), _ = extract("torch", film, tmp_path / "three", **settings, batch_size=3, **TINY)
+    given = (checkpoint, "--mode=framewise", "--window=10", f"--pad={pad}", *TINY)
+    (rows,), _ = extract("torch", film, tmp_path / "all", *given)
+    (again,), _ = extract("torch", film, tmp_path / "three", *given, "--batch_size=3")
     assert_close(again, rows, "batches of another size")
     net = arch.make("inception_i3d_global", CLASSES)
     frames = pixels(film)
@@ -172,44 +152,22 @@ def pooled(on, net, clip, endpoint="Features"):
 @pytest.mark.parametrize("backend", list(NEEDS))
 @pytest.mark.parametrize(("frames", "chunk"), [(300, 160), (257, 131), (402, 200)])
 def test_chunks_equal_the_whole(tmp_path, backend, frames, chunk):
-    """Dense features in parts are those in one piece; of a network whose head has a window."""
+    """Dense features in chunks are those in one piece; of a network whose head has a window."""
     pytest.importorskip(NEEDS[backend])
     # Random noise, so that each frame counts; small, and as large as the head demands.
     clip = np.random.default_rng(frames).integers(0, 256, (1, frames, 25, 25, 3))
     np.save(tmp_path / "clip.npy", (clip / 127.5 - 1).astype(np.float32))
-    checkpoint = weights(tmp_path / "weights.safetensors")
-    settings = {"checkpoints": {"rgb": checkpoint}, "mode": "dense", "crop": 25}
+    given = (weights(tmp_path / "weights.safetensors"), "--mode=dense", "--crop_size=25")
     (whole,), described = extract(
-        backend, tmp_path / "clip.npy", tmp_path / "whole", chunk=frames, **settings
+        backend, tmp_path / "clip.npy", tmp_path / "whole", *given, f"--chunk={frames}"
     )
     (parts,), in_parts = extract(
-        backend, tmp_path / "clip.npy", tmp_path / "parts", chunk=chunk, **settings
+        backend, tmp_path / "clip.npy", tmp_path / "parts", *given, f"--chunk={chunk}"
     )
     assert len(whole) == -(-frames // 8)
     assert_close(parts, whole, "chunks")
     assert in_parts["arrays"] == described["arrays"]
     assert min(relative_error(a, b) for a, b in itertools.pairwise(whole)) > 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("thin", "both")
-def test_every_format_gives_the_same_rows(film, tmp_path):
-    """Weights in whichever form people own them: the same bits, so the same rows."""
-    net = arch.make("inception_i3d", CLASSES)
-    settings = {"architecture": net.name, "window": 9, "stride": 31, **TINY, "resize": 193}
-    expected = {}
-    writable = {name: module for name, module in formats.FORMATS.items() if module.SUFFIXES}
-    assert len(writable) > 6
-    for name, module in writable.items():
-        path = tmp_path / f"weights_{name}{module.SUFFIXES[0]}"
-        hub.write(hub.Weights(net, randomise.arrays(net)), path, container=name)
-        for backend in NEEDS:
-            (rows,), _ = extract(
-                backend, film, tmp_path / f"{backend}_{name}", checkpoints={"rgb": str(path)},
-                **{**settings, "crop": 193},
-            )  # fmt: skip
-            np.testing.assert_array_equal(rows, expected.setdefault(backend, rows), err_msg=name)
-    assert_close(*expected.values(), "formats")
 
 
 def shapes(root):
@@ -241,99 +199,43 @@ def write_frames(folder, frames):
         assert cv2.imwrite(str(folder / f"{number:05}.png"), frame[..., ::-1])
 
 
-def write_tracks(folder, tracks, form):
-    """The same tracklets in one of four forms; where those have numbers, anna is 1 and bert 2."""
-    folder.mkdir()
-    numbers = {name: k for k, name in enumerate(tracks, 1)}
-    if form == ".json":
-        text = {who: {str(k): box for k, box in at.items()} for who, at in tracks.items()}
-        (folder / "street.json").write_text(json.dumps(text))
-    elif form == ".pkl":
-        (folder / "street.pkl").write_bytes(pickle.dumps(tracks))
-    elif form == ".txt":
-        rows = [
-            f"{k + 1},{numbers[who]},{a + 1},{b + 1},{c - a},{d - b},1,-1,-1,-1\n"
-            for who, at in tracks.items()
-            for k, (a, b, c, d) in at.items()
-        ]
-        (folder / "street.txt").write_text("".join(rows))
-    else:
-        trajectories = [
-            [
-                {
-                    "tid": numbers[who],
-                    "bbox": {"xmin": a, "ymin": b, "xmax": c - 1, "ymax": d - 1},
-                    "generated": 0,
-                    "tracker": "none",
-                }
-                for who, at in tracks.items()
-                if k in at
-                for a, b, c, d in [at[k]]
-            ]
-            for k in range(24)
-        ]
-        content = {
-            "version": "VERSION 1.0", "video_id": "street", "video_hash": "0",
-            "video_path": "0/street.mp4", "frame_count": 24, "fps": 25.0, "width": 160,
-            "height": 96, "trajectories": trajectories, "relation_instances": [],
-            "subject/objects": [{"tid": k, "category": "adult"} for k in numbers.values()],
-        }  # fmt: skip
-        (folder / "street_vidor.json").write_text(json.dumps(content))
-
-
-@pytest.mark.usefixtures("thin", "both")
-@pytest.mark.parametrize("form", [".json", ".pkl", ".txt", "_vidor.json"])
-def test_tracklets_are_videos_cut_by_hand(tmp_path, form):
+@pytest.mark.usefixtures("thin")
+@pytest.mark.parametrize("backend", list(NEEDS))
+def test_tracklets_are_videos_cut_by_hand(tmp_path, backend):
+    """Bit for bit. `tracklets_test` shows that all formats of tracklets are the same boxes."""
+    pytest.importorskip(NEEDS[backend])
     shown, tracks = shapes(tmp_path)
-    write_tracks(tmp_path / "tracks", tracks, form)
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks/street.json").write_text(json.dumps(tracks))
     checkpoint = weights(tmp_path / "weights.safetensors")
-    settings = {"checkpoints": {"rgb": checkpoint}, "mode": "framewise", "window": 9, "pad": "none"}
-    for backend in NEEDS:
-        ((array,), described) = extract(
-            backend, tmp_path / "street", tmp_path / backend,
-            Tracking(tmp_path / "tracks", form), crop=32, fps=0.0, **settings,
+    given = (checkpoint, "--mode=framewise", "--window=9", "--pad=none", "--crop_size=32")
+    folder = f"--tracking_folder={tmp_path / 'tracks'}"
+    (array,), described = extract(backend, tmp_path / "street", tmp_path / "out", *given, folder)
+    found = array.item()
+    for who, at in tracks.items():
+        # A square of 40 around each box: 12 more on both sides, shifted into the picture.
+        cut = [
+            shown[k, upper:lower, (x := min(max(left - 12, 0), 120)) : x + 40]
+            for k, (left, upper, _, lower) in at.items()
+        ]
+        write_frames(tmp_path / who, cut)
+        (alone,), _ = extract(
+            backend, tmp_path / who, tmp_path / f"{who}_out", *given, "--frame_size=32,32",
+            "--fps=0",
         )  # fmt: skip
-        found = array.item()
-        names = {"anna": "1", "bert": "2"} if form in (".txt", "_vidor.json") else {}
-        for who, at in tracks.items():
-            name = names.get(who, who)
-            # A square of 40 around each box: 12 more on both sides, shifted into the picture.
-            cut = [
-                shown[k, upper:lower, (x := min(max(left - 12, 0), 120)) : x + 40]
-                for k, (left, upper, _, lower) in at.items()
-            ]
-            write_frames(tmp_path / f"{backend}_{who}_cut", cut)
-            ((alone,), _) = extract(
-                backend, tmp_path / f"{backend}_{who}_cut", tmp_path / f"{backend}_{who}",
-                size=(32, 32),
-                crop=32, fps=0.0, **settings,
-            )  # fmt: skip
-            assert alone.shape == (len(at) - 8, 64)
-            np.testing.assert_array_equal(found[name], alone)
-            first = next(iter(at))
-            assert described["arrays"]["rgb"][name]["first"] == list(
-                range(first, first + len(at) - 8)
-            )
-        assert relative_error(found[next(iter(found))][:8], alone[:8]) > 1e-2
-
-
-@pytest.mark.parametrize("name", presets.PRESETS)
-def test_presets_are_settings(name):
-    preset = presets.get(name)
-    assert Extraction(**preset.settings).mode in MODES
-    assert preset.aims
-    assert preset.differs
+        assert alone.shape == (len(at) - 8, 64)
+        np.testing.assert_array_equal(found[who], alone)
+        first = next(iter(at))
+        assert described["arrays"]["rgb"][who]["first"] == list(range(first, first + len(alone)))
+    assert relative_error(found["anna"][:8], alone[:8]) > 1e-2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", list(NEEDS))
 def test_the_cricket_gif_against_float64(backend, real_data, tmp_path):
     pytest.importorskip(NEEDS[backend])
-    real_data(GIF)
-    (rows,), _ = extract(
-        backend, real_data(GIF), tmp_path, checkpoints={"rgb": PUBLISHED}, mode="dense", fps=0.0,
-        resize=0,
-    )  # fmt: skip
+    given = (PUBLISHED, "--mode=dense", "--fps=0", "--short_side=0")
+    (rows,), _ = extract(backend, real_data(GIF), tmp_path, *given)
     expected = np.load(real_data("expected/rgb_scratch_cricket_gif_features_f64.npy"))
     assert_close(rows, expected, "cricket")
 
@@ -344,12 +246,10 @@ def test_the_cricket_gif_against_float64(backend, real_data, tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 def test_real_videos_agree(file, mode, real_data, tmp_path):
     real_data("checkpoints/rgb_scratch/model.ckpt.index")
-    found = [
-        extract(
-            backend, real_data(file), tmp_path / backend, checkpoints={"rgb": PUBLISHED},
-            mode=mode, window=32, frequency=60, chunk=176,
-        )[0][0]
-        for backend in NEEDS
-    ]  # fmt: skip
-    assert_close(*found, f"{file} {mode}")
+    own = {"dense": ["--chunk=176"], "framewise": ["--frequency=60"], "segment": []}[mode]
+    given = (PUBLISHED, f"--mode={mode}", "--window=32", *own)
+    one, other = (
+        extract(backend, real_data(file), tmp_path / backend, *given)[0][0] for backend in NEEDS
+    )
+    assert_close(one, other, f"{file} {mode}")
     assert TOLERANCE == 1e-5

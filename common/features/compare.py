@@ -1,53 +1,56 @@
-"""Says how far two files of features agree, whichever tools wrote them.
+"""Compares two files of features, whichever tools wrote them."""
 
-    python -m common.features.compare mine.npy theirs.npz
-    i3d features compare mine.h5 theirs.npy
-
-Reads .npy (an array, or a dictionary of individuals), .npz, .safetensors and .h5. Arrays are
-compared by name; where both files hold a single one, whatever its name. Of arrays with three axes
-or more, those of size 1 are dropped; where one has more rows, the first ones are compared. The exit
-status is 0 however much they differ, and 1 where arrays cannot be compared.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
 
 import numpy as np
-from absl import app
 from numpy.typing import NDArray
 
 from common import command
 from common.features import outputs
 from common.io import escape, listing
+from common.settings import UsageError, setting
 
 MOST_SHIFT = 64
-"""Rows; at one every 8 frames and 25 frames a second, 20 seconds."""
+"""Rows; at one every 8 frames and 25 frames per second, 20 seconds."""
 
-MOST_SHOWN = 20
-
+_MOST_SHOWN = 20
 _MARGIN = 1e-6  # of a cosine, by which a shift has to be better: float32 rounds at 1e-7
 
-_Array = NDArray[Any]
+_Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Compares two files of features, whichever tools wrote them.
+
+    i3d features compare mine.h5 theirs.npy
+
+    Reads .npy (an array, or a dictionary of individuals), .npz, .safetensors and .h5. Prints
+    shapes, the mean and the smallest cosine between rows, the largest difference, and the shift in
+    time at which rows agree best. Arrays are compared by name; if both files hold a single one,
+    whatever its name. Of arrays with three axes or more, those of size 1 are dropped; if one has
+    more rows, the first ones are compared. The exit status is 0 however much they differ, and 1 if
+    arrays cannot be compared.
+    """
+
+    files: tuple[str, ...] = setting("Two files of features.", (), positional=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class Agreement:
     """How far two arrays agree.
 
     Attributes:
-        rows: How many rows were compared.
-        shorter: Whether one has more than those.
-        mean: Mean of the cosines between the rows of A and B, or their crops.
-        least: The smallest of them.
-        absolute: The largest difference between two numbers.
-        relative: That over the largest number of A.
+        rows: Number of rows that were compared.
+        mean: Mean cosine between the rows (or their crops) of A and B.
+        least: Smallest cosine.
+        absolute: Largest difference between two numbers.
+        relative: That difference over the largest number of A.
         shift: Row i of A is best compared with row i + shift of B.
-        shifted: The mean cosine then.
+        shifted: Mean cosine after that shift.
     """
 
     rows: int
-    shorter: bool
     mean: float
     least: float
     absolute: float
@@ -55,44 +58,18 @@ class Agreement:
     shift: int
     shifted: float
 
-
-def compare(one: str, other: str) -> tuple[str, bool]:
-    """A text for people, and whether all that both have could be compared.
-
-    Args:
-        one: Path of a file of features, as `outputs.read` reads them.
-        other: The same.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A file is damaged or of another kind.
-        ImportError: HDF5 needs h5py.
-    """
-    a, b = outputs.read(one), outputs.read(other)
-    lines = [f"A: {one}: {_about(a)}", f"B: {other}: {_about(b)}"]
-    if len(a) == len(b) == 1:
-        a, b = ({outputs.NAME: array} for held in (a, b) for array in held.values())
-    for letter, only in (("A", a.keys() - b.keys()), ("B", b.keys() - a.keys())):
-        if only:
-            lines.append(f"only in {letter}: {listing(only)}")
-    found: dict[str, Agreement] = {}
-    notes, wrong = [], []
-    for name in a:
-        if name in b:
-            try:
-                found[name] = agreement(a[name], b[name])
-            except ValueError as error:
-                wrong.append(f"{name}: {error}")
-            else:
-                notes += _notes(name, a[name].shape, b[name].shape, found[name])
-    lines += _table(found) + _first(notes, "notes") + _first(wrong, "that cannot be compared")
-    if not found and not wrong:
-        lines.append("no array of A has the name of one of B")
-    return "\n".join(map(escape, lines)), bool(found) and not wrong
+    def __str__(self) -> str:
+        text = (
+            f"{self.rows} rows, mean cosine {self.mean:.6f}, least {self.least:.6f}, largest "
+            f"difference {self.absolute:.3g} ({self.relative:.3g} of the largest value in A)"
+        )
+        if self.shift:
+            text += f"; row i of A and row i{self.shift:+d} of B: mean cosine {self.shifted:.6f}"
+        return text
 
 
-def agreement(a: _Array, b: _Array) -> Agreement:
-    """How far two arrays agree.
+def agreement(a: NDArray[np.generic], b: NDArray[np.generic]) -> Agreement:
+    """Compares two arrays.
 
     Args:
         a: [N, D] or [N, crops, D] of numbers, with axes of size 1 anywhere; [D] is one row.
@@ -111,49 +88,72 @@ def agreement(a: _Array, b: _Array) -> Agreement:
     difference = float(np.abs(x[:count] - y[:count]).max())
     largest = float(np.abs(x[:count]).max())
     relative = difference / largest if largest else np.inf if difference else 0.0
-    units = _units(x), _units(y)
-    cosines = _cosines(*units, 0)
-    shift, shifted = _best_shift(*units)
+    x, y = _units(x), _units(y)
+    cosines = _cosines(x, y, 0)
     mean, least = float(cosines.mean()), float(cosines.min())
-    return Agreement(count, len(x) != len(y), mean, least, difference, relative, shift, shifted)
+    return Agreement(count, mean, least, difference, relative, *_best_shift(x, y))
 
 
-def _about(arrays: Mapping[str, _Array]) -> str:
-    if len(arrays) > 1:
-        return f"{len(arrays)} arrays"
-    ((name, array),) = arrays.items()
-    return f"{name or 'one array'} {list(array.shape)} {array.dtype}"
+def compare(one: str, other: str) -> tuple[str, bool]:
+    """Compares two files; returns a report, and whether all that both have could be compared.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: See `outputs.read`.
+    """
+    a, b = outputs.read(one), outputs.read(other)
+    lines = [f"A: {one}: arrays: {len(a)}", f"B: {other}: arrays: {len(b)}"]
+    if len(a) == len(b) == 1:
+        a, b = ({outputs.NAME: array} for held in (a, b) for array in held.values())
+    for letter, only in (("A", a.keys() - b.keys()), ("B", b.keys() - a.keys())):
+        if only:
+            lines.append(f"only in {letter}: {listing(only)}")
+    pairs: list[tuple[float, str]] = []
+    comparable = True
+    for name in (name for name in a if name in b):
+        about = f"{name}: {list(a[name].shape)} and {list(b[name].shape)}"
+        try:
+            found = agreement(a[name], b[name])
+        except ValueError as error:
+            pairs.append((-np.inf, f"{about}: {error}"))
+            comparable = False
+        else:
+            pairs.append((found.mean, f"{about}: {found}"))
+    lines += [text for _, text in sorted(pairs)[:_MOST_SHOWN]]  # the worst
+    if len(pairs) > _MOST_SHOWN:
+        lines.append(f"and {len(pairs) - _MOST_SHOWN} more that agree better")
+    if not pairs:
+        lines.append("no array of A has the name of one of B")
+    return "\n".join(map(escape, lines)), comparable and bool(pairs)
 
 
-def _rows(array: _Array, letter: str) -> NDArray[np.float64]:
-    """[N, D] or [N, crops, D] of an array."""
+def _rows(array: NDArray[np.generic], letter: str) -> _Floats:
+    """The rows [N, D] or [N, crops, D] of an array."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"expected numbers. Received: {array.dtype} in {letter}.")
     rows = np.asarray(array, np.float64)
-    if not np.isfinite(rows).all():
-        bad = int((~np.isfinite(rows)).sum())
+    if bad := int((~np.isfinite(rows)).sum()):
         raise ValueError(f"expected finite numbers. Received: {bad} others in {letter}.")
     if rows.ndim > 2:
         rows = rows.reshape([size for size in rows.shape if size != 1])
     return rows if rows.ndim > 1 else rows.reshape(1, -1)
 
 
-def _units(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vectors of length 1, with one coordinate more for those that are 0: these are alike."""
+def _units(rows: _Floats) -> _Floats:
+    """Unit vectors, with one more coordinate for rows of zeros, so that those are alike."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     zero = lengths == 0
     return np.concatenate([rows / np.where(zero, 1, lengths), zero], axis=-1)
 
 
-def _cosines(a: NDArray[np.float64], b: NDArray[np.float64], shift: int) -> NDArray[np.float64]:
-    """Of row i of `a` and row i + shift of `b`, wherever both are."""
+def _cosines(a: _Floats, b: _Floats, shift: int) -> _Floats:
+    """Cosines of row i of `a` and row i + shift of `b`, wherever both exist."""
     a, b = a[max(0, -shift) :], b[max(0, shift) :]
     count = min(len(a), len(b))
     return np.asarray(np.einsum("...d,...d->...", a[:count], b[:count]))
 
 
-def _best_shift(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[int, float]:
-    """The shift with the largest mean cosine, and that; 0 unless another is better.
+def _best_shift(a: _Floats, b: _Floats) -> tuple[int, float]:
+    """The shift with the largest mean cosine, and that cosine; 0 unless another is better.
 
     Half of the rows of the shorter must be left: single rows are easily alike.
     """
@@ -167,54 +167,13 @@ def _best_shift(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[int, fl
     return best, largest
 
 
-def _table(found: Mapping[str, Agreement]) -> list[str]:
-    """A line for each pair, those that agree least first."""
-    if not found:
-        return []
-    shown = sorted(found.items(), key=lambda pair: pair[1].mean)[:MOST_SHOWN]
-    width = max(5, *(len(name) for name, _ in shown))
-    lines = [
-        f"  {'array':{width}}    rows  mean cosine  least cosine  largest difference"
-        "  of the largest value in A"
-    ]
-    lines += [
-        f"  {name:{width}}  {x.rows:6}  {x.mean:11.6f}  {x.least:12.6f}  {x.absolute:18.3g}"
-        f"  {x.relative:.3g}"
-        for name, x in shown
-    ]
-    if len(found) > MOST_SHOWN:
-        lines.append(f"  and {len(found) - MOST_SHOWN} more that agree better")
-    return lines
-
-
-def _notes(name: str, a: Sequence[int], b: Sequence[int], found: Agreement) -> list[str]:
-    """What was done to arrays of these shapes, and whether a shift is better."""
-    done = []
-    if any(len(shape) > 2 and 1 in shape for shape in (a, b)):
-        done.append("axes of size 1 are dropped")
-    if found.shorter:
-        done.append(f"the first {found.rows} rows are compared")
-    notes = [f"{name}: {list(a)} in A, {list(b)} in B: {', '.join(done)}"] if done else []
-    if found.shift:
-        notes.append(
-            f"{name}: shifted they agree better: row i of A and row i{found.shift:+d} of B have a "
-            f"mean cosine of {found.shifted:.6f}"
-        )
-    return notes
-
-
-def _first(lines: Sequence[str], what: str) -> list[str]:
-    more = len(lines) - MOST_SHOWN
-    return [*lines[:MOST_SHOWN], *([f"and {more} more {what}"] if more > 0 else [])]
-
-
-def main(argv: Sequence[str]) -> int:
-    if len(argv) != 3:
-        raise app.UsageError("give the paths of two files of features.")
-    text, comparable = compare(argv[1], argv[2])
+def main(settings: Settings) -> int:
+    if len(settings.files) != 2:
+        raise UsageError("give the paths of two files of features")
+    text, comparable = compare(*settings.files)
     print(text)
     return 0 if comparable else 1
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

@@ -1,13 +1,10 @@
 """Two files of features, held against each other."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from common.features import compare as command
-from common.features.compare import MOST_SHIFT, agreement, compare
+from common import command
+from common.features.compare import MOST_SHIFT, Settings, agreement, compare, main
 
 
 def random(*shape, seed=0):
@@ -23,7 +20,7 @@ def saved(folder, name, array):
 def test_the_same_features_agree():
     a = random(20, 8)
     got = agreement(a, a)
-    assert got.rows == 20 and not got.shorter
+    assert got.rows == 20
     assert got.mean == pytest.approx(1, abs=1e-12) == got.least
     assert (got.absolute, got.relative, got.shift) == (0, 0, 0)
 
@@ -65,9 +62,9 @@ def test_the_shift_is_found(shift):
 def test_the_shift_of_a_shorter_one_is_found():
     whole = random(60, 8)
     got = agreement(whole[7:17], whole)
-    assert (got.shift, got.rows, got.shorter) == (7, 10, True)
+    assert (got.shift, got.rows) == (7, 10)
     got = agreement(whole, whole[7:17])
-    assert (got.shift, got.rows, got.shorter) == (-7, 10, True)
+    assert (got.shift, got.rows) == (-7, 10)
 
 
 def test_a_shift_leaves_half_of_the_rows():
@@ -102,65 +99,48 @@ def test_what_cannot_be_compared_is_said(a, b, text):
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 1, 1, 8), (20, 1, 8), (20, 8, 1, 1), (1, 20, 8)])
-def test_axes_of_size_1_are_dropped_and_said(tmp_path, shape):
+def test_axes_of_size_1_are_dropped(tmp_path, shape):
     a = random(20, 8)
     one, two = saved(tmp_path, "a.npy", a), saved(tmp_path, "b.npz", {"x": a.reshape(shape)})
     text, comparable = compare(one, two)
     assert comparable
-    lines = text.splitlines()
-    assert lines[0] == f"A: {one}: one array [20, 8] float32"
-    assert lines[1] == f"B: {two}: x {list(shape)} float32"
-    assert lines[3].split() == ["features", "20", "1.000000", "1.000000", "0", "0"]
-    assert lines[4:] == [f"features: [20, 8] in A, {list(shape)} in B: axes of size 1 are dropped"]
+    assert text.splitlines() == [
+        f"A: {one}: arrays: 1",
+        f"B: {two}: arrays: 1",
+        f"features: [20, 8] and {list(shape)}: 20 rows, mean cosine 1.000000, least 1.000000, "
+        "largest difference 0 (0 of the largest value in A)",
+    ]
+    assert agreement(a[0], a[:1]).rows == agreement(a[0], a[:1, None]).rows == 1
 
 
-def test_one_row_may_stand_alone():
-    a = random(8)
-    assert agreement(a, a.reshape(1, 8)).rows == agreement(a, a.reshape(1, 1, 8)).rows == 1
-
-
-def test_rows_that_one_has_more_and_shifts_are_said(tmp_path):
+def test_a_better_shift_is_said(tmp_path):
     whole = random(40, 8)
     one, two = saved(tmp_path, "a.npy", whole[3:]), saved(tmp_path, "b.npy", whole)
     text, comparable = compare(one, two)
     assert comparable
-    assert text.splitlines()[4:] == [
-        "features: [37, 8] in A, [40, 8] in B: the first 37 rows are compared",
-        "features: shifted they agree better: row i of A and row i+3 of B have a mean cosine of "
-        "1.000000",
-    ]
+    line = text.splitlines()[2]
+    assert line.startswith("features: [37, 8] and [40, 8]: 37 rows, ")
+    assert line.endswith("; row i of A and row i+3 of B: mean cosine 1.000000")
 
 
-def test_individuals_are_compared_by_name(tmp_path):
-    a = {"7": random(5, 8), "8": random(6, 8, seed=1), "9": random(2, 8)}
-    one = saved(tmp_path, "a.npz", a)
-    np.save(tmp_path / "b.npy", np.array({8: a["8"] * 2, 7: a["7"], 11: a["9"]}, object))
-    text, comparable = compare(one, str(tmp_path / "b.npy"))
-    assert comparable
-    lines = text.splitlines()
-    assert lines[0].endswith("a.npz: 3 arrays") and lines[2:4] == ["only in A: 9", "only in B: 11"]
-    table = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[5:]}
-    assert table["7"] == [5, 1, 1, 0, 0]
-    largest = np.abs(a["8"]).max()
-    assert table["8"] == pytest.approx([6, 1, 1, largest, 1], rel=1e-2)
-
-
-def test_those_that_agree_least_come_first(tmp_path):
-    a = {str(k): random(5, 8, seed=k) for k in range(25)}
-    b = {name: array + int(name) * random(5, 8, seed=99) for name, array in a.items()}
-    text, _ = compare(saved(tmp_path, "a.npz", a), saved(tmp_path, "b.npz", b))
-    table = [line.split() for line in text.splitlines() if line.startswith("  ")]
-    assert len(table) == 22 and table[-1] == ["and", "5", "more", "that", "agree", "better"]
-    means = [float(row[2]) for row in table[1:-1]]
-    assert means == sorted(means)
-
-
-def test_one_that_cannot_be_compared_is_listed_beside_the_others(tmp_path):
-    a, b = {"x": random(5, 8), "y": random(5, 8)}, {"x": random(5, 8), "y": random(5, 9)}
-    text, comparable = compare(saved(tmp_path, "a.npz", a), saved(tmp_path, "b.npz", b))
+def test_individuals_are_compared_by_name_the_worst_first(tmp_path):
+    a = {"7": random(5, 8), "8": random(6, 8, seed=1), "9": random(2, 8), "x": random(5, 8)}
+    b = {8: a["8"] * 2, 7: -a["7"], 11: a["9"], "x": random(5, 9)}
+    np.save(tmp_path / "b.npy", np.array(b, object))
+    text, comparable = compare(saved(tmp_path, "a.npz", a), str(tmp_path / "b.npy"))
     assert not comparable
-    assert text.splitlines()[-2].split()[0] == "x"
-    assert text.splitlines()[-1].startswith("y: expected rows of one size")
+    lines = text.splitlines()
+    assert lines[0].endswith("a.npz: arrays: 4") and lines[2:4] == ["only in A: 9", "only in B: 11"]
+    assert lines[4].startswith("x: [5, 8] and [5, 9]: expected rows of one size")
+    assert lines[5].startswith("7: [5, 8] and [5, 8]: 5 rows, mean cosine -1.0")
+    assert lines[6].startswith("8: [6, 8] and [6, 8]: 6 rows, mean cosine 1.0")
+    assert lines[6].endswith("(1 of the largest value in A)")
+
+
+def test_a_long_report_is_cut(tmp_path):
+    a = {str(k): random(5, 8, seed=k) for k in range(25)}
+    text, _ = compare(*[saved(tmp_path, "a.npz", a)] * 2)
+    assert text.splitlines()[-1] == "and 5 more that agree better"
 
 
 def test_nothing_in_common_is_said(tmp_path):
@@ -182,24 +162,11 @@ def test_the_status_is_1_only_where_nothing_can_be_compared(tmp_path, capsys):
     a = saved(tmp_path, "a.npy", random(5, 8))
     b = saved(tmp_path, "b.npy", -random(5, 8))
     c = saved(tmp_path, "c.npy", random(5, 9))
-    assert command.main(["", a, a]) == command.main(["", a, b]) == 0
+    assert command.call(main, Settings, [a, a]) == command.call(main, Settings, [a, b]) == 0
     assert "-1.000000" in capsys.readouterr().out
-    assert command.main(["", a, c]) == 1
+    assert command.call(main, Settings, [a, c]) == 1
     assert "[5, 9] in B" in capsys.readouterr().out
-
-
-def test_the_command(tmp_path):
-    def run(*paths):
-        return subprocess.run(
-            [sys.executable, "-m", "common.features.compare", *paths],
-            capture_output=True,
-            text=True,
-        )
-
-    path = saved(tmp_path, "a.npy", random(5, 8))
-    done = run(path, path)
-    assert done.returncode == 0 and "1.000000" in done.stdout
-    done = run(path, str(tmp_path / "no.npy"))
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and "no.npy" in done.stderr
-    done = run(path)
-    assert done.returncode == 1 and "two files of features" in done.stderr
+    assert command.call(main, Settings, [a, str(tmp_path / "no.npy")]) == 1
+    assert "no.npy: there is no such file" in capsys.readouterr().err
+    assert command.call(main, Settings, [a]) == 1
+    assert "two files of features" in capsys.readouterr().err

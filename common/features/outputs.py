@@ -1,4 +1,4 @@
-"""Features of a video: what their rows mean in time, and the files that keep them.
+"""Files of features: rows, what they mean in time, and how they were made.
 
 A file holds an array [N, D] or [N, crops, D], float32, or with tracking one for each individual:
 - .npy: the array; with tracking a dictionary {individual: array} in a 0-d object array, the form of
@@ -13,171 +13,115 @@ import importlib
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.features import npy_dictionary
-from common.io import listing
+from common.features.settings import FORMATS
 from common.provenance import to_json
-
-FORMATS = {"npy": ".npy", "npz": ".npz", "safetensors": ".safetensors", "h5": ".h5"}
-"""The suffix of each format."""
+from convert.formats import _pickled_tree, _unpickler, safetensors
+from convert.formats._mapped_file import mapped, one_error
+from convert.formats._numpy_pickle import NUMPY_GLOBALS, PickledArray, PickledScalar
 
 NAME = "features"
-"""Of the array in a file whose arrays have names, where nobody is tracked."""
+"""The name of the array where arrays have names and nobody is tracked."""
 
-# A list of numbers in a JSON with a line for each; in a string there is no end of a line.
-_NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]")
+Arrays = dict[str, NDArray[Any]]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_MOST_BYTES = 1 << 28  # that arrays may take whatever the file's size
+_MOST_RATIO = 32  # of arrays to their file; compressed features reach about two
+
+# A list of numbers in a JSON with a line for each; strings in JSON have no line ends.
+_NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """Which frames the rows of an array are of, and when these are.
-
-    Frames are those that the network got, after resampling to `fps`.
+    """The rows of a video, or of an individual in it.
 
     Attributes:
-        first: [N] a row's first frame; negative where the video was padded.
-        last: [N] one past its last frame.
-        fps: Frames a second; None where nobody knows.
-        start: Where frame 0 is in the source, seconds.
+        array: [N, D] or [N, crops, D] float32. N is 0 where a video is too short for a row.
+        spans: [N, 2] the first frame of each row and one past its last, of the frames that the
+            network got after resampling.
 
     Raises:
-        ValueError: Shapes differ, a row has no frame, or the rate is not positive.
+        ValueError: A number is not finite.
     """
 
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    fps: float | None
-    start: float = 0.0
+    array: NDArray[np.float32]
+    spans: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.first.ndim != 1 or self.first.shape != self.last.shape:
-            raise ValueError(
-                f"first and last: expected [N] and [N]. Received: {list(self.first.shape)} and "
-                f"{list(self.last.shape)}."
-            )
-        if not (self.first < self.last).all():
-            raise ValueError("a row ends before it begins: last is one past its last frame.")
-        if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"fps: expected a positive number or None. Received: {self.fps}.")
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    @property
-    def starts(self) -> NDArray[np.float64] | None:
-        """[N] where a row begins in the source, seconds; None without a rate."""
-        return self._seconds(self.first)
-
-    @property
-    def centers(self) -> NDArray[np.float64] | None:
-        """[N] the middle between start and end, seconds; None without a rate."""
-        return self._seconds((self.first + self.last) / 2)
-
-    @property
-    def ends(self) -> NDArray[np.float64] | None:
-        """[N] where a row ends, when the frame behind its last begins; None without a rate."""
-        return self._seconds(self.last)
-
-    def _seconds(self, frames: NDArray[Any]) -> NDArray[np.float64] | None:
-        return None if self.fps is None else self.start + frames / self.fps
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Features:
-    """The features of a video.
-
-    Attributes:
-        arrays: By individual, "" without tracking: [N, D] or [N, crops, D] float32, finite. N is 0
-            where a video is too short for a row.
-        rows: By individual, what the N rows are of.
-
-    Raises:
-        ValueError: The two differ in individuals or in N, or an array is of another kind.
-    """
-
-    arrays: Mapping[str, NDArray[np.float32]]
-    rows: Mapping[str, Rows]
-
-    def __post_init__(self) -> None:
-        if self.arrays.keys() != self.rows.keys():
-            raise ValueError(
-                f"expected rows for each array. Received: arrays of {_names(self.arrays)}; rows of "
-                f"{_names(self.rows)}."
-            )
-        for name, array in self.arrays.items():
-            count = len(self.rows[name])
-            fits = array.ndim in (2, 3) and len(array) == count and 0 not in array.shape[1:]
-            if not fits or array.dtype != np.float32:
-                raise ValueError(
-                    f"features of {name!r}: expected float32 [{count}, D] or [{count}, crops, D]. "
-                    f"Received: {array.dtype} {list(array.shape)}."
-                )
-            if not np.isfinite(array).all():
-                raise ValueError(f"features of {name!r} must be finite. Check the weights.")
+        if not np.isfinite(self.array).all():
+            raise ValueError("its features are not finite. Check the weights and the precision.")
 
 
 def write(
     path: str | os.PathLike[str],
-    features: Features,
+    arrays: Mapping[str, NDArray[np.float32]],
     record: Mapping[str, object],
     tracked: bool,
 ) -> None:
-    """Writes the arrays, in the format that the suffix says.
+    """Writes arrays in the format that the suffix says.
 
     Args:
-        path: A temporary file of the caller, who renames it.
-        features: The features.
-        record: How they were made, as JSON has it. HDF5 keeps it in its attribute "record"; the
-            other formats have no place for it, so all have it in the sidecar.
+        path: A temporary file, which the caller renames.
+        arrays: By individual; without tracking one, called "".
+        record: How they were made. HDF5 keeps it in its attribute "record"; the other formats have
+            no place for it.
         tracked: Whether the arrays are of individuals.
 
     Raises:
-        ValueError: There is no such format, individuals without tracking, or a name of one that the
-            format cannot hold.
+        ValueError: The format cannot hold an individual's name.
         ImportError: HDF5 needs h5py.
     """
     path = Path(path)
-    if path.suffix not in FORMATS.values():
-        raise ValueError(f"{path}: expected a suffix of {', '.join(FORMATS.values())}.")
-    if not tracked and [*features.arrays] != [""]:
-        raise ValueError(
-            f"{path}: without tracking there is one array, not {_names(features.arrays)}."
-        )
-    # One byte order, and rows one after the other, whatever made them.
-    arrays = {
+    # One byte order and C order, so that the same numbers are the same bytes.
+    named = {
         name if tracked else NAME: np.ascontiguousarray(array, "<f4")
-        for name, array in features.arrays.items()
+        for name, array in arrays.items()
     }
     if path.suffix == ".npy":
         with path.open("wb") as file:
-            if tracked:
-                npy_dictionary.write(file, arrays)
-            else:
-                np.lib.format.write_array(file, arrays[NAME], allow_pickle=False)
+            np.save(file, np.array(named, object) if tracked else named[NAME], allow_pickle=tracked)
     elif path.suffix == ".safetensors":
-        from convert.formats import safetensors
-
-        safetensors.write(path, arrays)
+        safetensors.write(path, named)
     else:
-        _check_names(path, arrays)
-        if path.suffix == ".npz":
-            _write_npz(path, arrays)
-        else:
-            _write_h5(path, arrays, record)
+        for name in named:
+            if "\0" in name or {"", ".", ".."} & {*name.split("/")}:
+                raise ValueError(
+                    f"{path}: {path.suffix} cannot hold {name!r}; choose npy or safetensors."
+                )
+        _write_npz(path, named) if path.suffix == ".npz" else _write_h5(path, named, record)
+
+
+def _write_npz(path: Path, arrays: Arrays) -> None:
+    """As `np.savez`, which cannot hold an array called "file"."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
+            entry.create_system = 3  # on every system
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _write_h5(path: Path, arrays: Arrays, record: Mapping[str, object]) -> None:
+    with _h5py().File(path, "w") as file:
+        file.attrs["record"] = to_json(record)
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, track_times=False)
 
 
 def write_sidecar(
     path: str | os.PathLike[str],
-    streams: Mapping[str, Features],
+    streams: Mapping[str, Mapping[str, Rows]],
     record: Mapping[str, object],
+    fps: float | None,
+    start: float = 0.0,
 ) -> None:
     """Writes a JSON of `record`, and of what the rows of each stream and individual are.
 
@@ -186,25 +130,40 @@ def write_sidecar(
     rounded to microseconds; null without a rate.
 
     Args:
-        path: A temporary file of the caller, who renames it.
-        streams: The features of each stream.
-        record: How they were made, as JSON has it.
+        path: A temporary file, which the caller renames.
+        streams: Rows by stream and individual.
+        record: How they were made.
+        fps: Frames per second; None where it is unknown.
+        start: Time of the first frame in the source, seconds.
     """
-    arrays = {
-        stream: {
-            name: {"shape": list(array.shape), **_columns(features.rows[name])}
-            for name, array in features.arrays.items()
+
+    def columns(rows: Rows) -> dict[str, object]:
+        first, last = rows.spans.T
+        frames = {"start": first, "center": (first + last) / 2, "end": last}
+        return {
+            "shape": list(rows.array.shape),
+            "fps": fps,
+            "first": first.tolist(),
+            "last": last.tolist(),
+            **{
+                key: None if fps is None else (start + at / fps).round(6).tolist()
+                for key, at in frames.items()
+            },
         }
-        for stream, features in streams.items()
+
+    arrays = {
+        stream: {name: columns(rows) for name, rows in found.items()}
+        for stream, found in streams.items()
     }
     text = to_json({**record, "arrays": arrays})
-    Path(path).write_text(_NUMBERS.sub(_on_a_line, text), encoding="utf-8")
+    text = _NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
+    Path(path).write_text(text, encoding="utf-8")
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The arrays of a file of features by name, ours or another tool's, of any shape and type.
+def read(path: str | os.PathLike[str]) -> Arrays:
+    """Reads the arrays of a file of features by name, ours or another tool's, of any shape.
 
-    What the file is, its first bytes say. The array of a plain .npy is called "". Of a .npy with a
+    The first bytes say what the file is. The array of a plain .npy is called "". Of a .npy with a
     dictionary, the restricted unpickler makes arrays and nothing else; numbers in dictionaries
     inside are called "min_frames:3". No other file with Python objects is read.
 
@@ -213,9 +172,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         ValueError: It is no such file, damaged, or holds something else; the text names it.
         ImportError: HDF5 needs h5py.
     """
-    from convert.formats import safetensors
-    from convert.formats._mapped_file import one_error
-
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -223,15 +179,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: there is no such file.") from error
     if start == _HDF5:
-        _h5py()  # that it is missing says nothing about the file
+        _h5py()  # a missing package is no fault of the file
     with one_error(path):
         if start.startswith(np.lib.format.MAGIC_PREFIX):
             arrays = _read_npy(path)
         elif start.startswith(b"PK"):
-            with np.load(path, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
+            arrays = _read_npz(path)
         elif start == _HDF5:
-            arrays = _read_h5(path)
+            arrays = dict(_read_h5(path))
         elif safetensors.recognises(path):
             arrays = dict(safetensors.read(path))
         else:
@@ -243,69 +198,85 @@ def read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         return arrays
 
 
-def _columns(rows: Rows) -> dict[str, object]:
-    times = {"start": rows.starts, "center": rows.centers, "end": rows.ends}
-    return {
-        "fps": rows.fps,
-        "first": rows.first.tolist(),
-        "last": rows.last.tolist(),
-        **{key: None if t is None else t.round(6).tolist() for key, t in times.items()},
-    }
-
-
-def _on_a_line(numbers: re.Match[str]) -> str:
-    return f"[{' '.join(numbers[1].split())}]"
-
-
-def _write_npz(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")  # of 1980
-            entry.create_system = 3  # whatever the system is
-            with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _write_h5(
-    path: Path, arrays: Mapping[str, NDArray[np.float32]], record: Mapping[str, object]
-) -> None:
-    with _h5py().File(path, "w") as file:
-        file.attrs["record"] = to_json(record)
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array, track_times=False)
-
-
-def _check_names(path: Path, arrays: Mapping[str, object]) -> None:
-    """Refuses names that are no paths inside a file."""
-    for name in arrays:
-        if "\0" in name or {"", ".", ".."} & {*name.split("/")}:
-            raise ValueError(
-                f"{path}: {path.suffix} cannot hold {name!r}; choose npy or safetensors."
-            )
-
-
-def _read_npy(path: Path) -> dict[str, NDArray[Any]]:
-    headers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
+def _read_npy(path: Path) -> Arrays:
     with path.open("rb") as file:
-        header = headers.get(np.lib.format.read_magic(file))
-        if header is not None and header(file)[2].hasobject:
-            return npy_dictionary.read(path, file.tell())
-    return {"": np.load(path, allow_pickle=False)}
+        try:
+            return {"": np.load(file, allow_pickle=False)}
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+        return _read_dictionary(path, file.tell())
 
 
-def _read_h5(path: Path) -> dict[str, NDArray[Any]]:
-    h5py, arrays = _h5py(), dict[str, NDArray[Any]]()
+class _ObjectArray(PickledArray):
+    """The outermost array holds the dictionary; those in checkpoints hold only numbers."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+
+def _read_dictionary(path: Path, offset: int) -> Arrays:
+    """The arrays of a dictionary in a 0-d object array, whose pickle begins at byte `offset`."""
+    own = {key: _ObjectArray for key in NUMPY_GLOBALS if key[1] == "_reconstruct"}
+    data = mapped(path)[offset:]
+    stream = _unpickler.Cursor(data)
+    outer = _unpickler.load(stream, allowed={**NUMPY_GLOBALS, **own}, source=path)
+    if stream.tell() != len(data):
+        raise ValueError(f"{len(data) - stream.tell()} bytes follow the end of the pickle")
+    match outer:
+        case _ObjectArray(_state=(_, (), _, _, [dict() as tree])):
+            pass
+        case _:
+            raise ValueError("holds Python objects; expected a dictionary of arrays")
+    arrays: Arrays = {}
+    for keys, value in _pickled_tree.leaves(tree, (dict,)):
+        plain = tuple(k.resolve().item() if isinstance(k, PickledScalar) else k for k in keys)
+        name = _pickled_tree.shown(plain, ":")
+        if name in arrays:
+            raise ValueError(f"{name} stands twice, as a number and as a text")
+        if isinstance(value, PickledArray | PickledScalar):
+            arrays[name] = _pickled_tree.resolved(name, value)
+        elif isinstance(value, int | float):
+            arrays[name] = _pickled_tree.number(name, value)
+        else:
+            raise ValueError(f"{name} is a {type(value).__name__}; expected an array")
+    _pickled_tree.check_sharing(sum(array.nbytes for array in arrays.values()), len(data))
+    return arrays
+
+
+def _read_npz(path: Path) -> Arrays:
+    with zipfile.ZipFile(path) as archive:
+        _check_size(path, sum(entry.file_size for entry in archive.infolist()))
+    with np.load(path, allow_pickle=False) as content:
+        arrays = {name: content[name] for name in content.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # the bytes of an entry without NumPy's header
+            raise ValueError(f"{name} is no array")
+    return arrays
+
+
+def _read_h5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    h5py, found = _h5py(), dict[str, Any]()
 
     def add(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset):
-            arrays[name] = np.asarray(node[()])
+            found[name] = node
 
     with h5py.File(path, "r") as file:
         file.visititems(add)
-    return arrays
+        for name, dataset in found.items():
+            if dataset.external or dataset.is_virtual:
+                raise ValueError(f"{name} is kept in another file, which is not read")
+        _check_size(path, sum(dataset.nbytes for dataset in found.values()))
+        for name, dataset in found.items():
+            yield name, np.asarray(dataset[()])
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Refuses small files that declare huge arrays, before memory is taken for them."""
+    stored = path.stat().st_size
+    if size > max(_MOST_BYTES, _MOST_RATIO * stored):
+        raise ValueError(f"declares arrays of {size:,} bytes in a file of {stored:,}")
 
 
 def _h5py() -> Any:
@@ -313,7 +284,3 @@ def _h5py() -> Any:
         return importlib.import_module("h5py")
     except ImportError as error:
         raise ImportError("HDF5 needs h5py. In a checkout: pip install '.[hdf5]'.") from error
-
-
-def _names(names: Mapping[str, object]) -> str:
-    return listing(map(repr, names)) or "nobody"

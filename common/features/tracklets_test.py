@@ -6,31 +6,20 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from absl import logging
 
-from common.features.tracklets import Tracklet, read
+from common.features import tracklets
+from common.features.tracklets import Tracklet, find, read
 
 
 def _plain(found: tuple[Tracklet, ...]) -> dict[str, dict[int, list[float]]]:
-    assert all(t.frames.dtype == np.int64 and t.boxes.dtype == np.float32 for t in found)
-    return {
-        t.individual: dict(zip(t.frames.tolist(), t.boxes.tolist(), strict=True)) for t in found
-    }
+    assert all(t.boxes.dtype == np.float32 for t in found)
+    return {t.individual: dict(enumerate(t.boxes.tolist(), t.first)) for t in found}
 
 
 def _write(path, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
-
-
-def test_a_nested_dictionary(tmp_path):
-    ape = {"12": [0, 1, 10.5, 20], "10": [1, 1, 9, 9], "11": [-3, 1, 9, 9]}
-    path = _write(tmp_path / "a.json", {"Ape 2": ape, "1": {"0": [0, 0, 1, 1]}})
-    found = read(path)
-    assert [t.individual for t in found] == ["Ape 2", "1"]
-    assert _plain(found) == {
-        "Ape 2": {10: [1, 1, 9, 9], 11: [-3, 1, 9, 9], 12: [0, 1, 10.5, 20]},
-        "1": {0: [0, 0, 1, 1]},
-    }
 
 
 def test_gaps_are_an_error_or_filled_on_a_straight_line(tmp_path):
@@ -64,8 +53,6 @@ def test_motchallenge_counts_frames_and_pixels_from_1(tmp_path):
     assert found["3"][0] == pytest.approx([793.27, 246.59, 864.515, 421.47], rel=1e-6)
     assert found["3"][1] == [794, 247, 865, 421]
     assert found["6"] == {0: [0, 0, 10, 20]}
-    found = _plain(read(tmp_path / "submission.txt", one_based=False))
-    assert found["6"] == {0: [1, 1, 11, 21]}
 
 
 def test_ground_truth_of_motchallenge_leaves_out_confidence_0(tmp_path):
@@ -184,18 +171,24 @@ def test_no_function_that_a_pickle_names_is_run(tmp_path, protocol):
         (collections.Counter(), r"refused to load collections\.Counter"),
         ([1], "holds a list; expected a dictionary"),
         ({}, "no individual in it"),
-        ({"x": {}}, "the individual 'x' has no box"),
+        ({"x": {}}, "tracklet 'x' has no box"),
         ({None: {}}, "expected the name or number of an individual, got a NoneType"),
         ({True: {}}, "expected the name or number of an individual, got true"),
         ({b"x": {}}, "expected the name or number of an individual, got a bytes"),
         ({1.5: {}}, "expected the name or number of an individual, got 1.5"),
         ({"1": {0: [0, 0, 1, 1]}, 1: {}}, 'individual "1" stands twice'),
         ({"x": [[0, 0, 1, 1]]}, 'individual "x": expected a dictionary of frames, got 1 values'),
-        ({"x": {-1: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got -1'),
-        ({"x": {"1": [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got "1"'),
-        ({"x": {1.0: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got 1.0'),
-        ({"x": {np.bool_(1): [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got true'),
-        ({"x": {10**30: [0, 0, 1, 1]}}, "the individual 'x' has a frame 1000"),
+        ({"x": {-1: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame .*, got -1'),
+        ({"x": {1.0: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame .*, got 1.0'),
+        (
+            {"x": {np.bool_(1): [0, 0, 1, 1]}},
+            'individual "x": expected a 0-based frame .*, got true',
+        ),
+        (
+            {"x": {10**30: [0, 0, 1, 1]}},
+            'individual "x": expected a 0-based frame .* a huge number',
+        ),
+        ({"\ud800x": {}}, r'individual "\\ud800x": its name is not valid Unicode'),
         ({"x": {4: [0, 0, 1]}}, 'individual "x", frame 4: expected .left, .* got 3 values'),
         ({"x": {4: "0019"}}, 'individual "x", frame 4: expected .left, .* got "0019"'),
         ({"x": {4: np.ones((1, 4))}}, r'individual "x", frame 4: .*lower., got an array \[1, 4\]'),
@@ -226,7 +219,7 @@ def test_damaged_pickles(tmp_path):
             read(path)
     twice = pickle.dumps({"x": {np.int8(1): box, np.int8(2): box}}).replace(b"C\1\2", b"C\1\1")
     path.write_bytes(twice)
-    with pytest.raises(ValueError, match=r'a\.p: individual "x": frame 1 stands twice'):
+    with pytest.raises(ValueError, match=r'a\.p: individual "x", frame 1 stands twice'):
         read(path)
 
 
@@ -249,19 +242,13 @@ def test_a_small_pickle_does_not_become_large(tmp_path):
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        ({}, "no individual in it"),
         ([], "expected an object"),
-        ({"x": {}}, "the individual 'x' has no box"),
-        ({"x": [[0, 0, 1, 1]]}, 'individual "x": expected an object'),
-        ({"x": {"-1": [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame, got "-1"'),
-        ({"x": {"1.0": [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame'),
-        ({"x": {"1": [0, 0, 1, 1], "01": [0, 0, 1, 1]}}, 'individual "x": frame 1 stands twice'),
-        ({"x": {"4": [0, 0, 1]}}, 'individual "x", frame 4: expected .left, .* got 3 values'),
-        ({"x": {"4": [0, 0, 1, "1"]}}, 'individual "x", frame 4: expected a finite number'),
-        ({"x": {"4": [5, 0, 5, 9]}}, r"tracklet 'x': expected left < right .* on frame 4, got \[5"),
-        ({"x": {"4": [0, 9, 5, 8]}}, "tracklet 'x': expected left < right and upper < lower"),
+        ({"x": [[0, 0, 1, 1]]}, 'individual "x": expected a dictionary of frames, got 1 values'),
+        ({"x": {"-1": [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame .*, got "-1"'),
+        ({"x": {"1": [0, 0, 1, 1], "01": [0, 0, 1, 1]}}, 'individual "x", frame 1 stands twice'),
+        ({"x": {"9" * 30: [0, 0, 1, 1]}}, 'individual "x": expected a 0-based frame .*, got "999'),
+        ({"x": {"4": [0, 0, 1, 10**4000]}}, 'individual "x", frame 4: .* that fit a float'),
         ({"x": {"4": [0, 0, 1, 1e39]}}, "tracklet 'x': expected left < right"),
-        ({"x": {"9" * 30: [0, 0, 1, 1]}}, "the individual 'x' has a frame 999"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -307,15 +294,34 @@ def test_other_files(tmp_path):
         read(tmp_path / "a.npy")
 
 
-def test_a_tracklet_checks_itself():
-    boxes = np.array([[0, 0, 1, 1], [0, 0, 2, 2]], np.float32)
-    assert Tracklet("x", np.array([3, 4]), boxes).boxes is boxes
-    with pytest.raises(ValueError, match="frame 4 is missing or out of order"):
-        Tracklet("x", np.array([3, 5]), boxes)
-    with pytest.raises(ValueError, match="frame 4 is missing or out of order"):
-        Tracklet("x", np.array([3, 2]), boxes)
-    with pytest.raises(ValueError, match="frames count from 0, got -1"):
-        Tracklet("x", np.array([-1, 0]), boxes)
-    for frames, some in (([3], boxes), ([], boxes[:0]), ([3, 4], boxes[:, :3])):
-        with pytest.raises(ValueError, match=r"expected \[N\] frames and \[N, 4\] boxes"):
-            Tracklet("x", np.array(frames, np.int64), some)
+def test_a_file_has_the_name_up_to_the_first_dot(tmp_path):
+    wanted = tmp_path / "v1.2/0000/24_tracks.pkl"
+    for name in ("v1.2/0000/24.mp4", "v1.2/0000/24.cut.v2.mp4", "v1.2/0000/24"):
+        assert find(tmp_path, "_tracks.pkl", name) == wanted
+
+
+def test_short_tracklets_are_left_out_and_logged(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: logged.append(text % args))
+    box = [0, 0, 10, 20]
+    content = {"long": range(2, 10), "short": range(3), "one": [5]}
+    path = _write(tmp_path / "a.json", {who: {f: box for f in at} for who, at in content.items()})
+    assert [t.individual for t in read(path)] == ["long", "short", "one"] and not logged
+    assert [t.individual for t in read(path, min_frames=4)] == ["long"]
+    assert logged == [
+        f"{path}: 2 of 3 tracklets have fewer than 4 frames and are left out: one, short."
+    ]
+    with pytest.raises(ValueError, match=r"a\.json: 3 of 3 .* fewer than 9 frames, and none is"):
+        read(path, min_frames=9)
+
+
+def test_interpolation_is_bounded(tmp_path):
+    """A file of a few kilobytes must not become gigabytes."""
+    far = {"0": [0, 0, 1, 1], "9999999": [0, 0, 1, 1]}
+    path = _write(tmp_path / "a.json", {str(who): far for who in range(60)})
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a\.json: interpolation would add 599,999,880 boxes"):
+        read(path, interpolate=True)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+    assert tracklets._MOST_FILLED * 24 < 2**27

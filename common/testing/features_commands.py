@@ -1,16 +1,18 @@
 """What the command `extract_features` of either framework does when people run it."""
 
+import contextlib
 import importlib
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, models
+from common import arch, command, models
 from common.annotations import Action, Annotations, Record, annotation_files
 from common.features import outputs
 from common.io import sha256
@@ -25,12 +27,11 @@ from convert import hub
 SETTINGS = ("--crop_size=32", "--short_side=40", "--window=9", "--batch_size=2")
 WIDTH = 1024  # numbers of a row
 TWO = (
-    "--streams=rgb,flow",
-    "--rgb_checkpoint=rgb.safetensors",
-    "--flow_checkpoint=flow.safetensors",
-)
+    "--streams=rgb,flow", "--rgb_checkpoint=rgb.safetensors",
+    "--flow_checkpoint=flow.safetensors", "--tvl1=warps=1",
+)  # fmt: skip
 
-# By what is wrong: flags, and what the one line says.
+# By what is wrong: flags, and what the one line says. Those of flags alone are in settings_test.
 WRONG = {
     "a window that is too short": (
         ["--checkpoint=pooled.safetensors", "--window=4", "--crop_size=224"],
@@ -43,25 +44,10 @@ WRONG = {
         "flow.safetensors: the weights are for another stream. Expected rgb, 3 channels",
     ),
     "no such endpoint": (["--endpoint=Mixed_9z"], "no such endpoint. Expected one of Conv"),
-    "a width alone": (["--video_w=40"], "--video_w and --video_h go together"),
-    "a stride of dense": (["--mode=dense", "--stride=3"], "--stride is for --mode=segment"),
-    "an empty batch": (["--batch_size=0"], "--batch_size must be auto or a number, not 0"),
-    "spans without annotations": (["--spans"], "labelled spans are those of annotations"),
-    "an end before the start": (["--start=2", "--end=1"], "the end must be after the start, 2"),
-    "flow for nobody": (["--flow=flow"], "--flow is given, and flow is not among --streams"),
-    "a span of whole flow": (
-        ["--streams=flow", "--checkpoint=flow.safetensors", "--flow=flow", "--start=1"],
-        "--start and --end: the flow of --flow is whole",
-    ),
-    "boxes of a part": (
-        ["--input=videos/a.mp4", "--short_side=0", "--tracking_folder=tracks", "--end=1"],
-        "a: expected whole videos with --tracking_folder",
-    ),
-    "boxes of nobody": (["--margin=0.1"], "--margin is for --tracking_folder"),
     "a flag of no command": (["--fsp=25"], "Unknown command line flag 'fsp'"),
-}  # fmt: skip
+}
 
-# Other ways to extract: flags, and of a.mp4 what rows are of, what is said, and which files.
+# Other ways to extract: flags, and of a.mp4 what rows are of, their shape, and which files.
 _SECOND = [[0, 16], [4, 20]]
 OTHERS = {
     "other windows": (["--window=16", "--stride=4"], _SECOND, [WIDTH], ["a.npy"]),
@@ -77,17 +63,21 @@ OTHERS = {
         [[0, 5], [6, 15]], [3, WIDTH], ["a.npy"],
     ),
     "a span": (["--start=0.2", "--end=0.61"], [[0, 9]], [WIDTH], ["a.npy"]),
-    "two streams": (
-        [*TWO, "--tvl1=warps=1"], [[0, 9], [9, 18]], [WIDTH], ["a_rgb.npy", "a_flow.npy"]
-    ),
-    "two streams, joined": (
-        [*TWO, "--tvl1=warps=1", "--join"], [[0, 9], [9, 18]], [2 * WIDTH], ["a.npy"]
-    ),
+    "two streams": ([*TWO], [[0, 9], [9, 18]], [WIDTH], ["a_rgb.npy", "a_flow.npy"]),
+    "two streams, joined": ([*TWO, "--join"], [[0, 9], [9, 18]], [2 * WIDTH], ["a.npy"]),
 }  # fmt: skip
 
 
+class Done(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    errors: str
+
+
 def put(folder: Path) -> None:
-    """Weights, and videos of 20 and 33 frames, 20 images and an array of as many frames."""
+    """Writes weights, videos of 20 and 33 frames, 20 images and an array of as many frames."""
     randomise = importlib.import_module("parity_tests.randomise")
     for name, architecture, channels in (
         ("rgb", "inception_i3d_global", 3), ("flow", "inception_i3d_global", 2),
@@ -101,30 +91,40 @@ def put(folder: Path) -> None:
     (folder / "empty").mkdir()
 
 
-def extract(
-    backend: str, data: Path, output: Path, *flags: str, source: str = "videos"
-) -> subprocess.CompletedProcess[str]:
-    """Extracts from the folder `data`, where `put` has put everything."""
-    return forking.run(command(backend, source, output, *flags), data)
-
-
-def command(backend: str, source: str | Path, output: Path, *flags: str) -> list[str]:
-    """The command line."""
+def arguments(source: str | Path, output: Path, *flags: str) -> list[str]:
     weights = [] if any("_checkpoint=" in flag for flag in flags) else ["rgb.safetensors"]
-    return [
-        sys.executable, "-m", f"{backend}.extract_features", f"--input={source}",
-        f"--output={output}", *SETTINGS, *(f"--checkpoint={each}" for each in weights), *flags,
-    ]  # fmt: skip
+    given = (*SETTINGS, *(f"--checkpoint={each}" for each in weights), *flags)
+    return [f"--input={source}", f"--output={output}", *given]
+
+
+def line(backend: str, source: str | Path, output: Path, *flags: str) -> list[str]:
+    """The command line of a process."""
+    module = f"{backend}.extract_features"
+    return [sys.executable, "-m", module, *arguments(source, output, *flags)]
+
+
+def extract(backend: str, data: Path, output: Path, *flags: str, source: str = "videos") -> Done:
+    """Extracts from the folder `data`, where `put` has put everything, in this process."""
+    module = importlib.import_module(f"{backend}.extract_features")
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(data),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        given = arguments(source, output, *flags)
+        status = command.call(module.main, module.Settings, given)
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 def check_run(backend: str, data: Path, output: Path) -> None:
-    """A folder with everything in it; what is done stays as it is."""
+    """A process does a folder with everything in it; what is done stays as it is."""
     done = subprocess.run(
-        command(backend, "videos", output), cwd=data, env=forking.environment(),
+        line(backend, "videos", output), cwd=data, env=forking.environment(),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, _errors(done)) == (0, [])
-    assert done.stdout == ("extract_features: 4 done, 0 skipped, 0 failed, 93 frames, 9 rows\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "extract_features: 4 done, 0 skipped, 0 failed, 93 frames, 9 rows\n"
     rows = {"a": 2, "b/c d": 3, "e": 2, "f_rgb": 2}
     assert _files(output) == _made([f"{name}{end}" for name in rows for end in (".npy", ".json")])
     for name, count in rows.items():
@@ -144,10 +144,10 @@ def check_run(backend: str, data: Path, output: Path) -> None:
     _check_record(backend, data, _record(output, "b/c d"))
     _check_rows(backend, data, np.load(output / "f_rgb.npy"))
 
-    before = _times(output)
-    done = extract(backend, data, output)
-    assert done.stdout == "extract_features: 0 done, 4 skipped, 0 failed, 93 frames, 9 rows\n"
-    assert before == _times(output)
+    before = contents(output)
+    again = extract(backend, data, output)
+    assert again.out == "extract_features: 0 done, 4 skipped, 0 failed, 93 frames, 9 rows\n"
+    assert before == contents(output)
 
 
 def check_others(backend: str, data: Path, output: Path) -> None:
@@ -157,7 +157,7 @@ def check_others(backend: str, data: Path, output: Path) -> None:
     for way, (flags, spans, shape, names) in OTHERS.items():
         done = extract(backend, data, output, *flags, source="list.txt")
         replaced = " (1 in place of what was there)" * bool(before)
-        assert done.stdout.startswith(f"extract_features: 1 done{replaced}, "), way + done.stderr
+        assert done.out.startswith(f"extract_features: 1 done{replaced}, "), way + done.errors
         record = _record(output / "videos", "a")
         for path in names:
             (array,) = outputs.read(output / "videos" / path).values()
@@ -187,22 +187,21 @@ def check_annotations(backend: str, data: Path, output: Path) -> None:
     )
     annotation_files.write(data / "clips.json", Annotations(("sit", "stand up"), records))
     done = extract(backend, data, output / "clips", "--annotations=clips.json")
-    assert (done.returncode, _errors(done)) == (1, [])
-    assert done.stdout.startswith("extract_features: 2 done, 0 skipped, 1 failed")
-    (line,) = failed(output / "clips")
-    assert (line["item"], "there is no such file" in line["reason"]) == ("gone", True)
+    assert done.status == 1
+    assert done.out.startswith("extract_features: 2 done, 0 skipped, 1 failed")
+    (entry,) = failed(output / "clips")
+    assert (entry["item"], "there is no such file" in entry["reason"]) == ("gone", True)
     assert _record(output / "clips", "cut")["arrays"]["rgb"][""]["start"] == [0.4]
 
     done = extract(backend, data, output / "spans", "--annotations=clips.json", "--spans")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.errors
+    starts = {"000_stand_up": [0.0], "001_sit": [0.4, 0.76]}
     assert _files(output / "spans") == _made(
-        [f"b/c d/{name}.{end}" for name in ("000_stand_up", "001_sit") for end in ("npy", "json")]
+        [f"b/c d/{name}.{end}" for name in starts for end in ("npy", "json")]
     )
-    starts = {
-        name: _record(output / "spans", f"b/c d/{name}")["arrays"]["rgb"][""]["start"]
-        for name in ("000_stand_up", "001_sit")
-    }
-    assert starts == {"000_stand_up": [0.0], "001_sit": [0.4, 0.76]}
+    for name, expected in starts.items():
+        record = _record(output / "spans", f"b/c d/{name}")
+        assert record["arrays"]["rgb"][""]["start"] == expected
 
 
 def check_wrong(backend: str, data: Path, output: Path, case: str) -> None:
@@ -210,21 +209,20 @@ def check_wrong(backend: str, data: Path, output: Path, case: str) -> None:
     flags, text = WRONG[case]
     source = next((f[8:] for f in flags if f.startswith("--input=")), "videos")
     done = extract(backend, data, output, *flags, source=source)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Traceback" not in done.stderr
-    (line,) = _errors(done)
-    assert text in line
+    assert (done.status, done.out) == (1, "")
+    (error,) = [each for each in done.errors.splitlines() if each.startswith("error: ")]
+    assert text in error
     assert not output.exists()
 
 
 def check_failures(backend: str, data: Path, output: Path) -> None:
-    """What fails does so alone: a video that is too short, an array with a span, a large crop."""
+    """What fails does so alone: too short, an array with a span, damaged, a crop too large."""
     Film("short.mp4", 5, (1, 0)).write(data / "mixed")
     Film("whole.mp4", 20, (1, 0)).write(data / "mixed")
     np.save(data / "mixed/array.npy", np.zeros((1, 20, 40, 40, 3), np.float32))
     done = extract(backend, data, output, "--short=error", "--start=0", "--end=0.6", source="mixed")
-    assert (done.returncode, _errors(done)) == (1, [])
-    assert done.stdout.startswith("extract_features: 1 done, 0 skipped, 2 failed")
+    assert done.status == 1
+    assert done.out.startswith("extract_features: 1 done, 0 skipped, 2 failed")
     of_array, of_short = failed(output)
     assert (of_array["item"], of_short["item"]) == ("array", "short")
     assert "array.npy: an array is taken as a whole" in of_array["reason"]
@@ -232,35 +230,31 @@ def check_failures(backend: str, data: Path, output: Path) -> None:
     assert _files(output) == {*_made(["whole.npy", "whole.json"]), "failed.jsonl"}
 
     done = extract(backend, data, output, "--crop_size=64", "--allow_failures=3", source="mixed")
-    assert (done.returncode, len(failed(output))) == (0, 3)
-    assert "cannot cut 64x64 out of frames of 40x53" in done.stdout
-    assert _record(output, "whole")["extraction"]["crop"] == 32  # of before
+    assert (done.status, len(failed(output))) == (0, 3)
+    assert "cannot cut 64x64 out of frames of 40x53" in done.out
+    assert _record(output, "whole")["extraction"]["crop_size"] == 32  # of before
 
-
-def check_damage(backend: str, data: Path, output: Path) -> None:
-    """A video that fails in the middle: what it has left to compute does not abort the end."""
     path = torture.video(data / "damaged.mp4", range(0, 8000, 40), noise=True, movflags="faststart")
     torture.cut(path)
-    done = extract(backend, data, output, "--stride=1", source="damaged.mp4")
-    assert (done.returncode, _errors(done)) == (1, [])
-    assert "damaged at about 5" in done.stdout
-    assert "after 130 good frames" in done.stdout
-    assert _files(output) == {"failed.jsonl"}
+    done = extract(backend, data, output / "damaged", "--stride=1", source="damaged.mp4")
+    assert done.status == 1
+    assert "damaged at about 5" in done.out and "after 130 good frames" in done.out
+    assert _files(output / "damaged") == {"failed.jsonl"}
 
 
 def check_torture(backend: str, data: Path, videos: Path, output: Path) -> None:
     """Good videos are done, bad ones are named, and nothing is half there."""
     done = extract(backend, data, output, source=str(videos))
-    assert (done.returncode, _errors(done)) == (1, [])
-    assert done.stdout.startswith(
+    assert done.status == 1
+    assert done.out.startswith(
         "extract_features: 10 done, 0 skipped, 12 failed, 76 frames, 11 rows\n"
     )
     lines = failed(output)
-    assert [line["item"] for line in lines] == sorted(torture.BAD)
-    for line in lines:
-        suffix, reason = torture.BAD[line["item"]]
-        assert line["source"] == str(videos / f"{line['item']}.{suffix}")
-        assert reason in line["reason"]
+    assert [entry["item"] for entry in lines] == sorted(torture.BAD)
+    for entry in lines:
+        suffix, reason = torture.BAD[entry["item"]]
+        assert entry["source"] == str(videos / f"{entry['item']}.{suffix}")
+        assert reason in entry["reason"]
     made = _made([f"{name}{end}" for name in torture.GOOD for end in (".npy", ".json")])
     assert _files(output) == {*made, "failed.jsonl"}
     for name, (count, _, _) in torture.GOOD.items():
@@ -270,25 +264,28 @@ def check_torture(backend: str, data: Path, videos: Path, output: Path) -> None:
         assert record["arrays"]["rgb"][""]["last"] == [
             min(9 * k + 9, count) for k in range(max(1, count // 9))
         ]
-    before = contents(output)
-    done = extract(backend, data, output, source=str(videos))
-    assert done.stdout.startswith("extract_features: 0 done, 10 skipped, 12 failed")
-    assert before == contents(output)
 
 
 def _check_record(backend: str, data: Path, record: dict[str, Any]) -> None:
     """What the rows were made with."""
     weights = f"sha256 {sha256('').of(data / 'rgb.safetensors')}"
-    assert record["backend"] == backend
-    assert record["streams"]["rgb"]["architecture"] == "inception_i3d_global"
-    assert record["streams"]["rgb"]["weights"] == {"rgb.safetensors": weights}
     contract = contracts.of_stream("inception_i3d_global", "rgb")
-    assert record["streams"]["rgb"]["contract"] == json.loads(json.dumps(vars(contract)))
-    assert record["streams"]["rgb"]["endpoint"] == "Features"
-    settings = {"mode": "segment", "window": 9, "stride": 9, "fps": 25, "resize": 40, "crop": 32}
+    assert record["streams"] == {
+        "rgb": {
+            "architecture": "inception_i3d_global",
+            "weights": {"rgb.safetensors": weights},
+            "contract": json.loads(json.dumps(vars(contract))),
+            "endpoint": "Features",
+            "precision": "float32",
+        }
+    }
+    settings = {
+        "mode": "segment", "window": 9, "stride": 9, "fps": 25, "short_side": 40, "crop_size": 32
+    }  # fmt: skip
     assert record["extraction"].items() >= settings.items()
     assert {"python", "i3d", "numpy", "av"} < record["versions"].keys()
-    assert (record["source"], record["frames"], record["flow"]) == ("c d.avi", 33, None)
+    named = (record["backend"], record["source"], record["frames"], record["flow"])
+    assert named == (backend, "c d.avi", 33, None)
 
 
 def _check_rows(backend: str, data: Path, rows: NDArray[np.float32]) -> None:
@@ -308,12 +305,6 @@ def _record(output: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The errors among the lines of stderr, where TensorFlow has notes of its own."""
-    assert "Traceback" not in done.stderr
-    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-
-
 def _files(folder: Path) -> set[str]:
     """All files below, and folders in which there are none."""
     return {
@@ -327,7 +318,3 @@ def _made(names: list[str]) -> set[str]:
     """Files and their markers."""
     paths = [Path(name) for name in names]
     return {*names, *((path.parent / f".{path.name}.done").as_posix() for path in paths)}
-
-
-def _times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
