@@ -103,6 +103,33 @@ class Predictor(Protocol):
         ...
 
 
+def check_predictor_inputs(
+    clips: NDArray[Any], endpoint: str | None = None, kept: Sequence[str] = ()
+) -> None:
+    """Refuses what a `Predictor` does not take.
+
+    Args:
+        clips: The clips.
+        endpoint: The endpoint whose features are asked for.
+        kept: The endpoints that the predictor's network returns.
+
+    Raises:
+        ValueError: The clips have another type or are not finite, or the endpoint is not kept.
+    """
+    if clips.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            "clips have the wrong type. Expected uint8 RGB, float32 RGB in 0 to 255, or float32 "
+            f"flow in [-1, 1]. Received: {clips.dtype}."
+        )
+    if clips.dtype == np.float32 and not np.isfinite(clips.sum()):
+        raise ValueError(arch.NOT_FINITE)
+    if endpoint is not None and endpoint not in kept:
+        raise ValueError(
+            f"the predictor has no features of {endpoint!r}. Expected one of {', '.join(kept)}. "
+            "Name the endpoint when you make the predictor."
+        )
+
+
 class MakePredictor(Protocol):
     """Makes a framework's predictor; a function of a module, which other processes import."""
 

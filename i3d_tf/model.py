@@ -48,7 +48,8 @@ class VideoModel(snt.Module):
         """Runs a batch of clips.
 
         Args:
-            clips: [B, T, H, W, C] float32, in the value range of the weights' input contract.
+            clips: [B, T, H, W, C] float32, a tensor or an array, in the value range of the
+                weights' input contract.
             is_training: Normalises with the batch's statistics and updates the running ones,
                 and drops features before the classifier.
             final_endpoint: Where to stop; None runs to the end.
@@ -60,13 +61,17 @@ class VideoModel(snt.Module):
             [B, num_classes] for logits and predictions.
 
         Raises:
-            ValueError: The clips do not fit the network, or there is no such endpoint.
+            ValueError: The clips do not fit the network or are not finite, or there is no such
+                endpoint.
+            InvalidArgumentError: The clips are not finite, in a graph.
         """
         net = self.net
+        clips = tf.convert_to_tensor(clips)
         arch.check_clips(net, clips.shape.as_list(), "BTHWC")
+        arch.check_dtype(net, clips.dtype.name)
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, tf.Tensor] = {}
-        x = output = clips
+        x = output = finite(net, clips)
         for name, step in self._steps(dropout):
             x = step(x, is_training)
             if name in self.returned:
@@ -100,3 +105,11 @@ def create(architecture: str, num_classes: int = 400, in_channels: int = 3) -> V
 def inception_i3d(num_classes: int = 400, in_channels: int = 3) -> VideoModel:
     """Makes InceptionI3D with initial values, ready for inference."""
     return VideoModel(arch.inception_i3d(num_classes, in_channels))
+
+
+def finite(net: arch.Network, clips: tf.Tensor) -> tf.Tensor:
+    """The clips, unless they have NaN, of which ReLU and max pools in TensorFlow make numbers."""
+    try:
+        return tf.debugging.assert_all_finite(clips, f"{net.name}: {arch.NOT_FINITE}")
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(f"{net.name}: {arch.NOT_FINITE}") from None

@@ -12,7 +12,7 @@ from absl import logging
 from common import arch, processors
 from common.training import recipes, running_statistics
 from i3d_tf import weights
-from i3d_tf.model import Step, VideoModel
+from i3d_tf.model import Step, VideoModel, finite
 
 PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
 
@@ -106,19 +106,26 @@ def _recomputed(step: Step, own: Sequence[tf.Variable]) -> Step:
 
 
 class _Inference(VideoModel):
-    """A model that computes in another precision than it is fed; a graph for each size of clips."""
+    """A model for inference in one graph, which computes in another precision than its clips'."""
 
     def __init__(self, net: arch.Network, dtype: tf.DType):
         super().__init__(net)
         self.dtype = dtype
 
-    @tf.function(autograph=False)
     def __call__(
         self,
         clips: tf.Tensor,
         is_training: bool = False,
         final_endpoint: str | None = None,
         dropout: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        clips = tf.convert_to_tensor(clips)
+        arch.check_dtype(self.net, clips.dtype.name)
+        return self._run(finite(self.net, clips), is_training, final_endpoint, dropout)
+
+    @tf.function(autograph=False)
+    def _run(
+        self, clips: tf.Tensor, is_training: bool, final_endpoint: str | None, dropout: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         x = tf.cast(clips, self.dtype)
         return super().__call__(x, is_training, final_endpoint, dropout)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import memory
-from common.models import Model
+from common import arch, memory
+from common.models import Model, check_predictor_inputs
 from common.preprocessing.contracts import InputContract
 from i3d_tf import devices, losses, preprocessing, weights
 from i3d_tf.model import VideoModel
@@ -49,6 +49,7 @@ class Predictor:
 
     def features(self, clips: np.ndarray, endpoint: str) -> np.ndarray:
         """An endpoint [B, T', D], averaged over height and width; T' is 1 where it has no time."""
+        check_predictor_inputs(clips, endpoint, self.model.returned)
         with self._running(clips, memory.FEATURES):
             return self._features(tf.constant(clips), endpoint).numpy()
 
@@ -80,6 +81,7 @@ class Predictor:
         return clips
 
     def _logits(self, clips: np.ndarray, prepared: bool = False) -> tf.Tensor:
+        check_predictor_inputs(clips)
         with self._running(clips, memory.INFERENCE):
             return self._infer(tf.constant(clips), prepared)
 
@@ -122,6 +124,8 @@ def make_predictor(
         CheckpointError: The weights do not belong to the network.
         ValueError: An unknown endpoint or precision, or no GPU.
     """
+    for endpoint in endpoints:
+        arch.check_endpoint(model.net, endpoint)
     place = devices.choose(device)
     with tf.device(place):
         net = VideoModel(model.net)

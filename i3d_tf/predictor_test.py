@@ -9,7 +9,7 @@ from i3d_tf import predictor
 
 def _run(model, values):
     logits, endpoints = model(tf.constant(values), False)
-    return logits.numpy(), endpoints["Features"].numpy()
+    return logits.numpy(), {name: x.numpy() for name, x in endpoints.items()}
 
 
 @pytest.mark.parametrize("contract", [checks.USUAL, checks.STANDARDISED])
@@ -45,3 +45,12 @@ def test_lengths_share_a_graph():
 
 def test_weights_of_another_network_are_refused():
     checks.check_other_weights(predictor)
+
+
+@pytest.mark.parametrize("endpoint", ["res2_0", "Logits", "Features"])
+def test_features_are_an_endpoint_averaged_over_the_area(endpoint):
+    checks.check_features(predictor, _run, endpoint)
+
+
+def test_what_it_cannot_take_is_refused():
+    checks.check_refusals(predictor)

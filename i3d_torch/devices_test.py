@@ -28,6 +28,15 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         devices.choose()
 
 
+def test_a_device_may_be_asked_for(monkeypatch):
+    _gpus(monkeypatch, 1)
+    assert devices.choose("cpu") == torch.device("cpu")
+    assert devices.choose("gpu") == torch.device("cuda:0")
+    _gpus(monkeypatch, 0)
+    with pytest.raises(ValueError, match="no GPU that PyTorch can use"):
+        devices.choose("gpu")
+
+
 def test_threads_are_those_that_are_asked_for(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "7")

@@ -1,34 +1,15 @@
-r"""Evaluates one stream, or two fused, on a data set in PyTorch.
-
-    python -m i3d_torch.evaluate --annotations=ucf101_1.json --rgb=frames \
-        --checkpoint=runs/rgb/model.safetensors --output=results
-    python -m i3d_torch.evaluate --annotations=ucf101_1.json --streams=rgb,flow --rgb=frames \
-        --flow=flow --rgb_checkpoint=runs/rgb/model.safetensors \
-        --flow_checkpoint=runs/flow/model.safetensors --output=results --protocol=thirty_view
-
-Writes OUTPUT/results.json, results.txt, confusion.png and the scores of each stream, which
-`python -m common.evaluation.fuse` fuses in another way later. The status is 1 where more
-videos failed than --allow_failures says.
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
+"""Evaluates on a data set in PyTorch; see `common.evaluation.command`."""
 
 from common import command
-from common.evaluation import command as evaluation
-from common.flags import THREADS
+from common.evaluation.command import Settings, run
 from i3d_torch import devices
 from i3d_torch.predictor import make_predictor
 
-flags.adopt_module_key_flags(evaluation)
 
-
-def main(argv: Sequence[str]) -> int:
-    command.no_arguments(argv)
-    devices.use_threads(THREADS.value)
-    return evaluation.main(make_predictor, "i3d_torch")
+def main(settings: Settings) -> int:
+    devices.use_threads(settings.threads)
+    return run(settings, make_predictor, "i3d_torch")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

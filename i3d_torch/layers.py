@@ -46,11 +46,15 @@ class Conv(nn.Module):
         if node.bias:
             nn.init.zeros_(self.conv.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(_pad(x, self.node, value=0.0))
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """Convolves [B, C, T, H, W]; a residual block has `added` summed in before a ReLU."""
+        x, padding = pad_unevenly(x, self.node)
+        x = F.conv3d(x, self.conv.weight, self.conv.bias, self.node.stride, padding)
         if self.norm:
             x = self.norm(x)
-        return F.relu(x) if self.node.relu else x
+        if added is not None:
+            x = x + added
+        return F.relu_(x) if self.node.relu or added is not None else x
 
 
 class Pool(nn.Module):
@@ -62,9 +66,9 @@ class Pool(nn.Module):
         self.out_channels = in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        window = {"kernel_size": self.node.kernel, "stride": self.node.stride}
         if self.node.kind == "max":
-            return F.max_pool3d(_pad(x, self.node, value=-math.inf), **window)
+            return _max_pool(x, self.node)
+        window = {"kernel_size": self.node.kernel, "stride": self.node.stride}
         padded = F.avg_pool3d(_pad(x, self.node, value=0.0), **window)
         if self.node.padding == (0, 0, 0):
             return padded
@@ -107,11 +111,12 @@ class Residual(nn.Module):
         self.out_channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
+        *first, last = (self.get_submodule(conv.name) for conv in self.node.body)
         y = x
-        for conv in self.node.body:
-            y = self.get_submodule(conv.name)(y)
+        for conv in first:
+            y = conv(y)
         shortcut = self.node.shortcut
-        return F.relu(y + (self.get_submodule(shortcut.name)(x) if shortcut else x))
+        return last(y, self.get_submodule(shortcut.name)(x) if shortcut else x)
 
 
 class NonLocal(nn.Module):
@@ -208,6 +213,33 @@ def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
             return Affine(node.out_channels)
         case _:
             return None
+
+
+def pad_unevenly(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, ...]]:
+    """Pads [B, C, T, H, W] by what one side has more, and returns the padding left to the op.
+
+    The op pads both sides alike, without a copy. Where an input is hardly larger than its padding
+    all of it is added here: there, oneDNN's gradient of a bfloat16 kernel is wrong.
+    """
+    pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
+    both = tuple(
+        min(pair) if size > sum(pair) else 0 for pair, size in zip(pads, x.shape[2:], strict=True)
+    )
+    uneven = [(before - n, after - n) for (before, after), n in zip(pads, both, strict=True)]
+    return F.pad(x, _last_axis_first(uneven)) if any(map(any, uneven)) else x, both
+
+
+def _max_pool(x: Tensor, node: arch.Pool) -> Tensor:
+    """Max pool that leaves the padding to the op, where the op can."""
+    pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
+    before = tuple(first for first, _ in pads)
+    beyond = any(first != last for first, last in pads)
+    # The op pads both sides alike by at most half a window. With `ceil_mode` a last window may
+    # reach beyond the end by the one cell that "same" has more there.
+    fits = all(2 * cells <= size for cells, size in zip(before, node.kernel, strict=True))
+    if fits and (not beyond or node.padding == "same"):
+        return F.max_pool3d(x, node.kernel, node.stride, before, ceil_mode=beyond)
+    return F.max_pool3d(_pad(x, node, value=-math.inf), node.kernel, node.stride)
 
 
 def _pad(x: Tensor, node: arch.Conv | arch.Pool, value: float) -> Tensor:

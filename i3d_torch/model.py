@@ -57,6 +57,8 @@ class VideoModel(nn.Module):
         """
         net = self.net
         arch.check_clips(net, clips.shape, "BCTHW")
+        if clips.dtype != next(self.parameters()).dtype:
+            arch.check_dtype(net, str(clips.dtype).removeprefix("torch."))
         arch.check_endpoint(net, final_endpoint)
         endpoints: dict[str, Tensor] = {}
         x = output = clips

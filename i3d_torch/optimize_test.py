@@ -1,6 +1,8 @@
 """What only PyTorch's fast models do; `parity_tests/optimize_test.py` has what both do."""
 
+import copy
 import importlib
+import pickle
 
 import pytest
 
@@ -38,29 +40,56 @@ def assert_same(fast, model, tolerance=1e-5):
         assert error <= tolerance, (name, error)
 
 
-def packed(model):
-    return {m.packed for m in model.modules() if isinstance(m, module._FoldedConv)}
+def kernels(model):
+    """The reordered kernels."""
+    convs = [m for m in model.modules() if isinstance(m, module._InferenceConv)]
+    return [conv._packed and conv._packed[0] for conv in convs]
 
 
 @pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
 )
-def test_kernels_are_packed_once(model):
+def test_kernels_are_reordered_once_and_after_a_change(model):
     fast = optimize(model)
-    assert packed(fast) == {False}
+    assert set(kernels(fast)) == {None}
     assert_same(fast, model)
-    assert packed(fast) == {True}
-    kernels = [m.kernel for m in fast.modules() if isinstance(m, module._FoldedConv)]
+    before = kernels(fast)
+    assert None not in before
     assert_same(fast, model)
-    after = [m.kernel for m in fast.modules() if isinstance(m, module._FoldedConv)]
-    assert all(a is b for a, b in zip(after, kernels, strict=True))
+    assert all(a is b for a, b in zip(kernels(fast), before, strict=True))
+    with torch.inference_mode():
+        for parameter in fast.parameters():
+            parameter.zero_()
+    assert outputs(fast)["Logits"].abs().max() == 0
+
+
+@torch.inference_mode()
+def test_it_may_be_made_in_inference_mode():
+    own = VideoModel(NET).eval()
+    weights.assign(own, randomise.arrays(NET))
+    fast = optimize(own)
+    assert_same(fast, own)
+    for parameter in fast.parameters():
+        parameter.zero_()
+    assert outputs(fast)["Logits"].abs().max() == 0
 
 
 def test_without_onednn_it_is_the_same(model, monkeypatch):
     monkeypatch.setattr(module, "_onednn", lambda x: False)
     fast = optimize(model)
     assert_same(fast, model)
-    assert packed(fast) == {False}
+    assert set(kernels(fast)) == {None}
+
+
+@pytest.mark.parametrize(
+    "again",
+    [optimize, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],  # noqa: S301
+)
+def test_an_optimised_model_is_optimised_copied_and_saved(model, again):
+    fast = optimize(model)
+    expected = outputs(fast)
+    for name, value in outputs(again(fast)).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
 def test_only_the_endpoints_that_are_asked_for(model):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import memory
-from common.models import Model
+from common import arch, memory
+from common.models import Model, check_predictor_inputs
 from common.preprocessing.contracts import InputContract
 from i3d_torch import devices, losses, preprocessing, weights
 from i3d_torch.model import VideoModel, blank
@@ -42,6 +42,7 @@ class Predictor:
     @torch.no_grad()
     def features(self, clips: np.ndarray, endpoint: str) -> np.ndarray:
         """An endpoint [B, T', D], averaged over height and width; T' is 1 where it has no time."""
+        check_predictor_inputs(clips, endpoint, self.model.returned)
         with memory.explained(torch.OutOfMemoryError, clips, memory.FEATURES):
             _, endpoints = self.model(self._inputs(clips), final_endpoint=endpoint)
         found = endpoints[endpoint].float()
@@ -79,6 +80,7 @@ class Predictor:
 
     @torch.no_grad()
     def _infer(self, clips: np.ndarray, prepared: bool = False) -> Tensor:
+        check_predictor_inputs(clips)
         training = self.model.training
         self.model.eval()
         with memory.explained(torch.OutOfMemoryError, clips, memory.INFERENCE):
@@ -106,6 +108,8 @@ def make_predictor(
         CheckpointError: The weights do not belong to the network.
         ValueError: An unknown endpoint or precision, or no GPU.
     """
+    for endpoint in endpoints:
+        arch.check_endpoint(model.net, endpoint)
     net = blank(lambda: VideoModel(model.net), devices.choose(device)).eval()
     weights.assign(net, model.arrays)
     kept = [model.net.head.features, *endpoints]

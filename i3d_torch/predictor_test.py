@@ -15,7 +15,9 @@ def _run(model, values):
     clips = torch.tensor(values, device=next(model.parameters()).device).movedim(-1, 1)
     with torch.no_grad():
         logits, endpoints = model(clips)
-    return logits.cpu().numpy(), endpoints["Features"].movedim(1, -1).cpu().numpy()
+    return logits.cpu().numpy(), {
+        name: x.movedim(1, -1).cpu().numpy() for name, x in endpoints.items()
+    }
 
 
 @pytest.mark.parametrize("contract", [checks.USUAL, checks.STANDARDISED])
@@ -65,3 +67,12 @@ def test_the_model_and_its_clips_are_where_the_process_has_its_gpu(monkeypatch):
 
 def test_weights_of_another_network_are_refused():
     checks.check_other_weights(predictor)
+
+
+@pytest.mark.parametrize("endpoint", ["res2_0", "Logits", "Features"])
+def test_features_are_an_endpoint_averaged_over_the_area(endpoint):
+    checks.check_features(predictor, _run, endpoint)
+
+
+def test_what_it_cannot_take_is_refused():
+    checks.check_refusals(predictor)

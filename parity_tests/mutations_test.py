@@ -110,14 +110,19 @@ def test_a_mistake_in_the_padding_is_caught(on_torch, truth, monkeypatch, rule):
 
 def test_zero_padding_in_a_max_pool_is_caught(on_tf, on_torch, monkeypatch):
     """Visible only for negative input, which no pool in the network has after a ReLU."""
+    import torch.nn.functional as F
+
     import i3d_torch.layers as layers
 
-    honest = layers._pad
     node = arch.Pool("pool", "max", (3, 3, 3), (2, 2, 2))
     x = -1 - randomise.clips((1, 5, 6, 7, 2))
     expected = on_tf.layer(node, {}, x)
     np.testing.assert_array_equal(on_torch.layer(node, {}, x), expected)
-    monkeypatch.setattr(layers, "_pad", lambda x, node, value: honest(x, node, value=0.0))
+    monkeypatch.setattr(
+        layers,
+        "_max_pool",
+        lambda x, node: F.max_pool3d(layers._pad(x, node, value=0.0), node.kernel, node.stride),
+    )
     with pytest.raises(AssertionError, match="relative error"):
         assert_close(on_torch.layer(node, {}, x), expected, "max pool")
 

@@ -109,6 +109,69 @@ def test_a_processor_without_float16_is_warned_of(backend_name, has_it, monkeypa
     assert caplog.messages == ([] if has_it else [recipes.NO_FLOAT16])
 
 
+def small(backend_name, optimized):
+    """A framework's model, and what makes its clips of an array [B, T, H, W, C]."""
+    pytest.importorskip(NEEDS[backend_name])
+    package = importlib.import_module(f"i3d_{backend_name}")
+    net = arch.narrow(arch.make("i3d_resnet50_8x8", 5), 16)
+    model = package.VideoModel(net)
+    package.assign(model, randomise.arrays(net))
+    if backend_name == "torch":
+        torch = importlib.import_module("torch")
+        model = model.eval()
+        inputs = lambda clips: torch.from_numpy(np.moveaxis(clips, -1, 1).copy())  # noqa: E731
+    else:
+        inputs = np.asarray
+    return package.optimize(model) if optimized else model, inputs
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (4, 16, 23), (8, 32, 46)])
+@pytest.mark.parametrize("optimized", [False, True])
+@pytest.mark.parametrize("backend_name", list(NEEDS))
+def test_not_a_number_never_becomes_one(backend_name, optimized, place):
+    model, inputs = small(backend_name, optimized)
+    clips = randomise.clips((1, 9, 33, 47, 3))
+    clips[(0, *place)] = np.nan
+    try:
+        logits, _ = model(inputs(clips))
+    except ValueError as error:
+        assert "expected clips of finite numbers. Received: NaN or infinity" in str(error)
+        assert optimized or backend_name == "tf"
+    else:
+        assert np.isnan(logits.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("backend_name", list(NEEDS))
+def test_weights_that_are_not_finite_are_refused(backend_name):
+    model, _ = small(backend_name, optimized=False)
+    package = importlib.import_module(f"i3d_{backend_name}")
+    arrays = package.arrays(model)
+    arrays["conv1.conv.weight"][0, 0, 0, 0, 0] = np.nan
+    package.assign(model, arrays)
+    with pytest.raises(ValueError, match=r"finite weights.*NaN or infinity in conv1\.conv\.weight"):
+        package.optimize(model)
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+@pytest.mark.parametrize("backend_name", list(NEEDS))
+def test_clips_of_another_type_and_none_at_all_are_refused(backend_name, optimized):
+    model, inputs = small(backend_name, optimized)
+    for dtype in (np.uint8, np.float64, np.int64):
+        text = rf"Expected float32 or .*usually \[-1, 1\]\. Received: {np.dtype(dtype)}\."
+        with pytest.raises(ValueError, match=text):
+            model(inputs(np.zeros((1, 9, 33, 47, 3), dtype)))
+    with pytest.raises(ValueError, match=r"at least one clip\. Received: \[0, "):
+        model(inputs(np.zeros((0, 9, 33, 47, 3), np.float32)))
+
+
+@pytest.mark.parametrize("backend_name", list(NEEDS))
+def test_an_optimised_model_is_optimised_again(backend_name):
+    model, inputs = small(backend_name, optimized=True)
+    again = importlib.import_module(f"i3d_{backend_name}").optimize(model)
+    clips = inputs(randomise.clips((1, 9, 33, 47, 3)))
+    np.testing.assert_array_equal(again(clips)[0].numpy(), model(clips)[0].numpy())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 224, 224), (23, 211, 201)])
 @pytest.mark.parametrize("name", ["inception_i3d"])

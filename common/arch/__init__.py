@@ -31,7 +31,9 @@ from common.arch.parameters import (
 )
 from common.arch.r2plus1d import R2PLUS1DS, r2plus1d
 from common.arch.shapes import (
+    NOT_FINITE,
     check_clips,
+    check_dtype,
     check_endpoint,
     endpoint_shapes,
     multiply_adds,
@@ -73,6 +75,7 @@ def make(architecture: str, num_classes: int = 400, in_channels: int = 3) -> Net
 __all__ = [
     "ARCHITECTURES",
     "I3D_RESNETS",
+    "NOT_FINITE",
     "R2PLUS1DS",
     "Affine",
     "Arrays",
@@ -92,6 +95,7 @@ __all__ = [
     "Triple",
     "check_arrays",
     "check_clips",
+    "check_dtype",
     "check_endpoint",
     "convolutions",
     "count",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from common.arch.nodes import Affine, Conv, Network, Norm
 from common.arch.parameters import Arrays, Parameter, check_arrays, convolutions, parameters
 from common.arch.variants import map_convs
+from common.io import listing
 
 
 def initial_arrays(net: Network, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -53,9 +54,15 @@ def folded(net: Network, arrays: Arrays) -> tuple[Network, Arrays]:
 
     Raises:
         CheckpointError: The arrays are not the network's.
-        ValueError: A variance is below -eps, so that the factor does not exist.
+        ValueError: A weight is not finite, or a variance is below -eps, so that the factor does not
+            exist.
     """
     check_arrays(net, arrays)
+    if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise ValueError(
+            f"{net.name}: expected finite weights. Received: NaN or infinity in "
+            f"{listing(broken, 3)}. Check the weights."
+        )
     without = map_convs(net, lambda c: replace(c, norm=None, bias=True) if c.norm else c)
     found = dict(arrays)
     for unit, conv in convolutions(net):

@@ -19,6 +19,11 @@ from common.arch.nodes import (
 Shape = tuple[int, int, int, int]
 """[T, H, W, C]"""
 
+NOT_FINITE = "expected clips of finite numbers. Received: NaN or infinity."
+"""Why a network refuses clips: many ops turn NaN into 0."""
+
+_FLOATS = ("float32", "bfloat16", "float16")
+
 
 def pads(size: Triple, kernel: Triple, stride: Triple, padding: Padding) -> list[tuple[int, int]]:
     """Returns the padding (before, after) along T, H, W.
@@ -104,7 +109,7 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
         axes: Its axes, "BTHWC" or "BCTHW".
 
     Raises:
-        ValueError: The rank or the channels are wrong, or the clips are too small.
+        ValueError: The rank or the channels are wrong, the clips are too small, or there are none.
     """
     received = f"Received: [{', '.join(str(n) for n in shape)}]."
     expected = f"Expected [{', '.join(axes)}] with {net.in_channels} channels."
@@ -115,11 +120,31 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
         raise ValueError(
             f"{net.name}: clips have the wrong number of channels. {expected} {received}"
         )
+    if size["B"] == 0:
+        raise ValueError(f"{net.name}: expected at least one clip. {received}")
     # An unknown axis is checked once its size is known; the smallest always fits.
     known = [size[axis] for axis in "THW"]
     least = smallest_size(net)
     t, h, w = (least[i] if n is None else n for i, n in enumerate(known))
     endpoint_shapes(net, (t, h, w))
+
+
+def check_dtype(net: Network, received: str, expected: Sequence[str] = _FLOATS) -> None:
+    """Refuses clips of another type, such as uint8, whose values are 0 to 255.
+
+    Args:
+        net: The network.
+        received: The name of the clips' type.
+        expected: The names of those that the network computes in.
+
+    Raises:
+        ValueError: The type is not among them.
+    """
+    if received not in expected:
+        raise ValueError(
+            f"{net.name}: clips have the wrong type. Expected {' or '.join(expected)} in the value "
+            f"range of the weights' input contract, usually [-1, 1]. Received: {received}."
+        )
 
 
 def check_endpoint(net: Network, name: str | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from common.annotations import annotation_files
 from common.demo import chain, motions
 from common.demo.chain import Options
-from common.evaluation import joining, results, scores
+from common.evaluation import fusion, results, scores
 from common.evaluation.scores import Scores
 from common.training import recipes
 from common.video import stored
@@ -56,7 +56,7 @@ def test_the_table(options):
     both = options.runs / "both"
     rgb = _scores(both / "scores_rgb.npz", "abcd", [0, 1, 2, 4])
     flow = _scores(both / "scores_flow.npz", "dca", [3, 2, 1])
-    results.write(both, joining.join([rgb, flow], weights=(1, 2)))  # a is wrong
+    results.write(both, fusion.fuse_scores([rgb, flow], weights=(1, 2)))  # a is wrong
     _scores(options.runs / "shuffled/scores_rgb.npz", "abcd", [7, 1, 7, 7])
     assert chain.table(options).splitlines() == [
         "i3d_torch: 4 videos of 8 motions, top-1",

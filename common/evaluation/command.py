@@ -1,129 +1,292 @@
-"""What `i3d_tf.evaluate` and `i3d_torch.evaluate` share: flags, and the way to an exit status."""
+"""The command `evaluate`: from checkpoints and folders to results. A framework adds a predictor."""
 
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from absl import app, flags
+from common import arch, memory, models, processors, provenance
+from common.annotations import SUBSETS, Annotations, Record, annotation_files
+from common.evaluation import confusion_picture, fusion, protocols, results, scores, scoring
+from common.evaluation.scores import Scores
+from common.flow import ENGINES, stamp
+from common.flow.stamp import FlowStamp
+from common.io import check_target, listing
+from common.models import MakePredictor, Model
+from common.settings import UsageError, setting
+from common.training.recipes import PRECISIONS, TASKS
+from common.video.clip_reader import ClipReader, Source, flow_stamp
 
-from common import memory, processors
-from common.annotations import SUBSETS
-from common.evaluation import evaluating, protocols
-from common.evaluation.evaluating import Options
-from common.evaluation.fusion import FUSIONS
-from common.flags import (
-    ALLOW_FAILURES,
-    ANNOTATIONS,
-    ARCHITECTURE,
-    CHECKPOINT,
-    FLOW,
-    FLOW_CHECKPOINT,
-    FLOW_ENGINE,
-    LIMIT,
-    OUTPUT,
-    OVERWRITE,
-    PRECISION,
-    RGB,
-    RGB_CHECKPOINT,
-    STREAMS,
-    THREADS,
-    WEIGHTS,
-    WORKERS,
-    chosen_streams,
-    weights,
-)
-from common.models import MakePredictor
-from common.training.recipes import TASKS
-from common.video.clip_reader import Source
-
-PROTOCOL = flags.DEFINE_enum(
-    "protocol",
-    None,
-    list(protocols.PROTOCOLS),
-    "Which views of a video are averaged; by default quo_vadis, for labels of frames every_frame.",
-)
-SUBSET = flags.DEFINE_enum("subset", "validation", list(SUBSETS), "Which records to evaluate.")
-TASK = flags.DEFINE_enum(
-    "task",
-    None,
-    list(TASKS),
-    "classes: one label a video. frames: labels of every frame. By default what the weights were "
-    "trained for.",
-)
-MOMENTS = flags.DEFINE_integer(
-    "moments",
-    None,
-    "Task frames: judge so many moments of a video, 25 for Charades; by default every frame.",
-    lower_bound=1,
-)
-FUSION = flags.DEFINE_enum(
-    "fusion",
-    "logits",
-    list(FUSIONS),
-    "How two streams become one: sum of logits, or mean of softmax.",
-)
-VIEWS = flags.DEFINE_integer(
-    "views_at_a_time", 4, "The network gets so many views at once.", lower_bound=1
-)
-SHUFFLE = flags.DEFINE_bool(
-    "shuffle_frames",
-    False,
-    "A control: give the frames of each view in a random order, which leaves no motion to see.",
-)
-ALLOW_MIXED_FLOW = flags.DEFINE_bool(
-    "allow_mixed_flow",
-    False,
-    "Evaluate flow that was made in another way than what the weights were trained on, or in "
-    "several ways.",
-)
-_SHARED = (
-    ALLOW_FAILURES, ANNOTATIONS, ARCHITECTURE, CHECKPOINT, FLOW, FLOW_CHECKPOINT,
-    FLOW_ENGINE, LIMIT, OUTPUT, OVERWRITE, PRECISION, RGB, RGB_CHECKPOINT, STREAMS, THREADS,
-    WEIGHTS, WORKERS,
-)  # fmt: skip
-for _flag in _SHARED:
-    flags.declare_key_flag(_flag.name)
+_STREAMS = ("rgb", "flow")
 
 
-def main(make: MakePredictor, backend: str) -> int:
-    """The command of a backend (its package's name): flags to options, then `run`."""
-    memory.keep()
-    found, text = evaluating.run(_options(), make, backend)
-    print(text, end="")
-    return int(len(found.failures) > ALLOW_FAILURES.value)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    r"""Evaluates one stream, or two fused, on a data set.
 
+        i3d evaluate --annotations=ucf101_1.json --rgb=frames \
+            --checkpoint=runs/rgb/model.safetensors --output=results
+        i3d evaluate --annotations=ucf101_1.json --streams=rgb,flow --rgb=frames --flow=flow \
+            --rgb_checkpoint=runs/rgb/model.safetensors \
+            --flow_checkpoint=runs/flow/model.safetensors --output=results --protocol=thirty_view
 
-def _options() -> Options:
-    folders = {"rgb": RGB, "flow": FLOW}
-    given = {}
-    for stream, checkpoint in chosen_streams("rgb").items():
-        if not folders[stream].value:
-            raise app.UsageError(f"--{stream} is needed")
-        given[stream] = str(checkpoint)
-    for fused in (FUSION, WEIGHTS):
-        if fused.present and len(given) == 1:
-            raise app.UsageError(f"--{fused.name} is for two streams: add --streams=rgb,flow")
-    for flag in (ANNOTATIONS, OUTPUT):
-        if not flag.value:
-            raise app.UsageError(f"--{flag.name} is needed")
-    paths = {name: Path(folder.value) if folder.value else None for name, folder in folders.items()}
-    # Not torch where nobody asked for it: the network has the GPU, and many threads read.
-    engine = FLOW_ENGINE.value if FLOW_ENGINE.present else "numba"
-    return Options(
-        annotations=Path(ANNOTATIONS.value),
-        output=Path(OUTPUT.value),
-        source=Source(paths["rgb"], paths["flow"], engine),
-        checkpoints=given,
-        subset=SUBSET.value,
-        protocol=PROTOCOL.value,
-        task=TASK.value,
-        moments=MOMENTS.value,
-        fusion=FUSION.value,
-        weights=weights(),
-        views_at_a_time=VIEWS.value,
-        workers=processors.count() if WORKERS.value is None else WORKERS.value,
-        limit=LIMIT.value,
-        architecture=ARCHITECTURE.value,
-        shuffle_frames=SHUFFLE.value,
-        allow_mixed_flow=ALLOW_MIXED_FLOW.value,
-        overwrite=OVERWRITE.value,
-        precision=PRECISION.value,
+    Writes results.json, results.txt, confusion.png and the scores of each stream, which `i3d fuse`
+    can fuse in another way. The exit status is 1 if more videos failed than --allow_failures.
+    """
+
+    annotations: Path = setting(
+        "The clips of a data set and their labels: a file that `make_annotations` wrote, or one of "
+        "3D-ResNets or pytorch-i3d."
     )
+    output: Path = setting("Folder to write to.")
+    streams: tuple[str, ...] = setting("rgb, flow, or both.", ("rgb",), choices=_STREAMS)
+    checkpoint: str | None = setting(
+        "Weights of the only stream: the name of a published checkpoint, or a path in any format.",
+        None,
+    )
+    rgb_checkpoint: str | None = setting("Weights of the RGB stream.", None)
+    flow_checkpoint: str | None = setting("Weights of the flow stream.", None)
+    architecture: str | None = setting(
+        "The network that the weights belong to, if their names fit several.",
+        None,
+        choices=list(arch.ARCHITECTURES),
+    )
+    rgb: Path | None = setting(
+        "Folder of the RGB: frames, videos, or arrays that `to_numpy` wrote.", None
+    )
+    flow: Path | None = setting(
+        "Folder of the flow. If it holds frames or videos, flow is computed, which takes long.",
+        None,
+    )
+    # Not torch unless asked for: the network has the GPU, and many threads read.
+    flow_engine: str = setting("Computes the flow.", "numba", choices=["auto", *ENGINES])
+    subset: str = setting("The records to evaluate.", "validation", choices=list(SUBSETS))
+    limit: int | None = setting("Evaluate at most this many records.", None, minimum=1)
+    protocol: str | None = setting(
+        "Which views of a video are averaged; by default quo_vadis, or every_frame for labels of "
+        "frames.",
+        None,
+        choices=list(protocols.PROTOCOLS),
+    )
+    task: str | None = setting(
+        "One label a video, or labels of every frame; by default what the weights were trained on.",
+        None,
+        choices=list(TASKS),
+    )
+    moments: int | None = setting(
+        "Task frames: score this many moments of a video, 25 for Charades; by default every frame.",
+        None,
+        minimum=1,
+    )
+    fusion: str | None = setting(
+        "How to fuse two streams: sum of logits (default), or mean of softmax.",
+        None,
+        choices=fusion.FUSIONS,
+    )
+    weights: tuple[float, ...] = setting("A number for each stream; 1 each by default.", ())
+    shuffle_frames: bool = setting(
+        "A control: give the frames of each view in a random order, which leaves no motion to see.",
+        False,
+    )
+    allow_mixed_flow: bool = setting(
+        "Evaluate flow that was computed in several ways, or in another way than the flow that the "
+        "weights were trained on.",
+        False,
+    )
+    precision: str = setting("What the network computes in.", "float32", choices=list(PRECISIONS))
+    threads: int | None = setting("CPU threads of the network.", None, minimum=1)
+    workers: int | None = setting("Threads that read; by default one a core.", None, minimum=0)
+    views_at_a_time: int = setting("Views that the network gets at once.", 4, minimum=1)
+    allow_failures: int = setting("So many videos may fail before the status is 1.", 0, minimum=0)
+    overwrite: bool = setting("Replace existing results.", False)
+
+    def __post_init__(self) -> None:
+        if not self.streams or len(set(self.streams)) < len(self.streams):
+            raise UsageError("--streams must be rgb, flow or rgb,flow")
+        for stream in self.checkpoints():
+            if not getattr(self, stream):
+                raise UsageError(f"--{stream} is needed")
+        for name in ("fusion", "weights"):
+            if getattr(self, name) and len(self.streams) == 1:
+                raise UsageError(f"--{name} is for two streams: add --streams=rgb,flow")
+
+    def checkpoints(self) -> dict[str, str]:
+        """The checkpoint of each stream; raises `UsageError` if one has none, or two."""
+        given = {"rgb": self.rgb_checkpoint, "flow": self.flow_checkpoint}
+        for stream in _STREAMS:
+            if given[stream] and stream not in self.streams:
+                raise UsageError(
+                    f"--{stream}_checkpoint is given, and {stream} is not among --streams"
+                )
+        first = self.streams[0]
+        if self.checkpoint and len(self.streams) > 1:
+            raise UsageError(
+                "--checkpoint is for one stream: use --rgb_checkpoint and --flow_checkpoint"
+            )
+        if self.checkpoint and given[first]:
+            raise UsageError(f"--checkpoint and --{first}_checkpoint exclude each other")
+        chosen = {stream: given[stream] or self.checkpoint or "" for stream in self.streams}
+        for stream, checkpoint in chosen.items():
+            if not checkpoint:
+                raise UsageError(f"--{stream}_checkpoint is needed")
+        return chosen
+
+
+def run(settings: Settings, make: MakePredictor, backend: str) -> int:
+    """Evaluates, prints the results, and returns the exit status."""
+    memory.keep()
+    found, text = evaluate(settings, make, backend)
+    print(text, end="")
+    return int(len(found.failures) > settings.allow_failures)
+
+
+def evaluate(settings: Settings, make: MakePredictor, backend: str) -> tuple[Scores, str]:
+    """Evaluates each stream, fuses them, and writes the results to the output folder.
+
+    Args:
+        settings: What to evaluate.
+        make: Makes the predictors.
+        backend: The package it is of, for the record.
+
+    Returns:
+        The scores, fused if there are two streams, and the results as text.
+
+    Raises:
+        FileExistsError: There are results already, and `overwrite` is false.
+        ValueError: Labels or classes do not fit the weights, or no video could be evaluated.
+        ImportError: The confusion matrix needs matplotlib.
+    """
+    written = (*results.FILES, *(f"scores_{stream}.npz" for stream in settings.streams))
+    for name in written:
+        check_target(settings.output / name, settings.overwrite)
+    annotations = annotation_files.read(settings.annotations)
+    # Errors of the last stream show before the first is scored, which may take hours.
+    plans = [
+        _plan(stream, checkpoint, annotations, settings, backend)
+        for stream, checkpoint in settings.checkpoints().items()
+    ]
+    _check(plans, settings)
+    parts = []
+    for plan in plans:
+        predictor = make(plan.model, precision=settings.precision)
+        if plan.framed:
+            found = scoring.score_frames(plan.job, predictor.frame_scores, settings.moments)
+        else:
+            found = scoring.score_videos(plan.job, predictor.scores)
+        scores.write(settings.output / f"scores_{plan.job.stream}.npz", found)
+        parts.append(found)
+    found = parts[0]
+    if len(parts) > 1:
+        found = fusion.fuse_scores(parts, settings.fusion or "logits", settings.weights)
+    return found, results.write(settings.output, found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What to score of a stream with which model; `framed` if frames have labels."""
+
+    job: scoring.Job
+    model: Model
+    framed: bool
+
+
+def _plan(
+    stream: str, checkpoint: str, annotations: Annotations, settings: Settings, backend: str
+) -> _Plan:
+    model = models.load(checkpoint, stream, settings.architecture)
+    task = settings.task or (str(model.card.recipe["task"]) if model.card else "classes")
+    framed = task == "frames"
+    name = settings.protocol or ("every_frame" if framed else "quo_vadis")
+    least, _, _ = arch.smallest_size(model.net)
+    source = Source(settings.rgb, settings.flow, settings.flow_engine)
+    reader = ClipReader(source, model.contract)
+    records = [each for each in annotations.records if each.subset == settings.subset]
+    records = records[: settings.limit]
+    if not records:
+        raise ValueError(
+            f"no records for {settings.subset}. The annotations have {dict(annotations.counts)}."
+        )
+    classes = _classes(annotations, model)
+    made = _flow(reader, records, model, settings) if stream == "flow" else {"flow": None}
+    reduced = {} if settings.precision == "float32" else {"precision": settings.precision}
+    job = scoring.Job(
+        records=records,
+        classes=classes,
+        reader=reader,
+        stream=stream,
+        protocol=protocols.get(name).filled(model.contract, least),
+        views_at_a_time=settings.views_at_a_time,
+        workers=processors.count() if settings.workers is None else settings.workers,
+        shuffle=settings.shuffle_frames,
+        origin={
+            "checkpoint": model.name,
+            "weights": model.digests,
+            "contract": dataclasses.asdict(model.contract),
+            "backend": backend,
+            "versions": provenance.versions(backend),
+            **made,
+            **reduced,
+        },
+    )
+    scoring.check(job, framed, settings.moments)
+    return _Plan(job, model, framed)
+
+
+def _check(plans: Sequence[_Plan], settings: Settings) -> None:
+    """Refuses what can be neither fused nor shown."""
+    framed = [plan.framed for plan in plans]
+    if len(plans) > 1:
+        classes = [plan.job.classes for plan in plans]
+        fusion.check(classes, framed, settings.fusion or "logits", settings.weights)
+    if settings.moments and not all(framed):
+        raise ValueError(
+            "moments of a video are for labels of frames, and the task is classes: leave them out."
+        )
+    if not any(framed):
+        confusion_picture.check_installed()
+
+
+def _flow(
+    reader: ClipReader, records: Sequence[Record], model: Model, settings: Settings
+) -> Mapping[str, object]:
+    """How the flow was computed, as JSON: a list if it was computed in several ways.
+
+    Raises:
+        ValueError: It was not computed as that which the weights were trained on, and it may not
+            be mixed.
+    """
+    stamps: dict[str, FlowStamp | None] = {}
+    for record in records:
+        with contextlib.suppress(OSError, ValueError):  # the video fails when it is read
+            stamps[record.name] = flow_stamp(reader.open(record, "flow"))
+    kinds = [each and dataclasses.asdict(each) for each in stamp.kinds(stamps.values())]
+    made: dict[str, object] = {"flow": kinds if len(kinds) > 1 else next(iter(kinds), None)}
+    if model.card:
+        trained = model.card.flow
+        stamps["what the weights were trained on"] = FlowStamp(**trained) if trained else None
+        made |= {"flow_of_training": trained} if settings.allow_mixed_flow else {}
+    stamp.check_same(stamps, settings.allow_mixed_flow, "--allow_mixed_flow")
+    return made
+
+
+def _classes(annotations: Annotations, model: Model) -> tuple[str, ...]:
+    """The names of the head's classes, which must be the annotations' in the same order.
+
+    Raises:
+        ValueError: They are others, or fewer.
+    """
+    count, named, known = model.net.num_classes, model.classes, annotations.classes
+    if len(known) > count:
+        raise ValueError(
+            f"{model.path}: expected a head of at least {len(known)} classes, those of the "
+            f"annotations. Received: {count}. Fine-tune it on them first."
+        )
+    differing = [f"{a!r} and {b!r}" for a, b in zip(named, known, strict=False) if a != b]
+    if differing:
+        raise ValueError(
+            f"{model.path}: its classes are not those of the annotations, or in another order: "
+            f"{len(differing)} differ, such as {listing(differing, 3)}. Make the annotations with "
+            "the same label map."
+        )
+    names = named or known
+    return (*names, *(f"class {index}" for index in range(len(names), count)))

@@ -1,10 +1,8 @@
-"""How good scores are: accuracies of one label a row, average precision of any number.
+"""Metrics: accuracy for one label a row, average precision for any number of labels.
 
-Scores are [N, K], a row a clip (or a frame) and a column a class; higher is likelier, on any scale.
-Everything is calculated in float64. Shares are from 0 to 1.
-
-Equal scores: the class with the lower index counts as the likelier, the row that comes first as
-the one that was scored higher. The official metric of Charades, which sorts, does the same.
+Scores are [N, K], a row for each clip (or frame) and a column for each class, on any scale.
+Everything is computed in float64; shares are 0 to 1. Ties go to the class with the lower index and
+to the row that comes first, as in the official metric of Charades, which sorts.
 """
 
 import dataclasses
@@ -21,9 +19,9 @@ class MeanAP:
     """Mean average precision.
 
     Attributes:
-        value: Mean over the classes that are there; NaN where none is.
+        value: The mean over the classes that have a positive row; NaN if none has.
         per_class: [K] average precision, NaN for a class without a positive row.
-        absent: How many classes that are.
+        absent: The number of classes without a positive row.
     """
 
     value: float
@@ -52,7 +50,7 @@ def top_k(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
 
 
 def confusion(scores: ArrayLike, labels: ArrayLike) -> Counts:
-    """How often each class (row) was taken for each (column); [K, K].
+    """The confusion matrix [K, K]: row the true class, column the one with the highest score.
 
     Args:
         scores: [N, K].
@@ -68,13 +66,7 @@ def confusion(scores: ArrayLike, labels: ArrayLike) -> Counts:
 
 
 def class_accuracy(counts: Counts) -> Doubles:
-    """The share of each class's rows that were right; [K] of a confusion, NaN where there are none.
-
-    Raises:
-        ValueError: Not [K, K].
-    """
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-        raise ValueError(f"expected a confusion [K, K], got shape {list(counts.shape)}.")
+    """The accuracy of each class [K] from a confusion matrix; NaN for a class without rows."""
     rows = counts.sum(axis=1)
     shares: Doubles = np.full(len(rows), np.nan)
     np.divide(np.diag(counts), rows, out=shares, where=rows > 0)
@@ -82,39 +74,18 @@ def class_accuracy(counts: Counts) -> Doubles:
 
 
 def mean_class_accuracy(counts: Counts) -> tuple[float, int]:
-    """The mean of `class_accuracy` over the classes that are there, and how many are not.
-
-    Raises:
-        ValueError: Not [K, K].
-    """
+    """The mean of `class_accuracy` over the classes with rows, and the number of the others."""
     return _mean_of_present(class_accuracy(counts))
 
 
-def average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
-    """The mean of the precision at each positive row, in the order of the scores.
-
-    Not interpolated: without equal scores it is scikit-learn's `average_precision_score`.
-
-    Args:
-        scores: [N]; -inf is a row that was not scored, and comes last.
-        targets: [N], 0 or 1.
-
-    Returns:
-        0 to 1, or NaN without a positive row.
-
-    Raises:
-        ValueError: No rows, NaN among the scores, or targets that are not 0 or 1.
-    """
-    values, truth = _multi_labelled(np.asarray(scores)[:, None], np.asarray(targets)[:, None])
-    return _average_precision(values[:, 0], truth[:, 0])
-
-
 def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> MeanAP:
-    """The mean of `average_precision` over classes.
+    """Mean average precision: for each class the mean of the precision at each positive row.
 
-    For rows that are frames of all videos, 25 of each, this is the localisation metric of Charades;
-    rows without a positive count there, as false positives of whatever they were scored for. The
-    labels are those of the moments t with start <= t <= end.
+    It is not interpolated: without ties it is scikit-learn's `average_precision_score`. A score of
+    -inf is a row that was not scored, and comes last.
+
+    With 25 frames of every video as rows this is the localisation metric of Charades, in which rows
+    without a positive count as false positives. Labels are those of moments start <= t <= end.
 
     Args:
         scores: [N, K].
@@ -131,10 +102,9 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> MeanAP:
 
 
 def charades_classification(scores: ArrayLike, targets: ArrayLike) -> MeanAP:
-    """The classification metric of Charades (`Charades_v1_classify.m`): a row is a video.
+    """The classification metric of Charades (`Charades_v1_classify.m`), a row for each video.
 
-    As `mean_average_precision`, but that videos without any action count as not scored, so that
-    they are nobody's false positives.
+    As `mean_average_precision`, except that videos without any action are never false positives.
 
     Args:
         scores: [N, K].

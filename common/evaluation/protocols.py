@@ -1,84 +1,70 @@
-"""Evaluation protocols: which frames and which part of them make up the views of a video.
+"""Evaluation protocols: the frames and crops that make up the views of a video.
 
 A result without its protocol says little: the same network gains several points from thirty views.
 """
 
 import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from common.io import listing
 from common.preprocessing import clips, crops
 from common.preprocessing.contracts import InputContract
 
-TEMPORAL = ("whole", "center", "even", "sliding", "cover")
-
 COUNTS = {"center": 1, "three": 3}
 """Crops of a window, by the name of their choice."""
 
-AVERAGES = ("logits", "softmax")
 
-Views = list[tuple[list[int], crops.Corner]]
+Floats = NDArray[np.float32]
+
+ScoredView = tuple[Sequence[int], Floats]
+"""The indices of a view's frames, and its logits: [K], or [T, K] of frames."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How a video is cut into views, and how what they score becomes the score of the video.
+    """How a video is cut into views, and how their scores become the score of the video.
 
-    What is None is left open, and the network's input contract fills it: see `filled`.
+    A size of 0 is open, as is a short side of None: the network's input contract fills it.
 
     Attributes:
-        name: In `PROTOCOLS`.
-        source: Who evaluates so.
-        temporal: Which windows: "whole" is one, all frames up to `frames`; "center" one in the
-            middle; "even" `clips` of them, from begin to end; "sliding" one every `stride` frames;
+        name: The key in `PROTOCOLS`.
+        source: Who evaluates in this way.
+        temporal: The windows: "whole" is one of all frames, at most `frames`; "center" one in the
+            middle; "even" `clips` of them from start to end; "sliding" one every `stride` frames;
             "cover" as many as it takes for each to share half its frames with the next.
-        frames: Of a view; of "whole", at most.
-        rate: Every so-many-th frame is taken.
-        clips: Windows of "even".
-        stride: Frames from one window of "sliding" to the next; as long as a window, when open.
+        frames: Frames of a view.
+        rate: A view takes every `rate`-th frame.
+        clips: The number of windows of "even".
+        stride: Frames from one window of "sliding" to the next; 0 is the length of a window.
         crops: "center", or "three" along the longer side.
-        short_side: The shorter side is resized to it, pixels; 0 makes it as long as the crop.
+        short_side: Pixels that the shorter side is resized to; 0 is the crop's side.
         crop: Side of the crop, pixels.
-        least: Frames of a view that the network needs; of "whole", a shorter clip loops.
-        average: Of the views: "logits" is their mean, "softmax" the mean of the probabilities.
+        least: The fewest frames that the network takes; a shorter "whole" clip loops.
+        average: "logits" takes the mean of the views' logits, "softmax" of their probabilities.
     """
 
     name: str
     source: str
     temporal: str = "whole"
-    frames: int | None = None
-    rate: int | None = None
+    frames: int = 0
+    rate: int = 0
     clips: int = 1
-    stride: int | None = None
+    stride: int = 0
     crops: str = "center"
     short_side: int | None = None
-    crop: int | None = None
+    crop: int = 0
     least: int = 1
     average: str = "logits"
 
-    def __post_init__(self) -> None:
-        for field, known in (("temporal", TEMPORAL), ("crops", COUNTS), ("average", AVERAGES)):
-            if getattr(self, field) not in known:
-                raise ValueError(
-                    f"{field} must be one of {listing(known)}. Received: {getattr(self, field)!r}."
-                )
-        for field, least in (
-            ("frames", 1), ("rate", 1), ("clips", 1), ("stride", 1), ("crop", 1), ("least", 1),
-            ("short_side", 0),
-        ):  # fmt: skip
-            value = getattr(self, field)
-            if value is not None and value < least:
-                raise ValueError(f"{field} must be at least {least}. Received: {value}.")
-        if self.short_side and self.crop and self.crop > self.short_side:
-            raise ValueError(
-                f"a crop of {self.crop} pixels does not fit into a short side of {self.short_side}."
-            )
-
     def filled(self, contract: InputContract, least: int = 1) -> "Protocol":
-        """The protocol with what it leaves open taken from the contract.
+        """The protocol with its open fields taken from a contract.
 
         Args:
-            contract: What the network expects.
-            least: Frames it needs: `arch.smallest_size`.
+            contract: The network's input contract.
+            least: The fewest frames that the network takes; see `arch.smallest_size`.
         """
         crop = self.crop or contract.crop
         frames = self.frames or contract.frames
@@ -95,9 +81,9 @@ class Protocol:
 
     @property
     def text(self) -> str:
-        """All of it, for people; what is still open is the network's."""
-        frames = "its" if self.frames is None else self.frames
-        rate = {None: "every so-many-th", 1: "every"}.get(self.rate, f"every {_th(self.rate)}")
+        """The whole protocol for people."""
+        frames = self.frames or "its"
+        rate = {0: "every so-many-th", 1: "every"}.get(self.rate, f"every {_th(self.rate)}")
         stride = self.stride or "as many"
         windows = {
             "whole": f"the whole clip, up to {frames} frames",
@@ -116,7 +102,7 @@ class Protocol:
         )
 
     def record(self) -> dict[str, object]:
-        """All of it as JSON has it, and as text."""
+        """The whole protocol as JSON and as text."""
         return {"text": self.text, **dataclasses.asdict(self)}
 
 
@@ -125,10 +111,10 @@ _I3D = "Carreira and Zisserman, CVPR 2017"
 PROTOCOLS = {
     each.name: each
     for each in (
-        # Convolutional over time, up to 10 s at 25 fps: google-deepmind/kinetics-i3d. 224 of 256.
+        # google-deepmind/kinetics-i3d: convolutional over up to 10 s at 25 fps, 224 of 256 pixels.
         Protocol("quo_vadis", _I3D, frames=250),
-        # facebookresearch/video-nonlocal-net, section 5 of the paper. There the softmax is taken at
-        # each place of a view and then averaged; here the network averages the places' logits.
+        # facebookresearch/video-nonlocal-net, section 5 of the paper. There each position of a view
+        # has its softmax, which are averaged; here the network averages the positions' logits.
         Protocol(
             "thirty_view",
             "Wang et al., CVPR 2018",
@@ -139,7 +125,7 @@ PROTOCOLS = {
             crop=256,
             average="softmax",
         ),
-        # What training looks at now and then: cheap, and some points below the others.
+        # Validation during training: cheap, and some points below the others.
         Protocol("clip", "one view", temporal="center"),
         # inference.py of kenshohara/3D-ResNets-PyTorch: windows without overlap (inference_stride
         # is sample_duration by default), the picture resized to the crop, mean of the softmax.
@@ -150,7 +136,7 @@ PROTOCOLS = {
             short_side=0,
             average="softmax",
         ),
-        # For labels of frames: each is in one or two windows, and its logits' mean counts.
+        # For labels of frames: each frame has the mean logits of the one or two windows it is in.
         Protocol("every_frame", "for labels of frames", temporal="cover"),
     )
 }
@@ -166,19 +152,19 @@ def get(name: str) -> Protocol:
 
 
 def windows(protocol: Protocol, total: int) -> list[list[int]]:
-    """The frames of each window: 0-based, of the `total` that there are; a short clip loops.
+    """The 0-based frames of each window of a video of `total` frames; a short clip loops.
 
     Raises:
-        ValueError: A clip without frames, or a protocol that is not `filled`.
+        ValueError: The video has no frames.
     """
-    frames, rate = _known(protocol.frames, "frames"), _known(protocol.rate, "rate")
+    frames, rate = protocol.frames, protocol.rate
     if protocol.temporal == "whole":
         least = (protocol.least - 1) * rate + 1
         return [clips.whole(total, frames * rate, least)[::rate]]
     if protocol.temporal == "even":
         return clips.even_windows(total, frames, rate, protocol.clips)
     if protocol.temporal == "sliding":
-        return clips.sliding_windows(total, frames, rate, _known(protocol.stride, "stride"))
+        return clips.sliding_windows(total, frames, rate, protocol.stride)
     if protocol.temporal == "cover" and total > (frames - 1) * rate + 1:
         return _covering(total, frames, rate)
     return [clips.center_window(total, frames, rate)]
@@ -188,34 +174,82 @@ def corners(protocol: Protocol, height: int, width: int) -> list[crops.Corner]:
     """The corner of each crop, in frames whose shorter side is the protocol's.
 
     Raises:
-        ValueError: The crop does not fit, or a protocol that is not `filled`.
+        ValueError: The crop does not fit.
     """
-    size = _known(protocol.crop, "crop")
+    size = protocol.crop
     if protocol.crops == "three":
         return list(crops.three_corners(height, width, size))
     return [crops.center_corner(height, width, size)]
 
 
-def views(protocol: Protocol, total: int, height: int, width: int) -> Views:
-    """Frames and corner of each view of a video: all crops of a window, then the next window.
+def mean_of_views(views: Sequence[Floats], how: str) -> Floats:
+    """The mean over the views of a video, computed in float64.
 
     Args:
-        protocol: `filled`.
-        total: Frames there are.
-        height: Of the resized frames, pixels.
-        width: Of the resized frames, pixels.
+        views: Logits [K] of each view.
+        how: "logits", or "softmax": the logarithm of the mean of the views' probabilities.
 
     Raises:
-        ValueError: As `windows` and `corners`.
+        ValueError: They are not finite.
     """
-    places = corners(protocol, height, width)
-    return [(window, corner) for window in windows(protocol, total) for corner in places]
+    values = np.stack(views).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # refused below
+        if how == "softmax":  # in logarithms, in which no small probability vanishes
+            values -= np.logaddexp.reduce(values, axis=1, keepdims=True)
+            mean = np.logaddexp.reduce(values, axis=0) - np.log(len(values))
+        else:
+            mean = values.mean(axis=0)
+    return _finite(mean.astype(np.float32))
+
+
+def mean_of_frames(
+    views: Sequence[ScoredView], moments: Sequence[int], rate: int
+) -> tuple[Floats, Floats]:
+    """The mean logits of frames over the views that show them.
+
+    Args:
+        views: Frame indices of each view and their logits [T, K].
+        moments: The frames asked for.
+        rate: Views take every `rate`-th frame; one between takes the logits of the nearest.
+
+    Returns:
+        [K], the largest logits of any frame; and [P, K], those of the moments.
+
+    Raises:
+        ValueError: They are not finite, or a moment is in no view.
+    """
+    indices, logits = [], []
+    for frames, values in views:
+        # A clip that loops shows a frame again, out of place: only the first time counts.
+        shown, first = np.unique(np.array(frames), return_index=True)
+        indices.append(shown)
+        logits.append(values[first])
+    shown, places = np.unique(np.concatenate(indices), return_inverse=True)
+    sums = np.zeros((len(shown), logits[0].shape[1]), np.float32)
+    np.add.at(sums, places, np.concatenate(logits))
+    means = _finite((sums / np.bincount(places)[:, None]).astype(np.float32))
+    wanted = np.array(moments, np.intp)
+    after = np.searchsorted(shown, wanted).clip(0, len(shown) - 1)
+    before = (after - 1).clip(0)
+    distances = np.abs(shown[[before, after]] - wanted)
+    far = np.min(distances, axis=0) >= rate
+    if far.any():
+        raise ValueError(
+            f"frame {wanted[far][0]} is in no view of it. Use the protocol every_frame."
+        )
+    return means.max(axis=0), means[np.where(distances[0] <= distances[1], before, after)]
+
+
+def _finite(logits: Floats) -> Floats:
+    if not np.isfinite(logits).all():
+        raise ValueError("its logits are not finite. Check the weights.")
+    return logits
 
 
 def _covering(total: int, frames: int, rate: int) -> list[list[int]]:
-    """The fewest windows from begin to end that share half of them, or more, with the next.
+    """The fewest windows from start to end that share at least half their frames with the next.
 
-    All within the clip: a window that loops would show the network a cut that is not there.
+    They do not loop, which would show the network a cut that is not there.
     """
     span = (frames - 1) * rate + 1
     last = total - span
@@ -224,11 +258,5 @@ def _covering(total: int, frames: int, rate: int) -> list[list[int]]:
     return [list(range(start, start + span, rate)) for start in starts]
 
 
-def _th(number: int | None) -> str:
-    return {2: "2nd", 3: "3rd"}.get(number or 0, f"{number}th")
-
-
-def _known(value: int | None, field: str) -> int:
-    if value is None:
-        raise ValueError(f"{field} is open in the protocol. Fill it from an input contract first.")
-    return value
+def _th(number: int) -> str:
+    return {2: "2nd", 3: "3rd"}.get(number, f"{number}th")

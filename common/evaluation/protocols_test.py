@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 
 from common.evaluation import protocols
@@ -15,10 +16,15 @@ def _filled(name, **changes):
     return PROTOCOLS[name].filled(contract, least=9)
 
 
+def views(protocol, total, height, width):
+    places = protocols.corners(protocol, height, width)
+    return [(window, place) for window in protocols.windows(protocol, total) for place in places]
+
+
 def test_the_original_takes_up_to_250_frames_and_the_centre_of_224():
     protocol = _filled("quo_vadis")
     assert protocol.average == "logits"
-    ((frames, corner),) = protocols.views(protocol, 300, 256, 340)
+    ((frames, corner),) = views(protocol, 300, 256, 340)
     assert (frames, corner) == (list(range(250)), (16, 58))
     assert [len(window) for window in protocols.windows(protocol, 79)] == [79]
     assert protocols.windows(protocol, 4) == [[0, 1, 2, 3, 0, 1, 2, 3, 0]]  # 9 at least
@@ -34,16 +40,16 @@ def test_a_whole_clip_with_a_rate_is_as_long_as_asked():
 def test_thirty_views_are_ten_times_three():
     protocol = PROTOCOLS["thirty_view"].filled(usual("i3d_resnet50_32x2"))
     assert (protocol.frames, protocol.rate, protocol.average) == (32, 2, "softmax")
-    views = protocols.views(protocol, 300, 256, 340)
-    assert len(views) == 30
-    assert [frames[0] for frames, _ in views[::3]] == [0, 30, 60, 90, 120, 150, 180, 210, 240, 270]
-    assert [corner for _, corner in views[:3]] == [(0, 0), (0, 42), (0, 84)]
-    assert views[29][0] == [(270 + 2 * k) % 300 for k in range(32)]
-    assert protocols.views(protocol, 300, 340, 256)[2][1] == (84, 0)
+    found = views(protocol, 300, 256, 340)
+    assert len(found) == 30
+    assert [frames[0] for frames, _ in found[::3]] == [0, 30, 60, 90, 120, 150, 180, 210, 240, 270]
+    assert [corner for _, corner in found[:3]] == [(0, 0), (0, 42), (0, 84)]
+    assert found[29][0] == [(270 + 2 * k) % 300 for k in range(32)]
+    assert views(protocol, 300, 340, 256)[2][1] == (84, 0)
 
 
 def test_clip_is_one_in_the_middle():
-    ((frames, corner),) = protocols.views(_filled("clip"), 100, 256, 256)
+    ((frames, corner),) = views(_filled("clip"), 100, 256, 256)
     assert (frames, corner) == (list(range(18, 82)), (16, 16))
 
 
@@ -99,27 +105,67 @@ def test_texts():
     assert "the network's size, short side the network's" in PROTOCOLS["clip"].text
 
 
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ({"temporal": "half"}, "temporal must be one of center, cover, even, sliding, whole."),
-        ({"crops": "ten"}, "crops must be one of center, three. Received: 'ten'."),
-        ({"average": "max"}, "average must be one of logits, softmax. Received: 'max'."),
-        ({"frames": 0}, "frames must be at least 1. Received: 0."),
-        ({"short_side": -1}, "short_side must be at least 0. Received: -1."),
-        ({"crop": 224, "short_side": 112}, "a crop of 224 pixels does not fit into a short side"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(fields, text):
-    with pytest.raises(ValueError, match=text.replace(".", r"\.")):
-        Protocol("mine", "me", **fields)
-
-
-def test_what_is_open_or_unknown_is_refused():
-    with pytest.raises(ValueError, match="frames is open in the protocol"):
-        protocols.windows(PROTOCOLS["clip"], 10)
+def test_an_unknown_protocol_and_a_video_without_frames_are_refused():
     with pytest.raises(ValueError, match=r"no such protocol\. Expected one of clip, every_frame"):
         protocols.get("ten_crop")
     for name in PROTOCOLS:
         with pytest.raises(ValueError, match="total must be at least 1"):
             protocols.windows(_filled(name), 0)
+
+
+def _clips(how, *logits):
+    return protocols.mean_of_views([np.array(row, np.float32) for row in logits], how)
+
+
+def test_logits_are_averaged():
+    np.testing.assert_array_equal(_clips("logits", [1, 2, 3], [3, 0, 0]), [2, 1, 1.5])
+
+
+def test_probabilities_are_averaged():
+    logits = _clips("softmax", np.log([0.5, 0.25, 0.25]) + 7, np.log([0.1, 0.8, 0.1]) - 3)
+    np.testing.assert_allclose(np.exp(logits), [0.3, 0.525, 0.175], rtol=1e-6)
+    assert logits.dtype == np.float32
+
+
+def test_a_probability_that_vanishes_stays_finite():
+    logits = _clips("softmax", [0, 1000, -1000], [0, 900, -900])
+    np.testing.assert_allclose(logits, [-900 - np.log(2), 0, -1800 - np.log(2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["logits", "softmax"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(how, bad):
+    with (
+        pytest.raises(ValueError, match="its logits are not finite"),
+        np.errstate(invalid="ignore"),
+    ):
+        _clips(how, [0, bad])
+
+
+def _frames(rate, moments, *views):
+    scored = [(indices, np.array(logits, np.float32)[:, None]) for indices, logits in views]
+    return protocols.mean_of_frames(scored, moments, rate)
+
+
+def test_a_frame_has_the_mean_of_the_views_that_show_it():
+    video, moments = _frames(1, [0, 1, 3, 3], ([0, 1, 2], [1, 2, 3]), ([1, 2, 3], [4, 5, 6]))
+    np.testing.assert_array_equal(moments[:, 0], [1, 3, 6, 6])
+    np.testing.assert_array_equal(video, [6])
+
+
+def test_a_frame_that_a_loop_shows_again_counts_once():
+    video, moments = _frames(1, [0, 1], ([0, 1, 0, 1], [1, 2, 30, 40]))
+    np.testing.assert_array_equal(moments[:, 0], [1, 2])
+    np.testing.assert_array_equal(video, [2])
+
+
+def test_frames_between_take_the_nearest():
+    _, moments = _frames(3, range(8), ([0, 3, 6], [1, 2, 3]))
+    np.testing.assert_array_equal(moments[:, 0], [1, 1, 2, 2, 2, 3, 3, 3])
+
+
+def test_a_frame_that_no_view_shows_is_refused():
+    with pytest.raises(ValueError, match="frame 3 is in no view of it"):
+        _frames(1, range(8), ([0, 1, 2], [1, 2, 3]))
+    with pytest.raises(ValueError, match="not finite"):
+        _frames(1, [0], ([0], [np.nan]))

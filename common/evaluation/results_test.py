@@ -2,16 +2,14 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.evaluation import results, table
+from common.evaluation import results
 from common.evaluation.protocols import PROTOCOLS
 from common.evaluation.scores import FrameScores, Scores
 from common.preprocessing.contracts import RGB_CONTRACT
-from convert.published import CHECKPOINTS
 
 CLASSES = ("left", "right", "up", "down", "in", "out")
 PROTOCOL = PROTOCOLS["clip"].filled(RGB_CONTRACT).record()
@@ -78,7 +76,7 @@ def test_top_5_of_five_classes_says_nothing():
     )
     found = results.results(few)
     assert found["top_5"] is None
-    assert "top-5" not in table.text(found)
+    assert "top-5" not in results.text(found)
 
 
 def test_results_of_frames():
@@ -101,7 +99,7 @@ def test_results_of_frames():
 
 
 def test_text_of_classes():
-    assert table.text(results.results(VIDEOS)) == (
+    assert results.text(results.results(VIDEOS)) == (
         f"rgb, {PROTOCOL['text']}\n"
         "5 of 7 videos; 2 FAILED\n"
         "\n"
@@ -123,7 +121,7 @@ def test_text_of_classes():
 
 
 def test_text_of_frames():
-    lines = table.text(results.results(FRAMES)).splitlines()
+    lines = results.text(results.results(FRAMES)).splitlines()
     assert lines[:2] == [f"rgb, {PROTOCOL['text']}", f"flow, {PROTOCOL['text']}"]
     assert lines[2:] == [
         "fused by their logits, 1 : 1.5",
@@ -141,18 +139,18 @@ def test_text_of_frames():
 
 def test_of_many_classes_the_worst_are_shown():
     found = results.results(VIDEOS)
-    text = table.text(found, rows=2)
+    text = results.text(found, rows=2)
     assert "The worst 2 of 6 classes:" in text
     assert [line.split()[0] for line in text.splitlines()[6:9]] == ["class", "up", "out"]
     many = {**found, "failures": {f"v{i}": "gone" for i in range(12)}}
-    assert table.text(many).endswith("  v9: gone\n  and 2 more: see results.json\n")
+    assert results.text(many).endswith("  v9: gone\n  and 2 more: see results.json\n")
 
 
 def test_files(tmp_path):
     pytest.importorskip("matplotlib")
     text = results.write(tmp_path, VIDEOS)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(results.FILES)
-    assert text == table.text(results.results(VIDEOS))
+    assert text == results.text(results.results(VIDEOS))
     assert (tmp_path / "results.txt").read_text() == text
     found = json.loads((tmp_path / "results.json").read_text())
     assert found == json.loads(json.dumps(results.results(VIDEOS)))
@@ -161,13 +159,3 @@ def test_files(tmp_path):
 def test_frames_have_no_picture(tmp_path):
     results.write(tmp_path, FRAMES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.txt"]
-
-
-def test_origin():
-    row = CHECKPOINTS["rgb_scratch"]
-    found = results.origin(Path("x"), row, row.contract, "i3d_torch")
-    assert found["checkpoint"] == "rgb_scratch"
-    assert found["contract"]["crop"] == 224
-    assert set(found["weights"]) == {file.file_name for file in row.files}
-    assert "numpy" in found["versions"]
-    assert json.dumps(found)

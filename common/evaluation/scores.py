@@ -1,8 +1,8 @@
-"""Scores of the videos of a data set, and the file that keeps them for fusing them later.
+"""Scores of the videos of a data set, and the file that keeps them, to be fused later.
 
-A file is a .npz without pickle: `names`, `labels` and `logits` are arrays, whose row i is of the
-same video; for labels of frames `frame_counts`, `frame_labels` and `frame_logits` are with them;
-`about` is a JSON text with the rest.
+The file is a .npz without pickle. Row i of the arrays `names`, `labels` and `logits` belongs to one
+video; labels of frames add `frame_counts`, `frame_labels` and `frame_logits`; `about` is a JSON
+text with the rest.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ _FORMAT_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class FrameScores:
-    """Scores of single frames, or other moments; those of all videos one after the other.
+    """Scores of frames or other moments, video by video.
 
     Attributes:
-        counts: [N] int64, how many rows each video has.
+        counts: [N] int64, the number of rows of each video.
         labels: [R, K] uint8, 1 where a class applies.
         logits: [R, K] float32.
     """
@@ -39,18 +39,17 @@ class FrameScores:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a network, or several together, made of a data set.
+    """The scores of a data set by one network, or by several that are fused.
 
     Attributes:
         classes: Names, in the order of the logits.
-        names: Of the N videos that were scored, in the order of the annotations.
+        names: The N videos that were scored, in the order of the annotations.
         labels: [N] int64, one class each; or [N, K] uint8, 1 where a class applies.
-        logits: [N, K] float32. Their softmax are the protocol's probabilities: where it averages
-            those of views, the logarithm of the average.
-        origins: For each stream, how its scores came about, as JSON has it.
-        failures: Name to reason, of the videos that have no scores.
-        frames: Of single frames, where these have labels.
-        fusion: How streams became one, where they did.
+        logits: [N, K] float32, whose softmax are the protocol's probabilities.
+        origins: How the scores of each stream were made, as JSON.
+        failures: Name to reason, for the videos without scores.
+        frames: Scores of frames, if these have labels.
+        fusion: How streams were fused, if they were.
     """
 
     classes: tuple[str, ...]
@@ -85,12 +84,12 @@ class Scores:
 
     @property
     def expected(self) -> int:
-        """Videos of the split, those that failed among them."""
+        """The number of videos in the split, failures included."""
         return len(self.names) + len(self.failures)
 
 
 def write(path: str | os.PathLike[str], scores: Scores) -> None:
-    """Writes a file of scores; a temporary file and a rename."""
+    """Writes a file of scores atomically."""
     arrays: dict[str, NDArray[Any]] = {
         "names": np.array(scores.names, np.str_),
         "labels": scores.labels,
@@ -118,7 +117,7 @@ def read(path: str | os.PathLike[str]) -> Scores:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no file of scores, is damaged or of a newer version.
+        ValueError: The file holds no scores, is damaged, or has another version.
     """
     path = Path(path)
     try:

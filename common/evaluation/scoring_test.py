@@ -1,6 +1,7 @@
-"""Scores of made-up videos by made-up networks whose logits say what they were shown."""
+"""Views that are read ahead, and scores by networks whose logits say what they were shown."""
 
 import dataclasses
+import threading
 
 import av
 import cv2
@@ -42,9 +43,8 @@ def _job(protocol="sliding", records=None, reader=None, **fields):
         records=records,
         classes=CLASSES,
         reader=reader or MadeUp(TOTALS),
-        stream="rgb",
         protocol=protocols.get(protocol).filled(CONTRACT),
-        **{"workers": 0, **fields},
+        **{"stream": "rgb", "workers": 0, **fields},
     )
 
 
@@ -73,8 +73,7 @@ def test_views_are_averaged_as_the_protocol_says():
     np.testing.assert_allclose(found, np.mean(windows, axis=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("views", [1, 3, 8, 100])
-@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize(("views", "workers"), [(1, 3), (8, 0), (8, 3), (100, 1)])
 def test_batches_and_threads_change_nothing(views, workers):
     network = Network()
     usual = scoring.score_videos(_job("thirty_view", reader=_big()), Network().clips)
@@ -122,6 +121,19 @@ def test_views_that_wait_for_a_batch_fail_with_their_video():
     assert found.names == ("c", "b")
     assert found.failures == {"d": "d: damaged."}
     assert [shape[0] for shape in network.shapes] == [4, 1]  # c and half of d; b
+
+
+def test_frames_that_are_not_finite_are_a_failure_of_their_video():
+    class Broken(MadeUp):
+        def read(self, record, indices, stream):
+            flow = super().read(record, indices, stream)
+            return np.where(record.name == "b", np.float32("nan"), flow)
+
+    found = scoring.score_videos(_job(reader=Broken(TOTALS), stream="flow"), Network().clips)
+    assert found.names == ("a", "c", "d")
+    assert found.failures == {
+        "b": "b: expected clips of finite numbers. Received: NaN or infinity."
+    }
 
 
 def test_logits_that_are_not_finite_are_a_failure():
@@ -217,3 +229,125 @@ def test_videos_are_scored_as_their_frames_are(tmp_path, workers):
     np.testing.assert_allclose(found.logits, [[40, 240, 140]] * 2, atol=1)
     assert sorted(found.failures) == ["damaged", "gone"]
     assert "damaged.avi" in found.failures["damaged"]
+
+
+WINDOWS = Protocol(
+    "s", "us", "sliding", frames=4, rate=1, stride=2, crops="three", short_side=6, crop=6
+)
+FEW = {"a": 10, "b": 3, "c": 7}
+
+
+def _read(reader, names=FEW, at_once=6, **fields):
+    """Parts of views."""
+    fields = {"workers": 0, "stream": "rgb", **fields}
+    records = [record(name) for name in names]
+    job = Job(records, CLASSES, reader, protocol=WINDOWS, views_at_a_time=at_once, **fields)
+    return scoring.read_views(job)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert not [each for each in threading.enumerate() if each.name.startswith("views")]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_views_come_in_order_with_any_number_of_threads(workers):
+    found = list(_read(MadeUp(FEW), workers=workers))
+    assert [part.item for part in found] == [0, 0, 0, 1, 2, 2]
+    starts = [view.indices[0] for part in found for view in part.views[::3]]
+    assert starts == [0, 2, 4, 6, 8, 0, 0, 2, 4]
+    for part in found:
+        assert part.total == FEW[[*FEW][part.item]]
+        for view in part.views:
+            assert view.clip.shape == (4, 6, 6, 3)
+            assert view.clip.dtype == np.uint8
+            np.testing.assert_array_equal(view.clip[:, 0, 0, 0], view.indices)
+
+
+def test_frames_that_windows_share_are_read_once():
+    reader = MadeUp(FEW)
+    list(_read(reader, "a", 100))
+    assert reader.asked == [("a", tuple(range(10)))]
+    reader = MadeUp(FEW)
+    list(_read(reader, "a", 6))
+    assert reader.asked == [("a", (0, 1, 2, 3, 4, 5)), ("a", (4, 5, 6, 7, 8, 9)), ("a", (8, 9))]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shuffled_views_are_those_of_their_window(workers):
+    def views(at_once, shuffle=True):
+        parts = _read(MadeUp(FEW), FEW, at_once, workers=workers, shuffle=shuffle)
+        return [(part.item, view) for part in parts for view in part.views]
+
+    few, many, straight = views(3), views(100), views(3, shuffle=False)
+    orders = set()
+    for (_, one), (_, other), (_, usual) in zip(few, many, straight, strict=True):
+        assert one.indices == other.indices
+        assert sorted(one.indices) == sorted(usual.indices)
+        np.testing.assert_array_equal(one.clip, other.clip)
+        np.testing.assert_array_equal(one.clip[:, 0, 0, 0], one.indices)
+        orders.add(tuple(np.argsort(one.indices, kind="stable")))
+    assert [item for item, _ in few] == [item for item, _ in straight]
+    assert len(orders) > 4  # each window of each video in another order
+    assert all(few[k][1].indices == few[k + 1][1].indices for k in range(0, len(few), 3))  # crops
+
+
+def test_crops_are_cut_from_the_resized_picture():
+    class Ramp(MadeUp):
+        def read(self, record, indices, stream):
+            columns = np.arange(16, dtype=np.uint8) * 10
+            return np.broadcast_to(columns[None, None, :, None], (len(indices), 12, 16, 3)).copy()
+
+    part = next(_read(Ramp({"a": 4}), "a", 100))
+    firsts = [view.clip[0, 0, :, 0].tolist() for view in part.views[:3]]
+    assert firsts[0][0] == 5  # half the size: between columns 0 and 1
+    assert firsts[1] == [25, 45, 65, 85, 105, 125]
+    assert firsts[2] == [45, 65, 85, 105, 125, 145]
+
+
+def test_flow_is_resized_with_its_vectors():
+    found = list(_read(MadeUp({"a": 4}), "a", stream="flow"))
+    clip = found[0].views[0].clip
+    assert clip.dtype == np.float32
+    np.testing.assert_allclose(clip[:, 2, 2, 0], np.arange(4) / 200, rtol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_cannot_be_read_is_an_error_of_its_video(workers):
+    found = list(_read(MadeUp({"a": 10, "c": 7}, broken={"a": 9}), workers=workers))
+    assert [(part.item, part.error) for part in found] == [
+        (0, ""),
+        (0, "a: damaged."),
+        (0, "a: damaged."),
+        (1, "b: there is nothing."),
+        (2, ""),
+        (2, ""),
+    ]
+    found = list(_read(MadeUp({"a": 0}), "a"))
+    assert found[0].error.startswith("total must be at least 1")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bug_is_no_failure_of_a_video_and_leaves_no_thread(workers):
+    class Buggy(MadeUp):
+        def read(self, record, indices, stream):
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        list(_read(Buggy(FEW), workers=workers))
+
+
+def test_reading_ahead_is_bounded():
+    class Counting(MadeUp):
+        def count(self, record, stream):
+            counted.append(record.name)
+            return super().count(record, stream)
+
+    counted = []
+    reader = Counting({f"v{i}": 4 for i in range(50)})
+    parts = _read(reader, reader.totals, workers=2)
+    next(parts)
+    parts.close()
+    assert len(reader.asked) <= 4
+    assert len(counted) <= 8

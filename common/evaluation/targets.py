@@ -1,4 +1,4 @@
-"""What is right: the class of each video, or which classes apply to which of its moments."""
+"""Targets: the class of each video, or the classes that apply to each of its moments."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from common.io import listing
 from common.preprocessing import clips
 
 POINTS = 25
-"""Moments of a video that the localisation of Charades is measured at."""
+"""Moments of a video at which the localisation metric of Charades is measured."""
 
 
 def classes(records: Sequence[Record], num_classes: int) -> NDArray[np.int64]:
     """The class of each video, [N].
 
     Raises:
-        ValueError: Videos that do not have exactly one, or one outside the classes.
+        ValueError: A video has no class, several, or one outside the classes.
     """
     _check_range(records, num_classes)
     wrong = [record.name for record in records if len(record.labels) != 1]
@@ -31,11 +31,7 @@ def classes(records: Sequence[Record], num_classes: int) -> NDArray[np.int64]:
 
 
 def check_frames(records: Sequence[Record], num_classes: int, points: int | None) -> None:
-    """Refuses, before anything is scored, labels outside the classes and unknown durations.
-
-    Raises:
-        ValueError: The text names the videos.
-    """
+    """Raises `ValueError` for labels outside the classes, and durations that `points` need."""
     _check_range(records, num_classes)
     wrong = [record.name for record in records if points is not None and not record.duration]
     if wrong:
@@ -46,14 +42,14 @@ def check_frames(records: Sequence[Record], num_classes: int, points: int | None
 
 
 def moments(total: int, points: int | None) -> list[int]:
-    """The frames, of `total`, whose scores count; None is every one."""
+    """The frames of `total` that are scored; None scores every one."""
     return list(range(total)) if points is None else clips.localisation_frames(total, points)
 
 
 def of_points(record: Record, num_classes: int, points: int) -> NDArray[np.uint8]:
-    """Which classes apply at so many moments, of which number k is k / points of the way through.
+    """The classes that apply at moments k / points of the way through the video.
 
-    Both ends of a span belong to it: the official localisation metric of Charades.
+    Both ends belong to a span, as in the official localisation metric of Charades.
 
     Returns:
         [points, K], 0 or 1.
@@ -65,12 +61,12 @@ def of_points(record: Record, num_classes: int, points: int) -> NDArray[np.uint8
 def of_frames(
     record: Record, num_classes: int, total: int, rate: float | None
 ) -> NDArray[np.uint8]:
-    """Which classes apply to each of `total` frames, by the rule that training has, too.
+    """The classes that apply to each of `total` frames, by the rule of training.
 
     Args:
         record: The video.
-        num_classes: Of the data set.
-        total: Frames there are.
+        num_classes: The number of classes.
+        total: The number of frames.
         rate: Frames a second; None is the annotation's.
 
     Returns:
@@ -80,7 +76,7 @@ def of_frames(
 
 
 def of_video(record: Record, num_classes: int) -> NDArray[np.uint8]:
-    """Which classes apply anywhere in the video: [K], 0 or 1."""
+    """The classes that apply anywhere in the video: [K], 0 or 1."""
     found = np.zeros(num_classes, np.uint8)
     found[[*record.labels, *(action.label for action in record.actions)]] = 1
     return found

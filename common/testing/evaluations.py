@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import arch
-from common.evaluation.evaluating import Options
+from common.evaluation.command import Settings
 from common.flow.stamp import FlowStamp
 from common.model_card import ModelCard
 from common.models import Model
@@ -91,16 +91,25 @@ def write_weights(
     return str(exporting.finish(folder / stream, snapshot, card))
 
 
-def make_options(
+def make_settings(
     data: tuple[Path, Source],
     tmp_path: Path,
     checkpoints: Mapping[str, str] | None = None,
     **changes: Any,
-) -> Options:
+) -> Settings:
+    """Settings that evaluate the small data set, by default RGB with weights made for it."""
     path, source = data
-    if checkpoints is None:
-        checkpoints = {"rgb": write_weights(tmp_path)}
-    return Options(path, tmp_path / "results", source, checkpoints, **{"workers": 0, **changes})
+    checkpoints = checkpoints or {"rgb": write_weights(tmp_path)}
+    return Settings(
+        annotations=path,
+        output=tmp_path / "results",
+        streams=tuple(checkpoints),
+        rgb=source.rgb,
+        flow=source.flow,
+        rgb_checkpoint=checkpoints.get("rgb"),
+        flow_checkpoint=checkpoints.get("flow"),
+        **{"workers": 0, **changes},
+    )
 
 
 def read_results(tmp_path: Path) -> Any:

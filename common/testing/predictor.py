@@ -26,8 +26,8 @@ STANDARDISED = InputContract(mean=(110.0, 100.0, 90.0), std=(58.0, 57.0, 56.0))
 
 Floats = NDArray[np.floating]
 
-Run = Callable[[Any, Floats], tuple[Floats, Floats]]
-"""Runs a model on clips [B, T, H, W, C] in its own values: logits, and features with channels
+Run = Callable[[Any, Floats], tuple[Floats, dict[str, Floats]]]
+"""Runs a model on clips [B, T, H, W, C] in its own values: logits, and endpoints with channels
 last."""
 
 
@@ -110,6 +110,33 @@ def check_precision(module: ModuleType, precision: str) -> None:
     assert np.abs(actual - expected).max() > 1e-6  # else it was not half
 
 
+def check_features(module: ModuleType, run: Run, endpoint: str) -> None:
+    """Features are an endpoint averaged over height and width, a row a time step."""
+    own = module.make_predictor(make_model(), endpoints=[endpoint], device="cpu")
+    clips = make_clips(4)
+    _, endpoints = run(own.model, clips / np.float32(127.5) - 1)
+    expected = endpoints[endpoint]
+    expected = expected[:, None] if expected.ndim == 2 else expected.mean(axis=(2, 3))
+    actual = own.features(clips, endpoint)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def check_refusals(module: ModuleType) -> None:
+    """Unknown endpoints, other types and clips that are not finite are refused."""
+    with pytest.raises(ValueError, match=r"no such endpoint.*Received: 'Mixed_3b'"):
+        module.make_predictor(make_model(), endpoints=["Mixed_3b"])
+    own, clips = make_predictor(module), make_clips()
+    with pytest.raises(ValueError, match=r"no features of 'res2_0'\. Expected one of Features\."):
+        own.features(clips, "res2_0")
+    broken = np.full(clips.shape, np.nan, np.float32)
+    for ask in (own.scores, own.frame_scores, lambda clips: own.features(clips, "Features")):
+        with pytest.raises(ValueError, match=r"wrong type\. Expected uint8 RGB.*: float64\."):
+            ask(clips.astype(np.float64))
+        with pytest.raises(ValueError, match="expected clips of finite numbers"):
+            ask(broken)
+
+
 def check_other_weights(module: ModuleType) -> None:
     """Weights of another network are refused."""
     with pytest.raises(CheckpointError, match=r"conv1\.conv\.weight"):
@@ -118,6 +145,7 @@ def check_other_weights(module: ModuleType) -> None:
 
 def _model(run: Run, own: Any, clips: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """Logits of the model itself, [B, K], and of its time steps, [B, T', K]."""
-    logits, features = run(own.model, clips / np.float32(127.5) - 1)
+    logits, endpoints = run(own.model, clips / np.float32(127.5) - 1)
+    features = endpoints["Features"]
     kernel, bias = (ARRAYS[f"Logits.fc.conv.{name}"] for name in ("weight", "bias"))
     return logits, features.mean(axis=(2, 3)) @ kernel.reshape(3, 6).T + bias
