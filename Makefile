@@ -5,7 +5,7 @@ comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: models install sample demo-train test test-slow test-alone test-judges check format bench fuzz clean
+.PHONY: models install sample demo-train test test-slow test-alone test-judges check format bench clean
 
 install: $(STAMP)
 
@@ -89,10 +89,6 @@ performance: install
 .PHONY: size
 size: install
 	@$(BIN)/python benchmarks/size.py $(ARGS)
-
-# Damaged checkpoints for every reader; more of them with ARGS="--rounds=100000 --seed=1".
-fuzz: install
-	$(BIN)/python -m convert.formats.fuzz $(ARGS)
 
 # The table of architectures in docs/models.md, from the registry.
 models: install

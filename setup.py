@@ -13,8 +13,7 @@ TORCH = ["torch>=2.4", *LOOK]
 HDF5 = ["h5py>=3.10"]
 # ONNX models, written and checked.
 ONNX = ["onnx>=1.16", "onnxruntime>=1.17"]
-# safetensors is the judge of what we write; to read and write it we need no package.
-TEST = ["hypothesis", "pytest", "pytest-xdist", "safetensors", *LOOK, *HDF5, *ONNX]
+TEST = ["hypothesis", "pytest", "pytest-xdist", *LOOK, *HDF5, *ONNX]
 RAY = ["ray"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.
@@ -55,10 +54,12 @@ setup(
         "filelock>=4",  # one process at a time makes an item
         "av",  # decodes videos; its wheels bring FFmpeg
         "google-crc32c",  # checksums of TensorFlow checkpoints, in hardware
+        "msgpack",
         "numba",  # compiles the optical flow
         "numpy",
         "opencv-contrib-python",
         "pooch",  # downloads
+        "safetensors",
         "tqdm",
     ],
     extras_require={

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from common.features.settings import FORMATS
 from common.provenance import to_json
-from convert.formats import _pickled_tree, _unpickler, safetensors
-from convert.formats._mapped_file import mapped, one_error
-from convert.formats._numpy_pickle import NUMPY_GLOBALS, PickledArray, PickledScalar
+from convert.formats import pickles, safetensors
+from convert.formats._mapped_file import one_error
 
 NAME = "features"
 """The name of the array where arrays have names and nobody is tracked."""
@@ -208,39 +207,27 @@ def _read_npy(path: Path) -> Arrays:
         return _read_dictionary(path, file.tell())
 
 
-class _ObjectArray(PickledArray):
-    """The outermost array holds the dictionary; those in checkpoints hold only numbers."""
-
-    def __init__(self, *_: object) -> None:
-        super().__init__()
-
-
 def _read_dictionary(path: Path, offset: int) -> Arrays:
     """The arrays of a dictionary in a 0-d object array, whose pickle begins at byte `offset`."""
-    own = {key: _ObjectArray for key in NUMPY_GLOBALS if key[1] == "_reconstruct"}
-    data = mapped(path)[offset:]
-    stream = _unpickler.Cursor(data)
-    outer = _unpickler.load(stream, allowed={**NUMPY_GLOBALS, **own}, source=path)
-    if stream.tell() != len(data):
-        raise ValueError(f"{len(data) - stream.tell()} bytes follow the end of the pickle")
-    match outer:
-        case _ObjectArray(_state=(_, (), _, _, [dict() as tree])):
+    match pickles.load(path, offset):
+        # The outermost array holds a Python object, which those of a checkpoint may not.
+        case pickles.Call(state=(_, (), _, _, [dict() as tree])):
             pass
         case _:
             raise ValueError("holds Python objects; expected a dictionary of arrays")
     arrays: Arrays = {}
-    for keys, value in _pickled_tree.leaves(tree, (dict,)):
-        plain = tuple(k.resolve().item() if isinstance(k, PickledScalar) else k for k in keys)
-        name = _pickled_tree.shown(plain, ":")
+    for keys, value in pickles.leaves(tree, (dict,)):
+        plain = tuple(pickles.array(k).item() if pickles.is_array(k) else k for k in keys)
+        name = pickles.shown(plain, ":")
         if name in arrays:
             raise ValueError(f"{name} stands twice, as a number and as a text")
-        if isinstance(value, PickledArray | PickledScalar):
-            arrays[name] = _pickled_tree.resolved(name, value)
+        if pickles.is_array(value):
+            arrays[name] = pickles.array(value, name)
         elif isinstance(value, int | float):
-            arrays[name] = _pickled_tree.number(name, value)
+            arrays[name] = pickles.number(name, value)
         else:
             raise ValueError(f"{name} is a {type(value).__name__}; expected an array")
-    _pickled_tree.check_sharing(sum(array.nbytes for array in arrays.values()), len(data))
+    pickles.check_sharing(sum(array.nbytes for array in arrays.values()), path.stat().st_size)
     return arrays
 
 

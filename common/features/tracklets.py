@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from common.annotations.datasets import vidor
 from common.io import CheckpointError, check_json, escape, listing, load_json, shown
-from convert.formats import _pickled_tree
+from convert.formats import pickles
 from convert.formats._mapped_file import one_error
 
 Boxes = dict[int, tuple[float, ...]]
@@ -153,7 +153,10 @@ def _from_json(path: Path) -> dict[str, Boxes]:
 def _from_pickle(path: Path) -> dict[str, Boxes]:
     try:
         with one_error(path):
-            tree, size = _pickled_tree.load(path)
+            tree = pickles.load(path)
+            if not isinstance(tree, dict):
+                raise ValueError(f"holds a {type(tree).__name__}; expected a dictionary of arrays")
+            size = path.stat().st_size
             # A box takes bytes: more boxes than bytes are one dictionary shared by many.
             if sum(len(boxes) for boxes in tree.values() if isinstance(boxes, dict)) > size:
                 raise ValueError("has more boxes than bytes")
@@ -219,9 +222,9 @@ def _number(value: Any, where: str) -> float:
 
 def _plain(value: Any) -> Any:
     """A NumPy number, or array of one axis, of a pickle as Python's; anything else as it is."""
-    if not hasattr(value, "resolve"):
+    if not pickles.is_array(value):
         return value
-    array = value.resolve()
+    array = pickles.array(value)
     # More axes, one of them empty, would be any number of lists.
     return array.tolist() if array.ndim < 2 else array
 

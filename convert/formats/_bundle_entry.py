@@ -1,10 +1,10 @@
-"""The two messages in a TensorFlow bundle's index: its header and one entry a tensor.
+"""The two messages in a TensorFlow bundle's index: its header and one entry for each tensor.
 
 Sources: tensorflow/core/protobuf/tensor_bundle.proto, framework/{tensor_shape,types}.proto.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from functools import partial
 
 from convert.formats import _raw_values
 from convert.formats._protobuf import (
@@ -17,7 +17,7 @@ from convert.formats._protobuf import (
 )
 
 # DataType numbers of types.proto.
-DTYPES = {
+_DTYPES = {
     1: "float32",
     2: "float64",
     3: "int32",
@@ -35,22 +35,26 @@ DTYPES = {
     22: "uint32",
     23: "uint64",
 }
-_NUMBERS = {name: number for number, name in DTYPES.items()}
+_NUMBERS = {name: number for number, name in _DTYPES.items()}
 
 # One shard, little-endian, version {producer: 1}: what TensorFlow writes.
 HEADER = bytes.fromhex("08011a020801")
 
+V1 = b"\x0a"  # what the header of a V1 checkpoint, a list of tensors, starts with
+
+_fields = partial(fields, what="a message of the index")
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies.
+    """The place of one tensor.
 
     Attributes:
         dtype: NumPy's name of the element type, "bfloat16" or "string".
         shape: Its sizes; () is a scalar.
-        shard: Which data file.
-        offset: First byte in that file.
-        size: Number of bytes.
+        shard: The number of its data file.
+        offset: Its first byte in that file.
+        size: Its number of bytes.
         crc32c: The masked CRC-32C of these bytes.
     """
 
@@ -63,7 +67,7 @@ class Entry:
 
 
 def shards(header: bytes) -> int:
-    """How many data files the bundle has.
+    """The number of data files of the bundle.
 
     Args:
         header: The value under the empty key.
@@ -71,7 +75,7 @@ def shards(header: bytes) -> int:
     Raises:
         ValueError: It is a V1 checkpoint, big-endian, or malformed.
     """
-    if header[:1] == b"\x0a":
+    if header[:1] == V1:
         raise ValueError(
             "a TensorFlow V1 checkpoint (one file with index and data), not the index of a V2 one;"
             " give this file itself as the checkpoint, and it is read as tf1_v1_checkpoint"
@@ -107,9 +111,9 @@ def parse(message: bytes, name: str) -> Entry:
             numbers[field] = value
         else:
             raise ValueError(f"the entry of {name} has an unknown field {field} (kind {kind})")
-    if numbers[1] not in DTYPES:
+    if numbers[1] not in _DTYPES:
         raise ValueError(f"{name} has the unsupported TensorFlow data type {numbers[1]}")
-    dtype = DTYPES[numbers[1]]
+    dtype = _DTYPES[numbers[1]]
     count = _raw_values.elements(shape)
     if dtype != "string" and numbers[5] != count * _raw_values.STORED[dtype].itemsize:
         raise ValueError(f"{name}: {dtype} {list(shape)} cannot be {numbers[5]} bytes")
@@ -136,8 +140,7 @@ def serialise(entry: Entry) -> bytes:
 
 
 def _integer(field: int, value: int) -> bytes:
-    # proto3 leaves out what is zero
-    return varint_field(field, value) if value else b""
+    return varint_field(field, value) if value else b""  # as proto3 leaves out zeros
 
 
 def _shape(message: memoryview, name: str) -> tuple[int, ...]:
@@ -151,7 +154,3 @@ def _shape(message: memoryview, name: str) -> tuple[int, ...]:
                 size = number
         sizes.append(size)
     return tuple(sizes)
-
-
-def _fields(message: bytes | memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    return fields(message, "a message of the index")

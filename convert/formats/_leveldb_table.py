@@ -10,9 +10,10 @@ key shares with the previous key, except at a restart point.
 import struct
 from collections.abc import Iterable, Iterator
 
-from convert.formats import _snappy, _varint
+from convert.formats import _snappy
 from convert.formats._crc32c import masked
 from convert.formats._mapped_file import Bytes
+from convert.formats._protobuf import read_varint, write_varint
 
 MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)  # the last eight bytes of the file
 
@@ -97,7 +98,7 @@ class _Block:
             self._since_restart = 0
         shared = _common_prefix(self.last, key) if self._since_restart else 0
         for number in (shared, len(key) - shared, len(value)):
-            self.buffer += _varint.write(number)
+            self.buffer += write_varint(number)
         self.buffer += key[shared:] + value
         self.last = key
         self._since_restart += 1
@@ -113,7 +114,7 @@ class _Block:
 def _append(out: bytearray, block: _Block) -> bytes:
     """Adds an uncompressed block and its trailer; returns its handle."""
     content = block.content()
-    handle = _varint.write(len(out)) + _varint.write(len(content))
+    handle = write_varint(len(out)) + write_varint(len(content))
     out += content + b"\0" + struct.pack("<I", masked(content + b"\0"))
     return handle
 
@@ -149,8 +150,8 @@ def _add(key_bytes: int, key: bytes) -> int:
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
     """Offset and size of a block, and the position after them."""
-    offset, position = _varint.read(data, position)
-    size, position = _varint.read(data, position)
+    offset, position = read_varint(data, position)
+    size, position = read_varint(data, position)
     return (offset, size), position
 
 
@@ -184,9 +185,9 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError(f"a table block of {len(block)} bytes declares {restarts} restart points")
     position, key = 0, b""
     while position < end:
-        shared, position = _varint.read(block, position)
-        unshared, position = _varint.read(block, position)
-        size, position = _varint.read(block, position)
+        shared, position = read_varint(block, position)
+        unshared, position = read_varint(block, position)
+        size, position = read_varint(block, position)
         if shared > len(key) or position + unshared + size > end:
             raise ValueError("a table entry runs past the end of its block")
         key = key[:shared] + block[position : position + unshared]

@@ -1,4 +1,4 @@
-"""A file as read-only bytes that are not read into memory, and one error for its content."""
+"""A file as read-only bytes that are mapped, not read; and one kind of error for its content."""
 
 import contextlib
 import errno
@@ -15,16 +15,21 @@ from common.io import CheckpointError, escape
 
 Bytes = npt.NDArray[np.uint8]
 
-_PIECE = 2**24  # bytes that are held of a file whose checksum is computed
-_AROUND = 2**16  # bytes that the kernel maps on either side of one that is touched
+_PIECE = 2**24  # bytes held at a time while a checksum is computed
+_AROUND = 2**16  # bytes that the kernel maps on either side of a touched one
 
 _LONGEST_TEXT = 1500  # characters of an error, which may hold names of any length
 
-# The disk's trouble, whatever the file holds.
-_NOT_THE_CONTENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+# Faults of the disk, whatever the file holds.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
-# What says nothing about a file's content; the system's own text has the path.
+# Errors that say nothing about a file's content; the system's own text has the path.
 NOT_READABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
+
+
+def single_file(path: Path) -> list[Path]:
+    """The files of a checkpoint that is one file."""
+    return [Path(path)]
 
 
 def mapped(path: Path) -> Bytes:
@@ -39,10 +44,10 @@ def mapped(path: Path) -> Bytes:
 
 
 def release(array: npt.NDArray[Any]) -> None:
-    """Lets go of the mapped pages that an array looks at; touching them maps them again.
+    """Returns to the kernel the mapped pages under an array; touching them maps them again.
 
-    The kernel takes back such pages when it needs them, but until then a process that has gone
-    through a file of several GB seems to take several GB. Arrays of other memory stay as they are.
+    The kernel reclaims such pages when it needs memory, but until then a process that has read a
+    file of several GB seems to take several GB. Arrays of other memory stay as they are.
     """
     owner: Any = array
     while owner is not None and not isinstance(owner, mmap.mmap):
@@ -53,12 +58,12 @@ def release(array: npt.NDArray[Any]) -> None:
     length = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True))
     begin = max(0, start - _AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
     end = min(len(owner), start + length + array.itemsize + _AROUND)
-    if begin < end:  # no reader has negative strides, but whoever holds the array may
+    if begin < end:  # no reader has negative strides, but the holder of the array may
         owner.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 def pieces(data: Bytes) -> Iterator[Bytes]:
-    """Yields the bytes from front to back, and lets go of the pages behind."""
+    """Yields the bytes from front to back, and releases the pages behind."""
     for start in range(0, len(data), _PIECE):
         piece = data[start : start + _PIECE]
         yield piece
@@ -74,23 +79,21 @@ def crc32(data: Bytes) -> int:
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """The first `count` bytes; nothing at all where `path` is no readable file."""
+    """The first `count` bytes; none if `path` is no readable file."""
+    return _part(path, 0, count)
+
+
+def last_bytes(path: Path, count: int) -> bytes:
+    """The last `count` bytes (fewer in a short file); none if `path` is no readable file."""
+    return _part(path, -count, count)
+
+
+def _part(path: Path, start: int, count: int) -> bytes:
     try:
         if not path.is_file():  # opening a pipe would wait
             return b""
         with path.open("rb") as file:
-            return file.read(count)
-    except (OSError, ValueError):
-        return b""
-
-
-def last_bytes(path: Path, count: int) -> bytes:
-    """The last `count` bytes (fewer in a short file); nothing where `path` is no readable file."""
-    try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - count))
+            file.seek(max(0, file.seek(0, 2) + start) if start < 0 else start)
             return file.read(count)
     except (OSError, ValueError):
         return b""
@@ -101,7 +104,7 @@ def one_error(path: Path) -> Iterator[None]:
     """Turns whatever the content of `path` provokes into one CheckpointError that names it.
 
     The parsers inside raise ValueError with a full sentence; anything else (struct.error,
-    RecursionError, ...) is a malformed file too, so its type is worth showing.
+    RecursionError, ...) means a malformed file too, and its type is shown.
 
     Raises:
         CheckpointError: In place of every error but a file that is missing or not readable, or
@@ -112,7 +115,7 @@ def one_error(path: Path) -> Iterator[None]:
     except (CheckpointError, *NOT_READABLE):
         raise
     except OSError as error:
-        if error.errno in _NOT_THE_CONTENT:
+        if error.errno in _DISK:
             raise
         raise CheckpointError(f"{path}: malformed ({_line(error)})") from error
     except ValueError as error:
@@ -127,7 +130,7 @@ def _address(array: npt.NDArray[Any]) -> int:
 
 
 def _line(error: Exception) -> str:
-    """The text as one line of bounded length: a file's names may hold what a terminal obeys."""
+    """The text on one line of bounded length, without what a terminal would obey."""
     text = _shortened(str(error))
     return _shortened(escape(text))
 

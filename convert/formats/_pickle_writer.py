@@ -1,7 +1,7 @@
-"""Pickles put together opcode by opcode: the same arrays always give the same bytes.
+"""Opcodes of pickles. The same arrays always give the same bytes.
 
-Python's pickler cannot name `torch._utils._rebuild_tensor_v2` without importing torch, nor NumPy
-1's `numpy.core` from NumPy 2. No memo is used: nothing that is written here is shared.
+Python's own pickler cannot name `torch._utils._rebuild_tensor_v2` without importing torch, nor
+`numpy.core` of NumPy 1 under NumPy 2. No memo is used, as nothing written here is shared.
 """
 
 import struct
@@ -49,24 +49,24 @@ def integer(value: int) -> bytes:
 
 
 def bytes_header(size: int) -> bytes:
-    """What stands before `size` raw bytes (protocol 3; from 4 GiB on protocol 4)."""
+    """The opcode before `size` raw bytes (protocol 3; from 4 GiB on protocol 4)."""
     if size < 2**32:
         return b"B" + struct.pack("<I", size)
     return b"\x8e" + struct.pack("<Q", size)
 
 
 def byte_string(value: bytes) -> bytes:
-    """A `str` of Python 2; Python 3 makes of it what `encoding` says."""
+    """A `str` of Python 2, which Python 3 decodes by its argument `encoding`."""
     return byte_string_header(len(value)) + value
 
 
 def byte_string_header(size: int) -> bytes:
-    """What stands before less than `BYTE_STRING_LIMIT` bytes of a `str` of Python 2."""
+    """The opcode before a `str` of Python 2 of `size` < `BYTE_STRING_LIMIT` bytes."""
     return b"U" + bytes([size]) if size < 2**8 else b"T" + struct.pack("<i", size)
 
 
 def group(items: Iterable[bytes]) -> bytes:
-    """A tuple of what is already pickled."""
+    """A tuple of pickled items."""
     return b"(" + b"".join(items) + b"t"
 
 
@@ -76,7 +76,7 @@ def integers(values: Iterable[int]) -> bytes:
 
 
 def items(pairs: Iterable[tuple[str, bytes]]) -> bytes:
-    """Entries with string keys, put into the dictionary on top."""
+    """Sets entries of the dictionary on top of the stack; values are pickled."""
     return b"(" + b"".join(text(key) + value for key, value in pairs) + b"u"
 
 
@@ -86,13 +86,13 @@ def name(module: str, attribute: str) -> bytes:
 
 
 def write_array(file: BinaryIO, array: Array, *, python2: bool = False) -> None:
-    """Writes an array such that any NumPy opens it; the data goes straight from it to the file.
+    """Writes an array that any NumPy opens; the data goes to the file without a copy.
 
     Args:
         file: The pickle, opened for writing.
-        array: Plain numbers.
-        python2: Whether strings and data are byte strings of Python 2 (protocol 2) rather than
-            the text and bytes of Python 3 (protocol 3 and later).
+        array: A numeric array.
+        python2: Whether to write strings and data as byte strings of Python 2 (protocol 2) instead
+            of the text and bytes of Python 3 (protocol 3 and later).
     """
     size = array.size * array.dtype.itemsize
     header = byte_string_header(size) if python2 else bytes_header(size)

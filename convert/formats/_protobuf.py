@@ -1,4 +1,4 @@
-"""Protocol buffer messages on the wire: a sequence of numbered fields, without a schema.
+"""Protocol buffers on the wire: base-128 integers, and messages as numbered fields, no schema.
 
     for number, kind, value in fields(data): ...    # payloads are views, never copies
     bytes_field(1, string_field(1, "w") + varint_field(2, 3))
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convert.formats import _varint
 from convert.formats._mapped_file import Bytes
 
 # The wire types that are in use; 3 and 4, the groups, have been deprecated since proto2.
@@ -18,6 +17,38 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
 _MOST_NUMBER = 2**29 - 1  # of a field, by the specification
+
+
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """The base-128 integer (low group first) at `position`, and the position after it.
+
+    Raises:
+        ValueError: The data ends inside it, it is longer than 64 bits, or not in its shortest form
+            (a writer never does that, a flipped bit does).
+    """
+    value = 0
+    for count in range(10):
+        if position + count >= len(data):
+            raise ValueError(f"an integer at byte {position} runs past the end of its block")
+        byte = data[position + count]
+        value |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            if value >= 2**64:
+                break
+            if byte == 0 and count:
+                raise ValueError(f"the integer at byte {position} is not in its shortest form")
+            return value, position + count + 1
+    raise ValueError(f"the integer at byte {position} is longer than 64 bits")
+
+
+def write_varint(value: int) -> bytes:
+    """`value` (0..2**64-1) as bytes."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def fields(
@@ -70,7 +101,7 @@ def varint_field(number: int, value: int) -> bytes:
         number: The field's number.
         value: -2**63 .. 2**64 - 1; zero is written too, which proto3's writers leave out.
     """
-    return _tag(number, VARINT) + _varint.write(value % 2**64)
+    return _tag(number, VARINT) + write_varint(value % 2**64)
 
 
 def fixed32_field(number: int, value: int) -> bytes:
@@ -90,17 +121,17 @@ def string_field(number: int, text: str) -> bytes:
 
 def header(number: int, size: int) -> bytes:
     """Tag and length of a field whose `size` bytes of content are written after it."""
-    return _tag(number, BYTES) + _varint.write(size)
+    return _tag(number, BYTES) + write_varint(size)
 
 
 def _tag(number: int, kind: int) -> bytes:
-    return _varint.write(number << 3 | kind)
+    return write_varint(number << 3 | kind)
 
 
 def _integer(view: memoryview, position: int, what: str) -> tuple[int, int]:
     """The integer at `position` and the position after it."""
     try:
-        value, size = _varint.read(bytes(view[position : position + 10]), 0)
+        value, size = read_varint(bytes(view[position : position + 10]), 0)
     except ValueError as error:
         raise ValueError(
             f"{what}: the integer at byte {position} runs past the end, is longer than 64 bits or"

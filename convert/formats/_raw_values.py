@@ -1,4 +1,4 @@
-"""Element types that every format shares, and the step between raw bytes and values."""
+"""The element types of all formats, and the step between raw bytes and values."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from convert.formats._mapped_file import Bytes, release
 
 Array = npt.NDArray[Any]
 
-# What the bytes are stored as. NumPy has no bfloat16: its bits are read as uint16 and widened.
+# The type of the stored bytes. NumPy has no bfloat16: its bits are read as uint16 and widened.
 STORED: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
@@ -32,7 +32,7 @@ STORED: dict[str, np.dtype[Any]] = {
 
 
 def elements(shape: Sequence[int]) -> int:
-    """How many elements an array of `shape` has; Python integers, so nothing overflows.
+    """The number of elements of an array of `shape`; in Python integers, so nothing overflows.
 
     Raises:
         ValueError: A dimension is no integer in 0..2**62, or there are more than 32 of them.
@@ -41,12 +41,13 @@ def elements(shape: Sequence[int]) -> int:
         raise ValueError(f"an array of {len(shape)} dimensions; expected at most 32")
     for size in shape:
         if type(size) is not int or not 0 <= size < 2**62:
-            raise ValueError(f"a dimension of {str(size)[:40]}; expected an integer from 0 on")
+            brief = str(size)[:40] if isinstance(size, int | float) else type(size).__name__
+            raise ValueError(f"a dimension of {brief}; expected an integer from 0 on")
     return math.prod(shape)
 
 
 def values(raw: Bytes, dtype: str, shape: Sequence[int]) -> Array:
-    """The values of raw little-endian bytes: a view, but bfloat16 (widened exactly) and bool."""
+    """The values of raw little-endian bytes: a view, except of bfloat16 (widened) and bool."""
     return widened(raw.view(STORED[dtype]).reshape(shape), dtype)
 
 
@@ -67,17 +68,17 @@ def name_of(array: Array, what: str) -> str:
     """The name in `STORED` of an array's type.
 
     Raises:
-        ValueError: The type is not plain numbers; `what` names the array in the text.
+        ValueError: The array is not numeric; `what` names it in the text.
     """
     name = array.dtype.name
-    if name not in STORED or name == "bfloat16":  # a type of another package, whose bits we lack
+    if name not in STORED or name == "bfloat16":  # ml_dtypes' has bits unlike ours
         names = sorted(STORED.keys() - {"bfloat16"})
         raise ValueError(f"{what} has dtype {array.dtype}; expected one of {', '.join(names)}")
     return name
 
 
 def raw_bytes(array: Array) -> Bytes:
-    """[N] bytes of an array in C order, little-endian: a view where it is stored like that."""
+    """[N] bytes of an array in C order, little-endian; a view if it is stored like that."""
     little: Array = array.astype(STORED[name_of(array, "the array")], order="C", copy=False)
     raw: Bytes = little.ravel(order="C").view(np.uint8)
     return raw

@@ -3,7 +3,7 @@
 Format: github.com/google/snappy/blob/main/format_description.txt
 """
 
-from convert.formats import _varint
+from convert.formats._protobuf import read_varint
 
 # The densest element is a three-byte copy that yields 64 bytes: 64/3 is the largest possible ratio,
 # so a longer declared length is a lie and nothing of that size is ever allocated.
@@ -16,7 +16,7 @@ def decompress(block: bytes) -> bytes:
     Raises:
         ValueError: The block is malformed or does not yield the length it declares.
     """
-    length, position = _varint.read(block, 0)
+    length, position = read_varint(block, 0)
     if length > _LARGEST_RATIO * len(block):
         raise ValueError(f"a snappy block of {len(block)} bytes declares {length} bytes of content")
     out = bytearray()

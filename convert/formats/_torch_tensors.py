@@ -1,21 +1,25 @@
-"""Stand-ins for what a pickled state_dict names: storages, tensors, parameters, sizes.
+"""The pickled state_dict in both of torch's containers, read and written without torch.
 
-A tensor is pickled as a call of `_rebuild_tensor_v2(storage, offset, size, stride, ...)`; the
-storage is only a persistent id. These record both, and check them when the bytes are at hand.
+A tensor is pickled as a call of `_rebuild_tensor_v2(storage, offset, size, stride, ...)`, and its
+storage as the persistent id `("storage", class, key, location, number of elements)`.
 """
 
 import dataclasses
-from typing import Any, NamedTuple, NoReturn
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TypeGuard
 
 import numpy as np
 
-from convert.formats import _raw_values
+from convert.arrays import LazyArrays
+from convert.formats import _pickle_writer as pickled
+from convert.formats import _raw_values, pickles
 from convert.formats._mapped_file import Bytes
-from convert.formats._numpy_pickle import NUMPY_GLOBALS
-from convert.formats._pickle_scan import Refused
 from convert.formats._raw_values import Array
+from convert.formats.pickles import Call
 
-STORAGES = {
+_STORAGES = {
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
     "HalfStorage": "float16",
@@ -29,49 +33,42 @@ STORAGES = {
     "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
 }
-STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
+_STORAGE_OF = {dtype: name for name, dtype in _STORAGES.items()}
+# Dotted names of storage classes and types, and the element type of each.
+_DTYPES = {
+    **{f"torch.{name}": dtype for name, dtype in _STORAGES.items()},
+    **{f"torch.cuda.{name}": dtype for name, dtype in _STORAGES.items()},
+    **{f"torch.{name}": name for name in _raw_values.STORED},
+    **dict.fromkeys(("torch.UntypedStorage", "torch.storage.UntypedStorage"), "uint8"),
+}
+_TENSOR, _TENSOR_V2, _TENSOR_V3, _PARAMETER = (
+    f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3", "parameter")
+)
+_SIZE = "torch.Size"
+_TENSORS = frozenset([_TENSOR, _TENSOR_V2, _TENSOR_V3, _PARAMETER])
+_NAMES = frozenset([*_TENSORS, *_DTYPES, _SIZE, "torch.device", *pickles.NUMPY_NAMES])
 
-# An expanded tensor (stride 0) may have more elements than its storage; without a bound, a few
-# bytes would stand for terabytes.
+# The elements that an expanded tensor (stride 0) may have beyond its storage's: a few bytes could
+# otherwise stand for terabytes.
 _MOST_EXPANDED = 65_536
 
 
-class StorageType(NamedTuple):
-    """A storage class; `dtype` is "uint8" for untyped bytes."""
-
-    dtype: str
-
-
-class DtypeName(NamedTuple):
-    """A torch.dtype."""
-
-    dtype: str
-
-
-class _Sealed:
-    """Refuses the opcode BUILD, which would rewrite what is already checked, frozen or not."""
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise Refused(f"refused to change the state of a {type(self).__name__}")
-
-
-# No slots: for a frozen class with slots, dataclasses generate a __setstate__ that rewrites it.
 @dataclasses.dataclass(frozen=True)
-class Storage(_Sealed):
-    """A storage as the pickle names it.
+class Storage:
+    """A storage as the pickle describes it.
 
     Attributes:
-        dtype: Its element type, a name of `_raw_values.STORED`.
+        dtype: The element type, a name of `_raw_values.STORED`.
         key: Its name in the container.
-        count: Number of elements.
-        base: First element, where it is a view of the storage `key` (old files).
-        root_count: Number of elements of that storage.
+        base: The first element, if it is a view of the storage `key` (old files).
+        count: The number of elements.
+        root_count: The number of elements of that storage.
     """
 
     dtype: str
     key: str
-    count: int
     base: int
+    count: int
     root_count: int
 
     def root_bytes(self) -> int:
@@ -79,128 +76,155 @@ class Storage(_Sealed):
         return self.root_count * _raw_values.STORED[self.dtype].itemsize
 
 
-@dataclasses.dataclass(frozen=True)
-class PickledTensor(_Sealed):
-    """What a file says about a tensor; nothing in it is checked yet."""
+def load(stream: pickles.Stream) -> tuple[dict[str, Call], dict[str, Storage]]:
+    """Tensors and arrays of a pickled checkpoint by flattened name, and all storages by key.
 
-    storage: Any
-    offset: Any
-    size: Any
-    stride: Any
-    dtype: str | None = None
+    Names of nested containers are joined with "/". What is no tensor (epoch, settings) is left out.
 
-    @property
-    def type(self) -> str:
-        """The type of its elements, a name of `_raw_values.STORED`."""
-        return str(self.dtype or self.storage.dtype)
-
-    def stored(self, data: Bytes) -> Array:
-        """The tensor as a view of its storage's bytes, of the type `STORED[self.type]`.
-
-        Args:
-            data: [N] bytes of the whole storage.
-
-        Raises:
-            ValueError: It reaches outside its storage, or its numbers are malformed.
-        """
-        storage = self.storage
-        shape, strides = self.size, self.stride
-        if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides):
-            raise ValueError("a tensor with a malformed size or stride")
-        count = _raw_values.elements(shape)
-        _raw_values.elements(strides)  # integers from 0 on
-        start = _raw_values.elements((self.offset,))
-        used = (
-            1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if count else 0
-        )
-        flat = data.view(_raw_values.STORED[storage.dtype])
-        flat = flat[storage.base : storage.base + storage.count]
-        if self.dtype is not None:  # bytes that the tensor itself gives a type
-            flat = flat.view(_raw_values.STORED[self.dtype])
-        if start + used > len(flat) or count > max(len(flat), _MOST_EXPANDED):
-            raise ValueError(
-                f"a tensor of size {list(shape)}, stride {list(strides)} from element {start} on"
-                f" does not fit its storage of {len(flat)} elements"
-            )
-        steps = [step * flat.itemsize for step in strides]
-        return np.lib.stride_tricks.as_strided(flat[start:], shape, steps if count else None)
+    Raises:
+        ValueError: The pickle is malformed, refused, or holds no tensor in a mapping.
+    """
+    ids: list[Call] = []
+    try:
+        tree = pickles.load_next(stream, _NAMES, ids)
+    except pickles.Refused as error:
+        if "refused to load" not in str(error):
+            raise
+        raise pickles.Refused(
+            f"{error}. If this is a whole module or TorchScript: load it where its code is at hand"
+            " and save only its weights, torch.save(model.state_dict(), path)"
+        ) from error
+    if not isinstance(tree, dict):
+        kind = "tensor" if _is_tensor(tree) else type(tree).__name__
+        raise ValueError(f"holds a {kind}; expected a mapping of names to tensors")
+    storages: dict[str, Storage] = {}
+    for storage in map(_storage, ids):
+        if storages.setdefault(storage.key, storage).root_bytes() != storage.root_bytes():
+            raise ValueError(f"storage {storage.key[:40]} is named with two sizes")
+    tensors: dict[str, Call] = {}
+    for path, leaf in pickles.leaves(tree, (dict, list, tuple)):
+        if _is_tensor(leaf) or pickles.is_array(leaf, scalars=False):
+            name = pickles.shown(path, "/")
+            if name in tensors:
+                raise ValueError(f"two tensors have the name {name[:200]!r}")
+            tensors[name] = leaf
+    if not tensors:
+        raise ValueError("holds no tensor")
+    return tensors, storages
 
 
-def storage_of(pid: Any, legacy: bool) -> Storage:
-    """The storage that a persistent id names."""
-    if type(pid) is not tuple or len(pid) != (6 if legacy else 5) or pid[0] != "storage":
+def resolve(tensors: Mapping[str, Call], data: Mapping[str, Bytes]) -> LazyArrays:
+    """The tensors as arrays, views of their storages.
+
+    Args:
+        tensors: What `load` gives.
+        data: The bytes of each storage, by key.
+
+    Raises:
+        ValueError: A tensor does not fit its storage; the text names it.
+    """
+    arrays, together = LazyArrays(), 0
+    stored = sum(map(len, data.values()))
+    for name, tensor in tensors.items():
+        if pickles.is_array(tensor):
+            array, dtype = pickles.array(tensor, name[:200]), ""
+            stored += array.nbytes
+        else:
+            try:
+                array, dtype = _view(tensor, data)
+            except ValueError as error:
+                raise ValueError(f"{name[:200]}: {error}") from error
+        arrays.add(name, array.shape, partial(_raw_values.widened, array, dtype))
+        together += array.nbytes
+        pickles.check_sharing(together, stored)
+    return arrays
+
+
+def dump(arrays: Mapping[str, Array]) -> Iterator[bytes]:
+    """Yields, in pieces, the protocol-2 pickle of an OrderedDict of tensors; storage i is array i.
+
+    Raises:
+        ValueError: torch has no storage class for an array's type.
+    """
+    empty = pickled.name("collections", "OrderedDict") + pickled.EMPTY_TUPLE + pickled.REDUCE
+    yield pickled.protocol(2) + empty + b"("
+    for key, (name, array) in enumerate(arrays.items()):
+        dtype = _raw_values.name_of(array, name)
+        if dtype not in _STORAGE_OF:
+            raise ValueError(f"{name} has dtype {dtype}, for which torch has no storage class")
+        pid = [
+            pickled.text("storage"),
+            pickled.name("torch", _STORAGE_OF[dtype]),
+            pickled.text(str(key)),
+            pickled.text("cpu"),
+            pickled.integer(array.size),
+        ]
+        tensor = [
+            pickled.group(pid) + pickled.PERSISTENT,
+            pickled.integer(0),
+            pickled.integers(array.shape),
+            pickled.integers(math.prod(array.shape[i:]) for i in range(1, array.ndim + 1)),
+            pickled.FALSE,
+            empty,
+        ]
+        rebuild = pickled.name("torch._utils", "_rebuild_tensor_v2")
+        yield pickled.text(name) + rebuild + pickled.group(tensor) + pickled.REDUCE
+    yield b"u" + pickled.STOP
+
+
+def _is_tensor(value: object) -> TypeGuard[Call]:
+    return isinstance(value, Call) and value.args is not None and value.function in _TENSORS
+
+
+def _storage(pid: object) -> Storage:
+    """The storage that a persistent id describes."""
+    (parts,) = pickles.arguments(pid, "persistent id", 1)
+    if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
         raise ValueError("a malformed persistent id")
-    kind, key, count = pid[1], pid[2], pid[4]
-    if type(kind) is not StorageType or type(key) is not str:
+    _, kind, key, _, count, view = (*parts, None)[:6]
+    if not pickles.is_name(kind, _DTYPES) or type(key) is not str:
         raise ValueError("a persistent id that names no storage")
-    _raw_values.elements((count,))
-    view = pid[5] if legacy else None
-    if view is None:
-        return Storage(kind.dtype, key, count, 0, count)
-    if type(view) is not tuple or len(view) != 3:
-        raise ValueError("a malformed view of a storage")
-    _, base, size = view
-    _raw_values.elements((base, size))
+    dtype = _DTYPES[kind.function]
+    base, size = 0, count
+    if view is not None:
+        if type(view) is not tuple or len(view) != 3:
+            raise ValueError("a malformed view of a storage")
+        _, base, size = view
+    _raw_values.elements((count, base, size))  # checks that they are integers from 0 on
     if base + size > count:
         raise ValueError(f"a view of elements {base}..{base + size} of a storage of {count}")
-    return Storage(kind.dtype, key, size, base, count)
+    return Storage(dtype, key, base, size, count)
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> PickledTensor:
-    if type(storage) is not Storage:
-        raise ValueError("a tensor without a storage")
-    return PickledTensor(storage, offset, size, stride)
-
-
-def _rebuild_tensor_v2(
-    storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, metadata: Any = None
-) -> PickledTensor:
-    return _rebuild_tensor(storage, offset, size, stride)
-
-
-def _rebuild_tensor_v3(
-    storage: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    grad: Any,
-    hooks: Any,
-    dtype: Any,
-    metadata: Any = None,
-) -> PickledTensor:
-    if type(storage) is not Storage or type(dtype) is not DtypeName:
-        raise ValueError("a tensor without a storage or dtype")
-    return PickledTensor(storage, offset, size, stride, dtype.dtype)
-
-
-def _rebuild_parameter(data: Any, grad: Any, hooks: Any) -> PickledTensor:
-    if type(data) is not PickledTensor:
-        raise ValueError("a parameter without a tensor")
-    return data
-
-
-def _size(sizes: Any = ()) -> tuple[Any, ...]:
-    return tuple(sizes)
-
-
-def _device(*parts: Any) -> None:
-    """Where a tensor was does not matter."""
-
-
-GLOBALS: dict[tuple[str, str], Any] = {
-    **NUMPY_GLOBALS,
-    **{
-        (module, name): StorageType(dtype)
-        for module in ("torch", "torch.cuda")
-        for name, dtype in STORAGES.items()
-    },
-    ("torch.storage", "UntypedStorage"): StorageType("uint8"),
-    ("torch", "UntypedStorage"): StorageType("uint8"),
-    **{("torch", name): DtypeName(name) for name in _raw_values.STORED},
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch", "Size"): _size,
-    ("torch", "device"): _device,
-}
+def _view(tensor: Call, data: Mapping[str, Bytes]) -> tuple[Array, str]:
+    """The tensor as a view of its storage's bytes, and its type, a name of `_raw_values.STORED`."""
+    while tensor.function == _PARAMETER:
+        (tensor, *_) = pickles.arguments(tensor, _PARAMETER, 1)
+        if not _is_tensor(tensor):
+            raise ValueError("a parameter without a tensor")
+    args = pickles.arguments(tensor, tensor.function, 4)
+    storage = _storage(args[0])
+    offset, shape, strides = args[1:4]
+    if isinstance(shape, Call):
+        (shape, *_) = pickles.arguments(shape, _SIZE, 1)
+    if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides):
+        raise ValueError("a tensor with a malformed size or stride")
+    count = _raw_values.elements(shape)
+    _raw_values.elements((offset, *strides[:31]))  # checks that they are integers from 0 on
+    used = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if count else 0
+    dtype = storage.dtype
+    flat = data[storage.key].view(_raw_values.STORED[dtype])
+    flat = flat[storage.base : storage.base + storage.count]
+    if tensor.function == _TENSOR_V3:  # the storage is bytes, the tensor itself has a type
+        if len(args) < 7 or not pickles.is_name(args[6], _DTYPES):
+            raise ValueError("a tensor without a type")
+        dtype = _DTYPES[args[6].function]
+        flat = flat.view(_raw_values.STORED[dtype])
+    if offset + used > len(flat) or count > max(len(flat), _MOST_EXPANDED):
+        raise ValueError(
+            f"a tensor of size {list(shape)}, stride {list(strides)} from element {offset} on"
+            f" does not fit its storage of {len(flat)} elements"
+        )
+    steps = [step * flat.itemsize for step in strides]
+    view = np.lib.stride_tricks.as_strided(flat[offset:], shape, steps if count else None)
+    return view, dtype

@@ -13,9 +13,8 @@ import numpy as np
 
 from common.io import replacing
 from convert.formats import _pickle_writer as pickled
-from convert.formats import _pickled_tree, _raw_values
-from convert.formats._mapped_file import one_error
-from convert.formats._numpy_pickle import PickledArray, PickledScalar
+from convert.formats import _raw_values, pickles
+from convert.formats._mapped_file import one_error, single_file
 from convert.formats._raw_values import Array
 
 NAME = "caffe2_pkl"
@@ -23,15 +22,12 @@ SUFFIXES = (".pkl",)
 
 _SETTINGS = (type(None), bool, str, bytes, int, float)
 
+files = single_file
+
 
 def recognises(path: Path) -> bool:
     """Whether the file starts like a pickle of one dictionary of arrays, in the wrapper or not."""
-    return _pickled_tree.outline(path) == "flat"
-
-
-def files(path: Path) -> list[Path]:
-    """The one file."""
-    return [Path(path)]
+    return pickles.outline(Path(path)) == "flat"
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -46,23 +42,21 @@ def read(path: Path) -> dict[str, Array]:
     """
     path = Path(path)
     with one_error(path):
-        tree, stored = _pickled_tree.load(path)
-        blobs = _taken(tree)
-        if isinstance(wrapped := blobs.get(_pickled_tree.WRAPPER), dict):
-            blobs = _taken(wrapped)
+        blobs = _named(pickles.load(path))
+        if isinstance(wrapped := blobs.get(pickles.WRAPPER), dict):
+            blobs = _named(wrapped)
         arrays: dict[str, Array] = {}
-        size = 0
-        for name in list(blobs):
-            value = blobs.pop(name)  # lets go of a string that has become an array
-            if isinstance(value, (PickledArray, PickledScalar)):
-                arrays[name] = _pickled_tree.resolved(name, value)
+        together, stored = 0, path.stat().st_size
+        for name, value in blobs.items():
+            if pickles.is_array(value):
+                arrays[name] = pickles.array(value, name)
             elif type(value) in (int, float):
-                arrays[name] = _pickled_tree.number(name, value)
+                arrays[name] = pickles.number(name, value)
             else:
                 _check_setting(name, value)
                 continue
-            size += arrays[name].nbytes
-            _pickled_tree.check_sharing(size, stored)
+            together += arrays[name].nbytes
+            pickles.check_sharing(together, stored)
         if not arrays:
             raise ValueError("holds no array")
         return arrays
@@ -75,7 +69,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     equal to Python 2's byte strings, and `str` in Python 3 whatever encoding is given there.
 
     Raises:
-        CheckpointError: A value is no array of plain numbers, or has 2 GiB or more.
+        CheckpointError: A value is no numeric array, or has 2 GiB or more.
     """
     path = Path(path)
     with one_error(path):
@@ -89,7 +83,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
                     f" {pickled.BYTE_STRING_LIMIT}. Write another format"
                 )
         with replacing(path) as temporary, temporary.open("wb") as file:
-            wrapper = pickled.text(_pickled_tree.WRAPPER)
+            wrapper = pickled.text(pickles.WRAPPER)
             file.write(pickled.protocol(2) + pickled.EMPTY_DICT + wrapper + pickled.EMPTY_DICT)
             for name, array in arrays.items():
                 file.write(pickled.text(name))
@@ -98,28 +92,28 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
             file.write(b"s" + pickled.STOP)
 
 
-def _taken(tree: dict[Any, Any]) -> dict[str, Any]:
-    """The entries of `tree`, which is empty afterwards: nothing else shall keep them alive.
-
-    Raises:
-        ValueError: A key is no string, or there twice, as text and as bytes.
-    """
+def _named(tree: Any) -> dict[str, Any]:
+    """The entries of a dictionary whose keys are text or Python 2's bytes."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"holds a {type(tree).__name__}; expected a dictionary of arrays")
     entries: dict[str, Any] = {}
-    for key in list(tree):
+    for key, value in tree.items():
         name = key.decode("latin1") if isinstance(key, bytes) else key
         if not isinstance(name, str):
             raise ValueError(f"has a key of type {type(key).__name__}; expected names")
-        name = _pickled_tree.shown((name,), "")
+        name = pickles.shown((name,), "")
         if name in entries:
             raise ValueError(f"has the name {name[:200]!r} twice, as text and as bytes")
-        entries[name] = tree.pop(key)
+        entries[name] = value
     return entries
 
 
 def _check_setting(name: str, value: object) -> None:
-    for _, leaf in _pickled_tree.leaves(value, (dict, list, tuple)):
+    for _, leaf in pickles.leaves(value, (dict, list, tuple)):
         if not isinstance(leaf, _SETTINGS):
+            kind = value.function if isinstance(value, pickles.Call) else type(value).__name__
+            what = "arrays" if pickles.is_array(leaf) else "objects"
             raise ValueError(
-                f"{name} is a {type(value).__name__} that holds a {type(leaf).__name__}; expected"
-                " one dictionary of arrays, in {'blobs': ...} or not"
+                f"{name} is a {kind} of {what}; expected one dictionary of arrays, in"
+                " {'blobs': ...} or not"
             )

@@ -19,6 +19,7 @@ def arrays() -> dict[str, Array]:
         "empty": np.zeros((0, 4), np.float32),
         "big": np.arange(6, dtype=">i4").reshape(2, 3),
         "half": np.array([1.5, -2.0], np.float16),
+        "double": np.array([1 / 3, -1e300]),
         "mask": np.array([True, False, True]),
         "bytes": np.arange(5, dtype=np.uint8)[::2],
     }
@@ -26,7 +27,7 @@ def arrays() -> dict[str, Array]:
 
 @pytest.fixture
 def same() -> Callable[[dict[str, Array], dict[str, Array]], None]:
-    """Asserts equal names, shapes, types (but for byte order) and values."""
+    """Asserts equal names, shapes, types (except byte order) and values."""
 
     def check(got: dict[str, Array], expected: dict[str, Array]) -> None:
         assert sorted(got) == sorted(expected)

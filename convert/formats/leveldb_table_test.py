@@ -1,4 +1,4 @@
-"""The sorted table, its checksums and its compression."""
+"""The sorted table of TensorFlow's indexes, with its checksums, integers and compression."""
 
 import contextlib
 import struct
@@ -8,66 +8,75 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.formats import _crc32c, _leveldb_table, _snappy, _varint
+from convert.formats import _crc32c, _leveldb_table, _protobuf, _snappy
+from convert.formats._protobuf import read_varint, write_varint
+
+
+def read(table):
+    return list(_leveldb_table.read(np.frombuffer(table, np.uint8)))
+
+
+def table_of(stored, compression=b"\0", key=b"y"):
+    """A table of one block as it is stored."""
+    out = bytearray(stored + compression)
+    out += struct.pack("<I", _crc32c.masked(stored + compression))
+    index = _leveldb_table._Block(1)
+    index.add(key, write_varint(0) + write_varint(len(stored)))
+    handles = _leveldb_table._append(out, _leveldb_table._Block(16))
+    handles += _leveldb_table._append(out, index)
+    return bytes(out) + handles.ljust(40, b"\0") + _leveldb_table.MAGIC
 
 
 def test_crc32c_values():
     assert _crc32c.crc32c(b"123456789") == 0xE3069283
     assert _crc32c.masked(b"123456789") == 0xC78AB0E5
     assert _crc32c.crc32c(bytes(32)) == 0x8A9136AA
-    assert _crc32c.mask(0) == 0xA282EAD8
-    assert _crc32c.crc32c(b"6789", _crc32c.crc32c(b"12345")) == 0xE3069283
+    assert (_crc32c.crc32c(b""), _crc32c.masked(b"")) == (0, 0xA282EAD8)
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_varint_round_trip(value):
-    encoded = _varint.write(value)
-    assert _varint.read(b"x" + encoded, 1) == (value, 1 + len(encoded))
+    encoded = write_varint(value)
+    assert read_varint(b"x" + encoded, 1) == (value, 1 + len(encoded))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 9 + b"\x02", b"\x80" * 11, b"\x81\x00"])
 def test_bad_varint(data):
     with pytest.raises(ValueError, match=r"runs past the end|longer than 64 bits|shortest form"):
-        _varint.read(data, 0)
+        read_varint(data, 0)
+
+
+def test_protobuf_fields():
+    data = _protobuf.varint_field(1, -1) + _protobuf.fixed32_field(2, 7) + b"\x19" + bytes(8)
+    data += _protobuf.bytes_field(4, _protobuf.string_field(5, "é"))
+    found = [(n, kind, bytes(v) if kind == 2 else v) for n, kind, v in _protobuf.fields(data, "it")]
+    assert found == [(1, 0, 2**64 - 1), (2, 5, 7), (3, 1, 0), (4, 2, b"\x2a\x02\xc3\xa9")]
+    for bad, text in (
+        (b"\x00\x01", "impossible number 0"),
+        (b"\x0b", "unknown kind 3"),
+        (data[:-1], "it is cut off: its field 4 needs 4 bytes, 3 are left"),
+        (b"\x08\x80\x00", "not in its shortest form"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            list(_protobuf.fields(bad, "it"))
 
 
 @given(st.dictionaries(st.binary(max_size=30), st.binary(max_size=300), max_size=60))
 def test_table_round_trip(entries):
     items = sorted(entries.items())
-    table = np.frombuffer(_leveldb_table.write(items), np.uint8)
-    assert list(_leveldb_table.read(table)) == items
+    assert read(_leveldb_table.write(items)) == items
 
 
-def test_several_blocks_and_short_separators():
+def test_several_blocks():
     items = [(f"key{i:06d}/same".encode(), bytes(100)) for i in range(9000)]
     table = _leveldb_table.write(items)
-    assert list(_leveldb_table.read(np.frombuffer(table, np.uint8))) == items
+    assert read(table) == items
     assert len(table) > 3 * 262_144
 
 
-@pytest.mark.parametrize(
-    ("last", "following", "expected"),
-    [
-        (b"abc", b"abz", b"abd"),
-        (b"abc", b"abd", b"abc"),
-        (b"ab", b"abc", b"ab"),
-        (b"a\xff", b"b", b"a\xff"),
-    ],
-)
-def test_separator(last, following, expected):
-    assert _leveldb_table._separator(last, following) == expected
-
-
-def test_successor():
-    assert _leveldb_table._successor(b"RGB/x") == b"S"
-    assert _leveldb_table._successor(b"\xffa") == b"\xffb"
-    assert _leveldb_table._successor(b"\xff") == b"\xff"
-
-
 def test_keys_out_of_order():
-    table = _leveldb_table.write([(b"b", b""), (b"a", b"")])
     with pytest.raises(ValueError, match="b'a' is not above"):
-        list(_leveldb_table.read(np.frombuffer(table, np.uint8)))
+        read(_leveldb_table.write([(b"b", b""), (b"a", b"")]))
 
 
 def test_keys_that_expand():
@@ -75,15 +84,11 @@ def test_keys_that_expand():
     block = _leveldb_table._Block(10**9)
     block.add(b"x" * 100_000, b"")
     for i in range(2000):  # as `add` would, but it compares 100 kB byte by byte
-        block.buffer += _varint.write(100_000) + b"\4\0" + struct.pack(">I", i)
-    out, index = bytearray(), _leveldb_table._Block(1)
-    index.add(b"y", _leveldb_table._append(out, block))
-    handles = _leveldb_table._append(out, _leveldb_table._Block(16))
-    handles += _leveldb_table._append(out, index)
-    table = bytes(out) + handles.ljust(40, b"\0") + _leveldb_table.MAGIC
+        block.buffer += write_varint(100_000) + b"\4\0" + struct.pack(">I", i)
+    table = table_of(block.content())
     assert len(table) < 150_000
     with pytest.raises(ValueError, match="keys are longer than"):
-        list(_leveldb_table.read(np.frombuffer(table, np.uint8)))
+        read(table)
 
 
 SNAPPY = [
@@ -108,7 +113,6 @@ def test_snappy(block, expected):
         (b"\x02\x08abc", "yields 3 bytes or more"),
         (b"\x03\x08ab", "past the end"),
         (b"\x04\x00a\x01\x02", "reaches back 2 of 1"),
-        (b"\x04\x00a\x01\x00", "reaches back 0 of 1"),
         (b"\x04\x00a\x02\x01", "past the end"),
         (b"", "past the end"),
     ],
@@ -124,15 +128,25 @@ def test_snappy_on_anything(block):
         assert len(_snappy.decompress(block)) <= 22 * len(block)
 
 
-def test_compressed_block_in_a_table():
+def test_compressed_block():
     plain = _leveldb_table._Block(16)
     plain.add(b"key", b"value")
     content = plain.content()
-    packed = _varint.write(len(content)) + bytes([(len(content) - 1) << 2]) + content
-    out = bytearray(packed + b"\1" + struct.pack("<I", _crc32c.masked(packed + b"\1")))
+    packed = write_varint(len(content)) + bytes([(len(content) - 1) << 2]) + content
+    assert read(table_of(packed, b"\1")) == [(b"key", b"value")]
+    with pytest.raises(ValueError, match="unknown compression 2"):
+        read(table_of(packed, b"\2"))
+
+
+def test_blocks_that_overlap():
+    """One block many times over would take any amount of time."""
+    entry = write_varint(0) + write_varint(8)
     index = _leveldb_table._Block(1)
-    index.add(b"l", _varint.write(0) + _varint.write(len(packed)))
+    out = bytearray()
+    _leveldb_table._append(out, _leveldb_table._Block(16))
+    for i in range(3):
+        index.add(b"%d" % i, entry)
     handles = _leveldb_table._append(out, _leveldb_table._Block(16))
     handles += _leveldb_table._append(out, index)
-    table = bytes(out) + handles.ljust(40, b"\0") + _leveldb_table.MAGIC
-    assert list(_leveldb_table.read(np.frombuffer(table, np.uint8))) == [(b"key", b"value")]
+    with pytest.raises(ValueError, match="overlaps the block before it"):
+        read(bytes(out) + handles.ljust(40, b"\0") + _leveldb_table.MAGIC)

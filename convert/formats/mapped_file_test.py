@@ -77,11 +77,4 @@ def test_checksums_hold_a_piece_at_a_time(path):
     content = path.read_bytes()
     assert crc32(data) == zlib.crc32(content)
     assert crc32c(data) == google_crc32c.value(content)
-    assert crc32c(data[7:], crc32c(data[:7])) == google_crc32c.value(content)
     assert _resident() - begin < 1
-
-
-def test_checksums_of_nothing():
-    nothing = np.zeros(0, np.uint8)
-    assert (crc32(nothing), crc32c(nothing), crc32c(b""), crc32c(b"", 5)) == (0, 0, 0, 5)
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C

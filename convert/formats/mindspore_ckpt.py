@@ -23,7 +23,15 @@ import numpy as np
 from common.io import replacing
 from convert.arrays import LazyArrays
 from convert.formats import _raw_values
-from convert.formats._mapped_file import Bytes, crc32, first_bytes, mapped, one_error, release
+from convert.formats._mapped_file import (
+    Bytes,
+    crc32,
+    first_bytes,
+    mapped,
+    one_error,
+    release,
+    single_file,
+)
 from convert.formats._protobuf import fields, header, string_field, varint_field
 from convert.formats._raw_values import Array
 
@@ -32,27 +40,13 @@ SUFFIXES = (".mindspore.ckpt", ".ms.ckpt")
 
 SLICE = 2**29  # the largest content of one entry in bytes, MindSpore's own limit
 
-_DTYPES = {
-    "Uint8": "uint8",  # the unsigned types as MindSpore 1 spelled them
-    "Uint16": "uint16",
-    "Uint32": "uint32",
-    "Uint64": "uint64",
-    "Int8": "int8",
-    "UInt8": "uint8",
-    "Int16": "int16",
-    "UInt16": "uint16",
-    "Int32": "int32",
-    "UInt32": "uint32",
-    "Int64": "int64",
-    "UInt64": "uint64",
-    "Float16": "float16",
-    "Float32": "float32",
-    "Float64": "float64",
-    "Bool": "bool",
-    "BFloat16": "bfloat16",
-}
-# The spelling of today is the last one; NumPy has no bfloat16 to write.
-_TYPES = {dtype: name for name, dtype in _DTYPES.items() if dtype != "bfloat16"}
+_NAMES = (
+    *("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"),
+    *("Float16", "Float32", "Float64", "BFloat16"),
+)
+_TYPES = {name.lower(): name for name in _NAMES}
+# Version 1 spelled the unsigned types differently.
+_DTYPES = {name: name.lower() for name in (*_NAMES, "Uint8", "Uint16", "Uint32", "Uint64")}
 _STRING = "str"
 _MOST_DIMS = 32
 
@@ -61,6 +55,8 @@ _TRAILER_SIZE = len(_CHECKSUM) + _CHECKSUM_SIZE
 
 # What encrypted files start with (AES-GCM, AES-CBC, SM4-CBC).
 _ENCRYPTED = (b"\xd8\x5e\x3a\x7f", b"\xd9\x5e\x3a\x7f", b"\xda\x5e\x3a\x7f")
+
+files = single_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +70,7 @@ class _Slice:
 
 
 def recognises(path: Path) -> bool:
-    """Whether the file starts with the entry of a tensor of a known type, or is encrypted."""
+    """Whether the file starts with a tensor of a known type, or is encrypted."""
     path = Path(path)
     start = first_bytes(path, 4)
     if start in _ENCRYPTED:
@@ -86,11 +82,6 @@ def recognises(path: Path) -> bool:
     except (OSError, StopIteration, ValueError):
         return False
     return first.type in _DTYPES or first.type == _STRING
-
-
-def files(path: Path) -> list[Path]:
-    """The one file."""
-    return [Path(path)]
 
 
 def read(path: Path) -> Mapping[str, Array]:
@@ -162,39 +153,41 @@ def _checked(data: Bytes) -> Bytes:
 
 
 def _slices(data: Bytes) -> Iterator[_Slice]:
-    """Yields the entries but map tensors."""
+    """Yields the entries except map tensors."""
     for number, _, value in fields(data, "the file (damaged, or no MindSpore checkpoint)"):
         if number != 1 or not isinstance(value, memoryview):
             raise ValueError(
                 f"has an unknown field {number}: it is damaged or no MindSpore checkpoint"
             )
-        entry: dict[int, memoryview] = {}
-        for inner, _, part in fields(value, "an entry of the file"):
-            if inner not in (1, 2, 3) or inner in entry or not isinstance(part, memoryview):
-                raise ValueError(f"an entry has an unknown or repeated field {inner}")
-            entry[inner] = part
+        entry, _ = _parts(value, (1, 2, 3), "an entry of the file")
         if 1 not in entry or len(entry) != 2:
             raise ValueError("an entry is not a tag with one tensor")
         if 2 in entry:
-            yield _slice(str(entry[1], "utf-8"), entry[2])
+            name = str(entry[1], "utf-8")
+            tensor, dims = _parts(entry[2], (2, 3), name[:200], dims=1)
+            if len(tensor) != 2:
+                raise ValueError(f"{name[:200]} lacks its type or its content")
+            content = np.frombuffer(tensor[3], np.uint8)
+            yield _Slice(name, str(tensor[2], "utf-8"), tuple(dims), content)
 
 
-def _slice(name: str, tensor: memoryview) -> _Slice:
-    dims: list[int] = []
-    parts: dict[int, memoryview] = {}
-    for number, _, value in fields(tensor, name[:200]):
-        if number == 1 and isinstance(value, int) and len(dims) < _MOST_DIMS:
-            dims.append(value)
-        elif number in (2, 3) and number not in parts and isinstance(value, memoryview):
-            parts[number] = value
+def _parts(
+    message: memoryview, known: tuple[int, ...], what: str, dims: int | None = None
+) -> tuple[dict[int, memoryview], list[int]]:
+    """The fields of a message that have a length, by number, and the integers of field `dims`."""
+    found: dict[int, memoryview] = {}
+    sizes: list[int] = []
+    for number, _, value in fields(message, what):
+        if number == dims and isinstance(value, int) and len(sizes) < _MOST_DIMS:
+            sizes.append(value)
+        elif number in known and number not in found and isinstance(value, memoryview):
+            found[number] = value
         else:
             raise ValueError(
-                f"{name[:200]} has an unknown or repeated field {number}, or more than"
-                f" {_MOST_DIMS} dimensions"
+                f"{what} has an unknown or repeated field {number}, or more than {_MOST_DIMS}"
+                " dimensions"
             )
-    if len(parts) != 2:
-        raise ValueError(f"{name[:200]} lacks its type or its content")
-    return _Slice(name, str(parts[2], "utf-8"), tuple(dims), np.frombuffer(parts[3], np.uint8))
+    return found, sizes
 
 
 def _joined(parts: list[Bytes], dtype: str, dims: tuple[int, ...]) -> Array:

@@ -1,7 +1,5 @@
 """MindSpore checkpoints: known bytes, MindSpore itself, slices, and files that lie."""
 
-import os
-import pickle
 import tracemalloc
 import zlib
 
@@ -9,9 +7,8 @@ import numpy as np
 import pytest
 
 from common.io import CheckpointError
-from convert.formats import flax_pickle, mindspore_ckpt, safetensors, tf1_checkpoint, torch_pt
+from convert.formats import mindspore_ckpt
 from convert.formats._protobuf import bytes_field, fields, string_field, varint_field
-from convert.formats.corruption_test import ARRAYS, damage, is_original, outcome
 
 ROUNDS = 400
 EXAMPLE = bytes.fromhex("0a2c0a0177122708020803") + b"\x12\x07Float32\x1a\x18"
@@ -63,22 +60,6 @@ def test_known_bytes(tmp_path):
         assert got["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_round_trip(tmp_path, arrays, same):
-    path = tmp_path / "m.ms.ckpt"
-    more = {np.dtype(kind).name: np.arange(3, dtype=kind) for kind in "bhHIlLd"}
-    arrays |= more | {"": np.ones(2), "zero/wide": np.zeros((3, 0, 2), np.int8)}
-    mindspore_ckpt.write(path, arrays)
-    got = mindspore_ckpt.read(path)
-    same(got, arrays)
-    assert list(got) == list(arrays)
-    assert mindspore_ckpt.recognises(path) and mindspore_ckpt.files(path) == [path]
-    assert list(tmp_path.iterdir()) == [path]
-    first = path.read_bytes()
-    mindspore_ckpt.write(path, got)  # over the file that the arrays look into
-    assert path.read_bytes() == first
-    same(got, arrays)
-
-
 def test_mindspore_loads_what_is_written(tmp_path, arrays, judge):
     mindspore = judge("mindspore")
     path = tmp_path / "m.ms.ckpt"
@@ -89,15 +70,6 @@ def test_mindspore_loads_what_is_written(tmp_path, arrays, judge):
         for name, array in arrays.items():
             assert got[name].shape == array.shape, name
             np.testing.assert_array_equal(got[name].asnumpy(), array, err_msg=name)
-
-
-def test_mindspore_joins_the_slices(tmp_path, arrays, monkeypatch, judge):
-    mindspore = judge("mindspore")
-    monkeypatch.setattr(mindspore_ckpt, "SLICE", 7)
-    mindspore_ckpt.write(tmp_path / "m.ckpt", arrays)
-    got = mindspore.load_checkpoint(str(tmp_path / "m.ckpt"))
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(got[name].asnumpy(), array, err_msg=name)
 
 
 def test_mindspore_writes_the_same_bytes(tmp_path, arrays, same, judge):
@@ -146,14 +118,6 @@ def test_slices(size, tmp_path, arrays, same, monkeypatch):
     same(mindspore_ckpt.read(path), arrays)
 
 
-def test_one_slice_is_a_view(tmp_path):
-    got = read(
-        tmp_path, W, tensor("s", [4], "Int64", bytes(10)), tensor("s", [4], "Int64", b"\1" * 22)
-    )
-    assert not got["w"].flags.owndata and not got["w"].flags.writeable
-    assert got["s"].tolist() == [0, 0x0101010101010000, 0x0101010101010101, 0x0101010101010101]
-
-
 @pytest.mark.parametrize("dims", [[], [0]])
 def test_scalars_of_old_and_new_versions(dims, tmp_path):
     got = read(tmp_path, tensor("epoch", dims, "Int64", b"\7" + bytes(7)))["epoch"]
@@ -179,12 +143,6 @@ def test_every_spelling_of_a_type(kind, tmp_path):
     assert got.dtype == expected and got.tolist() == [[0, 1], [1, 0]]
 
 
-def test_bfloat16_is_widened_exactly(tmp_path):
-    bits = np.array([0x3FC0, 0xC010, 0x7F80, 0x0001], np.uint16)
-    got = read(tmp_path, tensor("w", [4], "BFloat16", bits.tobytes()))["w"]
-    assert got.tolist() == [1.5, -2.25, np.inf, 2.0**-133]
-
-
 def test_strings_and_map_tensors_are_left_out(tmp_path):
     got = read(tmp_path, STRING, map_tensor("table"), map_tensor("table"), W)
     assert list(got) == ["w"]
@@ -201,35 +159,22 @@ HUGE = (1 << 61, 1 << 61)
     ("data", "text"),
     [
         (W + W, "w is in the file twice"),
-        (W + STRING + W, "w is in the file twice"),
         (STRING + W + STRING, "note is in the file twice"),
-        (tensor("e", [0, 4], "Int8", b"") * 2, "e is in the file twice"),
         (W + tensor("w", [3, 2], "Float32", FLOATS), "w is in the file twice, with different"),
-        (W + tensor("w", [2, 3], "Int32", FLOATS), "w is in the file twice, with different"),
         (tensor("w", [2, 3], "Float32", FLOATS[:20]), "needs 24 bytes, but 20 are stored"),
-        (tensor("w", [2, 3], "Float32", FLOATS[:20]) * 2, "needs 24 bytes, but 40 are stored"),
-        (tensor("w", [], "Float32", FLOATS), r"w: Float32 \[\] needs 4 bytes, but 24"),
         (tensor("w", [0], "Float32", FLOATS), r"w: Float32 \[0\] needs 0 bytes, but 24"),
         (tensor("w", HUGE, "Float32", FLOATS), "needs 21267647932558653966460912964485513216 b"),
         (tensor("w", [-1, 3], "Float32", FLOATS), "a dimension of 18446744073709551615"),
         (tensor("w", [1] * 33, "Float32", FLOATS), "w has .* more than 32 dimensions"),
         (tensor("w", [24], "Int4", FLOATS), "w has type 'Int4'; expected one of BFloat16, Bool"),
-        (tensor("w", [6], "float32", FLOATS), "w has type 'float32'"),
         (entry(string_field(1, "w")), "not a tag with one tensor"),
-        (entry(bytes_field(2, b"")), "not a tag with one tensor"),
-        (entry(string_field(1, "w"), bytes_field(2, b""), bytes_field(3, b"")), "one tensor"),
         (entry(string_field(1, "w"), string_field(1, "v")), "repeated field 1"),
         (entry(string_field(1, "w"), varint_field(4, 1)), "unknown or repeated field 4"),
-        (entry(string_field(1, "w"), bytes_field(2, string_field(2, "Int8"))), "lacks its type or"),
         (entry(string_field(1, "w"), bytes_field(2, bytes_field(3, b"a"))), "lacks its type or"),
         (entry(string_field(1, "w"), bytes_field(2, bytes_field(1, b"\2\3"))), "field 1"),
-        (entry(bytes_field(1, b"\xff"), bytes_field(2, b"")), "utf-8"),
         (W + varint_field(2, 1), "has an unknown field 2"),
-        (W + varint_field(1, 1), "has an unknown field 1"),
         (W[:-1], r"no MindSpore checkpoint\) is cut off: its field 1 needs 44 bytes, 43 are left"),
-        (b"\x0a" + b"\xff" * 9 + b"\x01", "is cut off: its field 1 needs 18446744073709551615"),
         (b"\xd8\x5e\x3a\x7f" + bytes(40), "is encrypted"),
-        (b"not at all", r"no MindSpore checkpoint\)"),
         (with_checksum(W)[:-1] + b"\0", "expected 0x.*: the file is damaged"),
     ],
 )
@@ -244,111 +189,23 @@ def test_files_that_lie(data, text, tmp_path):
     assert str(caught.value).startswith(f"{path}: ") and len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("checksum", [True, False])
-def test_random_damage(checksum, tmp_path):
-    path = tmp_path / "m.ckpt"
-    mindspore_ckpt.write(path, ARRAYS)
-    data = path.read_bytes()
-    if not checksum:
-        data = data[: -mindspore_ckpt._TRAILER_SIZE]
-    random = np.random.default_rng(checksum)
-    refused = 0
-    for _ in range(ROUNDS):
-        save(path, damaged := damage(data, random))
-        got = outcome(mindspore_ckpt, path)
-        refused += got is None
-        # Only whole entries can go missing, with the checksum behind them.
-        if checksum and got is not None:
-            assert data.startswith(damaged)
-            assert is_original(got | {name: ARRAYS[name] for name in ARRAYS.keys() - got})
-    assert refused > ROUNDS // 4
-
-
-def test_every_bit(tmp_path):
-    path = tmp_path / "m.ckpt"
-    mindspore_ckpt.write(path, ARRAYS)
-    data = path.read_bytes()
-    for bit in range(8 * len(data)):
-        bad = bytearray(data)
-        bad[bit // 8] ^= 1 << bit % 8
-        assert outcome(mindspore_ckpt, save(path, bad)) is None, bit
-
-
-def test_every_truncation(tmp_path):
-    path = tmp_path / "m.ckpt"
-    mindspore_ckpt.write(path, ARRAYS)
-    data = path.read_bytes()
-    whole = {}  # entries can be taken away at the end: nothing counts them
-    size = 0
-    for count, (_, _, value) in enumerate(fields(data[: -mindspore_ckpt._TRAILER_SIZE]), 1):
-        size += len(bytes_field(1, bytes(value)))
-        whole[size] = list(ARRAYS)[:count]
-    assert len(whole) == len(ARRAYS)
-    for size in range(len(data)):
-        got = outcome(mindspore_ckpt, save(path, data[:size]))
-        assert (None if got is None else list(got)) == whole.get(size), size
-
-
-@pytest.mark.parametrize(
-    ("array", "text"),
-    [
+def test_arrays_that_do_not_fit(tmp_path):
+    for array, text in (
         (np.zeros(2, np.complex64), "cannot hold dtype complex64"),
-        (np.zeros(2, np.complex128), "cannot hold dtype complex128"),
-        (np.zeros(0), r"words has shape \[0\], which means a scalar"),
-        (np.array(["a"]), "words has dtype <U1"),
-    ],
-)
-def test_arrays_that_do_not_fit(array, text, tmp_path):
-    path = tmp_path / "m.ckpt"
-    mindspore_ckpt.write(path, {"w": VALUES})
-    before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=rf"^{path}: .*{text}"):
-        mindspore_ckpt.write(path, {"w": VALUES, "words": array})
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+        (np.zeros(0), r"w has shape \[0\], which means a scalar"),
+    ):
+        with pytest.raises(CheckpointError, match=text):
+            mindspore_ckpt.write(tmp_path / "m", {"w": array})
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_memory(tmp_path):
-    """Neither side holds a copy of the weights."""
-    path = tmp_path / "m.ckpt"
-    big = np.ones(2**22, np.float32)
-    tracemalloc.start()
-    mindspore_ckpt.write(path, {"big": big, "too": big})
-    got = mindspore_ckpt.read(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 2**20
-    assert got["too"].sum() == 2**22
-
-
-def test_long_names_are_recognised(tmp_path):
-    path = save(tmp_path / "m", tensor("n" * 5000, [2, 3], "Float32", FLOATS))
-    assert mindspore_ckpt.recognises(path)
-    assert list(mindspore_ckpt.read(path)) == ["n" * 5000]
-
-
-def test_nothing_else_is_recognised(tmp_path, arrays):
-    path = tmp_path / "m"
-    for module in (tf1_checkpoint, torch_pt, safetensors, flax_pickle):
-        nested = {f"params:{name}": array for name, array in arrays.items()}
-        module.write(path, nested)
-        for file in module.files(path):
-            assert not mindspore_ckpt.recognises(file), file
-            file.unlink()
-    torch_pt.write_legacy(path, arrays)
-    assert not mindspore_ckpt.recognises(path)
+def test_other_protocol_buffers_are_not_recognised(tmp_path):
     node = string_field(1, "x") + string_field(2, "Const") + string_field(3, "y")
     for content in (
-        b"",
-        b"\n",
         b"\n\n\n\n",
         b"\x0a\x05hello",  # MindIR, Caffe: a string
         bytes_field(1, node) * 3,  # TensorFlow's GraphDef
-        bytes_field(1, string_field(1, "w") + bytes_field(2, string_field(2, "Float32"))),
         tensor("w", [2, 3], "DT_FLOAT", FLOATS),
         varint_field(1, 8) + string_field(2, "pytorch"),  # ONNX
-        pickle.dumps({"a": 1}, protocol=0),
     ):
-        assert not mindspore_ckpt.recognises(save(path, content)), content
-    os.mkfifo(tmp_path / "pipe")
-    for other in (tmp_path, tmp_path / "missing", tmp_path / "pipe"):
-        assert not mindspore_ckpt.recognises(other)
+        assert not mindspore_ckpt.recognises(save(tmp_path / "m", content)), content

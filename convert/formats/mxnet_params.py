@@ -11,11 +11,10 @@ Source: src/ndarray/ndarray.cc (NDArray::Save and Load) of MXNet 1.9, and files 
 """
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 from convert.formats import _raw_values
-from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error
+from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error, single_file
 from convert.formats._raw_values import Array
 
 NAME = "mxnet_params"
@@ -27,17 +26,10 @@ _LEAST = 25  # bytes of the smallest array: a scalar of one byte
 _MOST_DIMS = 32
 
 # mshadow's type codes.
-_DTYPES = {
-    0: "float32",
-    1: "float64",
-    2: "float16",
-    3: "uint8",
-    4: "int32",
-    5: "int8",
-    6: "int64",
-    7: "bool",
-}
+_DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
 _SPARSE = {1: "row_sparse", 2: "csr"}
+
+files = single_file
 
 
 class _Reader:
@@ -65,11 +57,6 @@ def recognises(path: Path) -> bool:
     return first_bytes(Path(path), len(_START)) == _START
 
 
-def files(path: Path) -> list[Path]:
-    """The one file."""
-    return [Path(path)]
-
-
 def read(path: Path) -> dict[str, Array]:
     """All arrays in stored order, as views of the mapped file (bool: copies).
 
@@ -91,8 +78,17 @@ def read(path: Path) -> dict[str, Array]:
                 f"is cut off or damaged: {count} arrays cannot be {len(reader.rest)} bytes"
             )
         stored = [_array(reader, f"array {i} of {count}") for i in range(count)]
+        (named,) = reader.integers("Q", "the number of names")
+        if named != count:
+            raise ValueError(
+                f"has {named} names for {count} arrays; save a dictionary, not a list, in MXNet"
+            )
         arrays: dict[str, Array] = {}
-        for name, array in zip(_names(reader, count), stored, strict=True):
+        for i, array in enumerate(stored):
+            (size,) = reader.integers("Q", f"name {i}")
+            name = str(reader.take(size, f"name {i}").data, "utf-8")
+            # Exported modules tell weights from running statistics by these prefixes.
+            name = name.removeprefix("arg:").removeprefix("aux:")
             if name in arrays:
                 raise ValueError(f"{name[:200]} is in the file twice")
             arrays[name] = array
@@ -121,22 +117,8 @@ def _array(reader: _Reader, what: str) -> Array:
         raise ValueError(f"{what} has {ndim} dimensions; expected at most {_MOST_DIMS}")
     shape = reader.integers(f"{ndim}q", what)
     _, _, code = reader.integers("iii", what)  # whichever device it was on
-    if code not in _DTYPES:
-        raise ValueError(f"{what} has type code {code}; expected 0 to {max(_DTYPES)}")
+    if not 0 <= code < len(_DTYPES):
+        raise ValueError(f"{what} has type code {code}; expected 0 to {len(_DTYPES) - 1}")
     dtype = _DTYPES[code]
     size = _raw_values.elements(shape) * _raw_values.STORED[dtype].itemsize
     return _raw_values.values(reader.take(size, what), dtype, shape)
-
-
-def _names(reader: _Reader, count: int) -> Iterator[str]:
-    """Yields the name of each of `count` arrays, without its prefix."""
-    (named,) = reader.integers("Q", "the number of names")
-    if named != count:
-        raise ValueError(
-            f"has {named} names for {count} arrays; save a dictionary, not a list, in MXNet"
-        )
-    for i in range(count):
-        (size,) = reader.integers("Q", f"name {i}")
-        name = reader.take(size, f"name {i}").tobytes().decode("utf-8")
-        # Exported modules tell weights from running statistics by these prefixes.
-        yield name.removeprefix("arg:").removeprefix("aux:")

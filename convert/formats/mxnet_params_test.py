@@ -1,4 +1,4 @@
-"""MXNet's parameter files: known bytes, MXNet itself, and files that lie."""
+"""MXNet's parameter files: known bytes, and files that lie."""
 
 import struct
 import tracemalloc
@@ -8,10 +8,9 @@ import pytest
 
 from common.io import CheckpointError
 from convert.formats import mxnet_params
-from convert.formats.corruption_test import ARRAYS, damage, outcome
 
 ROUNDS = 400
-CODES = {name: code for code, name in mxnet_params._DTYPES.items()}
+CODES = {name: code for code, name in enumerate(mxnet_params._DTYPES)}
 # As MXNet 1.9 wrote them: {"h": [1.5, -2.0]} of float16, but for the name; and with NumPy's shapes
 # the scalar 3.5 under "s" and zeros of shape [0, 4] under "e".
 LIST = (
@@ -72,80 +71,22 @@ def test_known_bytes(tmp_path):
     assert bytes.fromhex(NUMPY) == content({"s": np.float32(3.5), "e": got["e"]})
 
 
-def test_round_trip(tmp_path, arrays, same):
-    arrays |= {"double": np.arange(3.0), "byte": np.array([1, -2], np.int8)}
-    path = save(tmp_path / "m.params", content(arrays))
-    got = mxnet_params.read(path)
-    same(got, arrays)
-    assert list(got) == list(arrays)
-    assert not got["w"].flags.owndata and not got["w"].flags.writeable
-
-
-def test_reads_what_mxnet_writes(tmp_path, arrays):
-    # No `judge`: MXNet is no longer developed, and no environment of ours can have it.
-    mx = pytest.importorskip("mxnet", reason="MXNet needs NumPy below 1.24, older than ours")
-    arrays |= {"double": np.arange(3.0), "byte": np.array([1, -2], np.int8)}
-    path = tmp_path / "m.params"
-
-    def check(expected):
-        theirs = {
-            name: mx.nd.array(array.astype(array.dtype.newbyteorder("=")), dtype=array.dtype.name)
-            for name, array in expected.items()
-        }
-        mx.nd.save(
-            str(path),
-            {f"{('arg', 'aux')[i % 2]}:{k}": v for i, (k, v) in enumerate(theirs.items())},
-        )
-        got = mxnet_params.read(path)
-        assert list(got) == list(expected)
-        for name, array in expected.items():
-            assert (got[name].dtype.name, got[name].shape) == (array.dtype.name, array.shape)
-            np.testing.assert_array_equal(got[name], array, err_msg=name)
-
-    check({name: array for name, array in arrays.items() if array.ndim and array.size})
-    with mx.util.np_shape(True):  # scalars and empty arrays are possible
-        check(arrays)
-    mx.nd.save(str(path), {"s": mx.nd.zeros((2, 3)).tostype("csr")})
-    with pytest.raises(CheckpointError, match="array 0 of 1 has storage type csr"):
-        mxnet_params.read(path)
-    mx.nd.save(str(path), [mx.nd.zeros((2, 3))])
-    with pytest.raises(CheckpointError, match="has 0 names for 1 arrays"):
-        mxnet_params.read(path)
-
-
-def test_one_array_under_several_names(tmp_path):
-    names = ("features.0.0.weight", "features.0.conv.weight")
-    data = start(2) + stored(W, magic=0xF993FAC9) * 2 + named(*names)
-    got = mxnet_params.read(save(tmp_path / "m.params", data))
-    assert list(got) == list(names)
-    for array in got.values():
-        np.testing.assert_array_equal(array, W)
-
-
 @pytest.mark.parametrize(
     ("data", "text"),
     [
         (b"", "is cut off or damaged: its start needs 16 bytes, 0 are left"),
         (b"\x13" + FILE[1:], "does not start like"),
         (start(2**64 - 1) + bytes(100), "18446744073709551615 arrays cannot be 100 bytes"),
-        (start(2) + stored(W) + named("w"), r"array 1 of 2 has magic 0x1"),
         (start(1) + stored(W, magic=0xF993FAC8) + named("w"), "magic 0xf993fac8.* before 1.0"),
-        (start(1) + struct.pack("<III", 2, 2, 3) + bytes(99), "magic 0x2.* before 1.0"),
         (start(1) + stored(W, storage=1) + named("w"), "array 0 of 1 has storage type row_sparse"),
         (start(1) + stored(W, storage=2) + named("w"), "storage type csr; only dense"),
-        (start(1) + stored(W, storage=-1) + named("w"), "storage type -1"),
         (start(1) + stored(W, shape=(), magic=0xF993FAC9) + named("w"), "was never filled"),
-        (start(1) + stored(W, ndim=-1) + named("w"), "was never filled"),
-        (start(1) + stored(W, ndim=33) + named("w"), "has 33 dimensions"),
         (start(1) + stored(W, ndim=2**31 - 1) + named("w"), "has 2147483647 dimensions"),
         (start(1) + stored(W, code=8) + named("w"), "has type code 8; expected 0 to 7"),
-        (start(1) + stored(W, code=-1) + named("w"), "has type code -1"),
         (start(1) + stored(W, shape=(-2, -3)) + named("w"), "a dimension of -2"),
         (start(1) + stored(W, shape=(2**61, 2**61)) + named("w"), "needs 2126764793255865396646"),
         (start(1) + stored(W, shape=(2, 300)) + named("w"), "array 0 of 1 needs 2400 bytes"),
         (start(1) + stored(W) + named(), "has 0 names for 1 arrays; save a dictionary"),
-        (start(1) + stored(W) + named("a", "b"), "has 2 names for 1 arrays"),
-        (start(2) + stored(W) * 2 + named("w", "w"), "w is in the file twice"),
         (start(2) + stored(W) * 2 + named("arg:w", "aux:w"), "w is in the file twice"),
         (FILE[:-9] + struct.pack("<Q", 2**63) + b"w", "name 0 needs 9223372036854775808 bytes"),
         (FILE[:-1] + b"\xff", "utf-8"),
@@ -162,37 +103,3 @@ def test_files_that_lie(data, text, tmp_path):
     tracemalloc.stop()
     assert peak < 2**20
     assert str(caught.value).startswith(f"{path}: ") and len(str(caught.value)) < 1000
-
-
-def test_random_damage(tmp_path):
-    data = content(ARRAYS)
-    random = np.random.default_rng(0)
-    refused = sum(
-        outcome(mxnet_params, save(tmp_path / "m", damage(data, random))) is None
-        for _ in range(ROUNDS)
-    )
-    assert refused > ROUNDS // 4
-
-
-def test_every_bit(tmp_path):
-    """Refused or harmless, for each single bit: nothing in the format is a checksum."""
-    data = content(ARRAYS)
-    for bit in range(8 * len(data)):
-        bad = bytearray(data)
-        bad[bit // 8] ^= 1 << bit % 8
-        outcome(mxnet_params, save(tmp_path / "m", bad))
-
-
-def test_every_truncation(tmp_path):
-    data = content(ARRAYS)
-    for size in range(len(data)):
-        assert outcome(mxnet_params, save(tmp_path / "m", data[:size])) is None, size
-
-
-def test_what_is_recognised(tmp_path):
-    assert mxnet_params.recognises(save(tmp_path / "m", FILE))
-    for other in (b"", FILE[:15], b"\x12\1" + b"\1" * 30, b"PK\3\4" + bytes(30)):
-        assert not mxnet_params.recognises(save(tmp_path / "m", other))
-    for path in (tmp_path, tmp_path / "missing"):
-        assert not mxnet_params.recognises(path)
-    assert mxnet_params.SUFFIXES == () and not hasattr(mxnet_params, "write")

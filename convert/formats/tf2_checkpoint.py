@@ -20,7 +20,7 @@ import numpy as np
 
 from common.io import CheckpointError
 from convert.arrays import renamed
-from convert.formats import _bundle
+from convert.formats import tf1_checkpoint
 from convert.formats._mapped_file import one_error
 from convert.formats._protobuf import bytes_field, string_field, varint_field
 from convert.formats._raw_values import Array
@@ -28,7 +28,6 @@ from convert.formats._raw_values import Array
 NAME = "tf2_checkpoint"
 SUFFIXES = (".tf2.ckpt",)
 
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 # How often `tf.train.Checkpoint.save` was called. `restore` misses it where it is not there.
@@ -46,12 +45,12 @@ def recognises(path: Path) -> bool:
     place = _bundle_of(path)
     if place != path:
         return place.with_name("variables.index").is_file()
-    return _bundle.recognises(path) and _bundle.holds(path, _OBJECT_GRAPH)
+    return tf1_checkpoint.is_bundle(path) and tf1_checkpoint.kind_of(path) == "objects"
 
 
 def files(path: Path) -> list[Path]:
     """The data files and the index of the checkpoint at `path`, or of one to be written there."""
-    return _bundle.files(_bundle_of(Path(path)))
+    return tf1_checkpoint.files(_bundle_of(Path(path)))
 
 
 def read(path: Path) -> Mapping[str, Array]:
@@ -65,7 +64,7 @@ def read(path: Path) -> Mapping[str, Array]:
         FileNotFoundError: There is no index.
     """
     path = Path(path)
-    stored = _bundle.read(_bundle_of(path))
+    stored = tf1_checkpoint.read(_bundle_of(path))
     keys: dict[str, str] = {}
     for key in stored:
         name = key.removesuffix(_VALUE)
@@ -96,7 +95,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     keys = {name + _VALUE: array for name, array in saved.items()}
     with one_error(path):
         graph = _object_graph(sorted(saved))
-    _bundle.write(path, keys, strings={_OBJECT_GRAPH: graph})
+    tf1_checkpoint.write(path, keys, strings={tf1_checkpoint.OBJECT_GRAPH: graph})
 
 
 def _bundle_of(path: Path) -> Path:
