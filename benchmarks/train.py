@@ -28,12 +28,12 @@ from common.arch import ARCHITECTURES
 from common.preprocessing import contracts
 from common.settings import setting
 from common.training import recipes
-from common.training.batches import Batch
+from common.training.data import Batch
 from common.training.recipes import PRECISIONS, Recipe
 
 PLAIN = Candidate("torch", "plain loop", "float32", kept=False)
 FORMS = {"train step": False, "train step, recomputing": True}
-MODULES = {"torch": "i3d_torch.learner", "tensorflow": "i3d_tf.learner"}
+MODULES = {"torch": "i3d_torch.train_step", "tensorflow": "i3d_tf.train_step"}
 
 _RATE = 1e-7  # the gradients of untrained weights are large: usual steps would amplify rounding
 
@@ -119,7 +119,7 @@ def _train_step(case: Case, candidate: Candidate) -> Run:
 
         torch.set_default_device(torch_device(case.device))
     module = importlib.import_module(MODULES[candidate.backend])
-    step = module.create(net, arrays, recipe, contracts.usual(case.architecture))
+    step = module.TrainStep(net, arrays, recipe, contracts.usual(case.architecture))
     return lambda: step.step([batch], recipe.learning_rate).loss
 
 

@@ -26,7 +26,7 @@ class ModelCard:
         start: By file name, the digest of the weights it began with; None is random ones.
         flow: The stamp of the flow it saw, as JSON can hold it; None for RGB, or without a stamp.
         architecture: A name in `common.arch.ARCHITECTURES`; this and what follows is set by
-            `exporting.finish`.
+            `checkpoints.write_model`.
         recipe: As JSON can hold it.
         step: Steps that were done.
         averaged: Whether the weights are the average over steps.

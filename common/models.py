@@ -15,9 +15,12 @@ from common.io import CheckpointError
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import CHANNELS, InputContract
-from common.training.snapshot import RUN
-from convert import hub
+from convert import formats, hub
+from convert.formats import release, safetensors
 from convert.published import Checkpoint
+
+RUN = "run"
+"""Array of a training run's snapshot, beside its weights, that says how the run goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,3 +202,52 @@ def load(
     else:
         contract = contracts.of_stream(weights.net.name, stream)
     return Model(weights.net, weights.arrays, contract, path, row, card, notes)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Reads all arrays of a safetensors file into memory.
+
+    Raises:
+        CheckpointError: The file is damaged.
+        FileNotFoundError: There is no such file.
+    """
+    arrays = {}
+    for name, stored in safetensors.read(path).items():
+        arrays[name] = np.array(stored)  # the file may be removed, and written again
+        release(stored)
+    return arrays
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a safetensors file atomically; raises `OSError` where the disk is full."""
+    safetensors.write(path, arrays)
+
+
+def export(
+    net: arch.Network, arrays: Mapping[str, NDArray[Any]], folder: Path, dialect: str
+) -> Path:
+    """Writes weights for another tool, as FOLDER/model_DIALECT with the tool's suffix.
+
+    Raises:
+        ValueError: There is no such dialect, or it has no names for the network.
+        CheckpointError: It cannot hold the network exactly.
+    """
+    # How a head pools is in no file: other tools know these weights as the plain network's.
+    net = dataclasses.replace(net, name=net.name.removesuffix("_global"))
+    path = folder / f"model_{dialect}{_suffix(dialect)}"
+    hub.write(hub.Weights(net, arrays), path, dialect, overwrite=True)
+    return path
+
+
+def _suffix(dialect: str) -> str:
+    """The shortest suffix of the format that is usual for a dialect; PyTorch's if none is."""
+    # Two dialects come in the files of another.
+    dialect = {"kinetics_i3d_600": "kinetics_i3d", "mindspore_finetuned": "mindspore"}.get(
+        dialect, dialect
+    )
+    usual = {name: among for name, among in hub.USUAL_DIALECTS.items() if dialect in among}
+    if not usual:
+        return ".pt"
+    first = min(usual, key=lambda name: usual[name].index(dialect))
+    suffixes: tuple[str, ...] = formats.FORMATS[first].SUFFIXES
+    return min(suffixes, key=len)

@@ -11,9 +11,7 @@ from common.io import AmbiguousNetworkError, CheckpointError, sha256
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.training import exporting
-from common.training.snapshot import Snapshot
-from common.training.snapshots import RunFolder
+from common.training.checkpoints import RunFolder, Snapshot, write_model
 from convert import hub, published
 from convert.dialects import DIALECTS, to_native
 from convert.formats import safetensors
@@ -34,7 +32,7 @@ def _trained(folder, contract=RGB_CONTRACT):
     net = arch.make("inception_i3d_global", 3, models.CHANNELS[contract.channels])
     snapshot = Snapshot(3, net.name, 3, net.in_channels, randomise.arrays(net), {}, {})
     card = ModelCard(contract.channels, CLASSES, contract, "i3d_tf")
-    return exporting.finish(folder, snapshot, card)
+    return write_model(folder, snapshot, card)
 
 
 @pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 2)])

@@ -40,7 +40,7 @@ class BatchNorm(snt.Module):
         return tf.cast(y, x.dtype)
 
     def _shared(self, statistic: tf.Tensor) -> tf.Tensor:
-        """The mean over all replicas, where it is asked for; their batches are of one size."""
+        """In mode "sync" the mean over all replicas, whose batches are of one size."""
         if self.mode != "sync":
             return statistic
         return tf.distribute.get_replica_context().all_reduce("mean", statistic)
@@ -52,7 +52,7 @@ class BatchNorm(snt.Module):
 
 
 def set_mode(module: snt.Module, mode: str) -> None:
-    """Says what all batch norms in a model or layer do in training.
+    """Sets what all batch norms in a model or layer do in training.
 
     Args:
         module: The model or layer.
@@ -72,7 +72,7 @@ def set_mode(module: snt.Module, mode: str) -> None:
 def _mean(x: tf.Tensor) -> tf.Tensor:
     """Mean over all axes but the channels, one axis at a time.
 
-    A single float32 sum over a million values loses a digit that torch keeps.
+    One float32 sum over a million values would lose a digit that PyTorch keeps.
     """
     for _ in range(4):
         x = tf.reduce_mean(x, axis=-2)

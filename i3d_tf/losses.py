@@ -1,11 +1,11 @@
-"""What training makes small; the twin of `i3d_torch/losses.py`.
+"""Training losses; the twin of `i3d_torch/losses.py`.
 
 All return float32. Logits of frames are [B, T, num_classes].
 """
 
 import tensorflow as tf
 
-from common.training.optimisation import interpolation
+from common.training.optim import interpolation
 
 
 def classes(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
@@ -14,7 +14,7 @@ def classes(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.
     Args:
         logits: [B, num_classes].
         labels: [B], int64.
-        smoothing: Share of each label that is spread evenly over all classes, 0 to 1.
+        smoothing: Share of each target that is spread over all classes, 0 to 1.
     """
     count = logits.shape[-1]
     targets = tf.one_hot(labels, count) * (1 - smoothing) + smoothing / count
@@ -22,10 +22,10 @@ def classes(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.
 
 
 def frames(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Localisation plus classification: the mean of two binary cross entropies.
+    """Half localisation loss, half classification loss, as piergiaj/pytorch-i3d on Charades.
 
-    One is of every frame, the other of every clip: its largest logit of a class against whether
-    any frame has it. As piergiaj/pytorch-i3d trains on Charades.
+    Both are mean binary cross entropies: localisation of every frame, classification of the clip,
+    the maximum over time of logits against that of targets.
 
     Args:
         logits: [B, T, num_classes], a row a frame.
@@ -37,7 +37,7 @@ def frames(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def frame_logits(steps: tf.Tensor, count: int) -> tf.Tensor:
-    """Logits of `count` frames from those of time steps; see `interpolation`.
+    """Interpolates logits of time steps linearly to `count` frames; see `interpolation`.
 
     Args:
         steps: [B, T, num_classes].
@@ -47,7 +47,7 @@ def frame_logits(steps: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Share of clips whose top class is their label; the first of equal ones is on top."""
+    """Share of clips whose top class is their label; of equal logits the first is on top."""
     return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32))
 
 

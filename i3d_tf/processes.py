@@ -6,43 +6,44 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from common.training.loop import Place
-
-
-def make_deterministic() -> None:
-    """Lets TensorFlow compute the same bits every time on a CPU, in this whole process.
-
-    Not on a GPU, where some gradients have no deterministic implementation.
-    """
-    if not tf.config.list_physical_devices("GPU"):
-        tf.random.set_seed(0)  # It refuses to draw without one, even what is overwritten.
-        tf.config.experimental.enable_op_determinism()
+from common.training.loop import Rank
+from i3d_tf import devices
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[tuple[Place, tf.distribute.Strategy | None]]:
+def connected(threads: int | None = None) -> Iterator[tuple[Rank, tf.distribute.Strategy | None]]:
     """Joins the processes that TF_CONFIG names, if it does, each with all GPUs that it sees.
 
+    On a CPU the whole process becomes deterministic: it computes the same bits every time. On a
+    GPU some gradients have no deterministic implementation.
+
+    Args:
+        threads: To compute with on a CPU; None changes nothing.
+
     Yields:
-        Which process this is, and the replicas that train together; None trains alone.
+        The rank of this process, and the replicas that train together; None trains alone.
 
     Raises:
         ValueError: TF_CONFIG names other processes than workers.
     """
+    devices.use_threads(threads)
+    if not tf.config.list_physical_devices("GPU"):
+        tf.random.set_seed(0)  # needed to draw at all, even values that are overwritten
+        tf.config.experimental.enable_op_determinism()
     if "TF_CONFIG" in os.environ:
         count = _workers()
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        yield Place("i3d_tf", strategy.cluster_resolver.task_id, count), strategy
+        yield Rank("i3d_tf", strategy.cluster_resolver.task_id, count), strategy
     else:
         several = len(tf.config.list_physical_devices("GPU")) > 1
-        yield Place("i3d_tf"), tf.distribute.MirroredStrategy() if several else None
+        yield Rank("i3d_tf"), tf.distribute.MirroredStrategy() if several else None
 
 
 def _workers() -> int:
-    """How many workers TF_CONFIG names; one of them, and no chief beside them, is the first."""
+    """The number of workers in TF_CONFIG; worker 0, and no chief beside them, is the first."""
     try:
         jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
-    except ValueError:  # it is no JSON
+    except ValueError:  # not JSON
         jobs = {}
     if set(jobs) != {"worker"}:
         raise ValueError(

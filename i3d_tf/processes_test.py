@@ -1,11 +1,11 @@
-"""How a process finds those it trains with; the twin of `i3d_torch/processes_test.py`."""
+"""How a process finds those that it trains with; the twin of `i3d_torch/processes_test.py`."""
 
 import json
 
 import pytest
 import tensorflow as tf
 
-from common.training.loop import Place
+from common.training.loop import Rank
 from i3d_tf import processes
 
 WORKERS = ["localhost:1", "localhost:2"]
@@ -13,8 +13,8 @@ WORKERS = ["localhost:1", "localhost:2"]
 
 def test_a_process_alone_trains_alone(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with processes.connected() as (place, strategy):
-        assert place == Place("i3d_tf")
+    with processes.connected() as (rank, strategy):
+        assert rank == Rank("i3d_tf")
         assert (strategy is not None) == (len(tf.config.list_physical_devices("GPU")) > 1)
 
 
@@ -36,7 +36,7 @@ def test_others_than_workers_are_refused(monkeypatch, config):
         pass
 
 
-def test_what_is_no_json_is_refused(monkeypatch):
+def test_what_is_not_json_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "worker")
     with pytest.raises(ValueError, match=r"Received: worker\.$"), processes.connected():
         pass
@@ -52,6 +52,6 @@ def test_workers_are_counted_and_numbered(monkeypatch):
     task = {"type": "worker", "index": 1}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": WORKERS}, "task": task}))
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", Strategy)
-    with processes.connected() as (place, strategy):
-        assert place == Place("i3d_tf", 1, 2)
+    with processes.connected() as (rank, strategy):
+        assert rank == Rank("i3d_tf", 1, 2)
         assert isinstance(strategy, Strategy)

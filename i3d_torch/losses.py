@@ -1,4 +1,4 @@
-"""What training makes small; the twin of `i3d_tf/losses.py`.
+"""Training losses; the twin of `i3d_tf/losses.py`.
 
 All return float32. Logits of frames are channels last, [B, T, num_classes], as in TensorFlow.
 """
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.training.optimisation import interpolation
+from common.training.optim import interpolation
 
 
 def classes(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -16,16 +16,16 @@ def classes(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     Args:
         logits: [B, num_classes].
         labels: [B], int64.
-        smoothing: Share of each label that is spread evenly over all classes, 0 to 1.
+        smoothing: Share of each target that is spread over all classes, 0 to 1.
     """
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def frames(logits: Tensor, targets: Tensor) -> Tensor:
-    """Localisation plus classification: the mean of two binary cross entropies.
+    """Half localisation loss, half classification loss, as piergiaj/pytorch-i3d on Charades.
 
-    One is of every frame, the other of every clip: its largest logit of a class against whether
-    any frame has it. As piergiaj/pytorch-i3d trains on Charades.
+    Both are mean binary cross entropies: localisation of every frame, classification of the clip,
+    the maximum over time of logits against that of targets.
 
     Args:
         logits: [B, T, num_classes], a row a frame.
@@ -38,7 +38,7 @@ def frames(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def frame_logits(steps: Tensor, count: int) -> Tensor:
-    """Logits of `count` frames from those of time steps; see `interpolation`.
+    """Interpolates logits of time steps linearly to `count` frames; see `interpolation`.
 
     Args:
         steps: [B, T, num_classes].
@@ -49,5 +49,5 @@ def frame_logits(steps: Tensor, count: int) -> Tensor:
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of clips whose top class is their label; the first of equal ones is on top."""
+    """Share of clips whose top class is their label; of equal logits the first is on top."""
     return (logits.argmax(dim=1) == labels).float().mean()

@@ -1,17 +1,17 @@
-"""How a process finds those it trains with; the twin of `i3d_tf/processes_test.py`."""
+"""How a process finds those that it trains with; the twin of `i3d_tf/processes_test.py`."""
 
 import pytest
 import torch
 
-from common.training.loop import Place
+from common.training.loop import Rank
 from i3d_torch import devices, processes
 
 
 def test_a_process_alone_trains_alone(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setattr(devices, "choose", lambda: torch.device("cpu"))
-    with processes.connected() as (place, group):
-        assert (place, group) == (Place("i3d_torch"), None)
+    with processes.connected() as (rank, group):
+        assert (rank, group) == (Rank("i3d_torch"), None)
     assert torch.get_default_device() == torch.device("cpu")
 
 

@@ -1,35 +1,15 @@
-r"""Trains, or fine-tunes, a network in PyTorch.
-
-    python -m i3d_torch.train --recipe=finetune --annotations=ucf101_1.json --rgb=frames \
-        --checkpoint=rgb_scratch --output=runs/rgb
-    python -m i3d_torch.train --recipe=finetune --streams=flow --annotations=ucf101_1.json \
-        --flow=flow --checkpoint=flow_imagenet --output=runs/flow --set batch=16 --set steps=20000
-    torchrun --nproc_per_node=8 -m i3d_torch.train --recipe=nonlocal_400k ...
-
-The run is in OUTPUT: snapshots from which the same command goes on after it was killed, log.jsonl,
-tensorboard, and at the end curves.png and model.safetensors, the weights, with model.json, which
-`evaluate` reads; model_best.safetensors are those of the best evaluation. --set changes a field of
-the recipe (`common/training/recipes.py`); --show prints it.
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
+"""Trains a network in PyTorch."""
 
 from common import command
-from common.flags import THREADS
-from common.training import command as training
-from i3d_torch import devices, learner, processes
+from common.training.command import run
+from common.training.settings import Settings
+from i3d_torch import processes
+from i3d_torch.train_step import TrainStep
 
-flags.adopt_module_key_flags(training)
 
-
-def main(argv: Sequence[str]) -> None:
-    command.no_arguments(argv)
-    devices.use_threads(THREADS.value)
-    processes.make_deterministic()
-    training.main(learner.create, processes.connected)
+def main(settings: Settings) -> int:
+    return run(settings, TrainStep, processes.connected)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.start(main, Settings)

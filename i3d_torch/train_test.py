@@ -5,15 +5,8 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from common.testing import training_commands as commands
-
-FIRST, *OTHERS = commands.WRONG
-
-
-@pytest.fixture(scope="module")
-def wrong(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wrong")
-    commands.put_wrong(folder)
-    return folder
+from convert.conftest import thin as thin
+from i3d_torch import train
 
 
 @pytest.mark.slow
@@ -21,13 +14,13 @@ def test_a_run_and_its_evaluation(tmp_path):
     commands.check_run("i3d_torch", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "case", [FIRST, *(pytest.param(case, marks=pytest.mark.slow) for case in OTHERS)]
-)
-def test_what_is_wrong_is_one_line(wrong, case):
-    commands.check_wrong("i3d_torch", wrong, case)
+@pytest.mark.usefixtures("thin")
+@pytest.mark.parametrize("case", commands.WRONG)
+def test_what_is_wrong_is_one_line(tmp_path, capsys, case):
+    commands.check_wrong(train.main, tmp_path, case, capsys)
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_keeps_the_last_snapshot(tmp_path):
-    commands.check_divergence("i3d_torch", tmp_path)
+@pytest.mark.usefixtures("thin")
+def test_a_loss_that_is_not_finite_keeps_the_last_snapshot(tmp_path, capsys):
+    commands.check_divergence(train.main, tmp_path, capsys)

@@ -16,7 +16,7 @@ import pytest
 
 from common import arch
 from common.preprocessing.contracts import usual
-from common.training.batches import Batch
+from common.training.data import Batch
 from common.training.recipes import RECIPES
 from parity_tests import conftest, randomise
 from parity_tests.compare import TOLERANCE, assert_all_close, assert_close, relative_error
@@ -90,12 +90,12 @@ def learners():
     modules = []
     for name, needed in conftest.NEEDS.items():
         pytest.importorskip(needed, reason=f"needs the extra {name!r}")
-        modules.append(importlib.import_module(f"i3d_{name}.learner"))
+        modules.append(importlib.import_module(f"i3d_{name}.train_step"))
 
     def make(net, arrays, **changes):
         recipe = replace(RECIPES["finetune"], architecture=net.name, **changes)
         contract = usual(net.name.replace("_global", ""))
-        return [module.create(net, arrays, recipe, contract) for module in modules]
+        return [module.TrainStep(net, arrays, recipe, contract) for module in modules]
 
     return make
 
@@ -184,8 +184,10 @@ def test_a_run_goes_on_in_the_other_framework(learners, task):
     for name in weights:
         assert_close(actual[name], expected[name], name)
     clips = _batch(net, 9).clips
-    assert_close(own.scores(clips), whole.scores(clips), "scores")
-    assert_close(own.frame_scores(clips), whole.frame_scores(clips), "scores of frames")
+    assert_close(own.predictor.scores(clips), whole.predictor.scores(clips), "scores")
+    assert_close(
+        own.predictor.frame_scores(clips), whole.predictor.frame_scores(clips), "scores of frames"
+    )
 
 
 def _lost(net, mode, name):

@@ -18,7 +18,7 @@ import pytest
 from common.testing.data import put
 from parity_tests import conftest
 
-KILLS = min(20, int(os.environ.get("I3D_KILLS", "2")))
+KILLS = min(20, int(os.environ.get("I3D_KILLS", "1")))
 STEPS = max(24, 2 * KILLS)  # a kill needs a step of its own, in the first two thirds
 FIELDS = {
     "steps": STEPS,
@@ -131,7 +131,7 @@ def test_a_worker_of_torchrun_is_killed(data, tmp_path):
 
 def went_on(text):
     """Whether a run has said that it began with a later step than the first."""
-    return any(int(step) > 0 for step in re.findall(r"going on after step (\d+)", text))
+    return any(int(step) > 0 for step in re.findall(r"resuming after step (\d+)", text))
 
 
 def workers(launcher):

@@ -1,12 +1,11 @@
 """From nothing to a table: renders the motions, prepares them, trains on them and evaluates.
 
-Every step but the first is one of the project's commands in a process of its own, as people call
-it; the table is made of what the evaluation wrote.
+Every step but the first is one of the project's commands in a process of its own, as people run it;
+the table is read from what the evaluation wrote.
 """
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,102 +14,109 @@ from pathlib import Path
 
 from common.demo import motions
 from common.evaluation import metrics, results, scores
-from common.io import write_text
+from common.io import load_json, write_text
 from common.provenance import to_json
+from common.settings import setting
 
 SIZE = {"sample_duration": "16", "short_side": "64,64", "crop": "64", "global_pool": "true"}
-"""Small enough for two cores; 16 frames in a random order say nothing of the motion (`motions`)."""
+"""Small enough for two cores; 16 frames in a random order reveal no motion (`motions`)."""
 
 TRAINING = {
-    "flip": "false",  # it would make left of right
+    "flip": "false",  # would turn left into right
     "batch": "8",
     "schedule": "cosine",
     "milestones": "",
     "rates": "",
     "warmup_steps": "10",
     "dropout": "0",
-    "batch_norm_momentum": "0.1",  # running statistics that keep up with so few steps
+    "batch_norm_momentum": "0.1",  # running statistics that keep up in so few steps
 }
 RATES = {"rgb": "0.02", "flow": "0.01"}
-"""Learning rates: of published weights, and of fresh ones."""
+"""Learning rates: of published weights, and of random ones."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to run; see `run`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Trains on rendered videos that only motion tells apart, from the videos to a table.
 
-    Attributes:
-        framework: The package that trains and evaluates: i3d_tf or i3d_torch.
-        output: Folder for everything.
-        checkpoint: Weights that RGB begins with; flow begins with none.
-        train: Scenes to train on, eight videos each.
-        test: Scenes to evaluate on.
-        steps: Of each training.
-        workers: Processes that prepare and load; None is what the commands take by default.
+        python -m common.demo --framework=i3d_torch --output=out/demo
+        python -m common.demo --framework=i3d_tf --output=out/demo --steps=800
+
+    Renders the videos, checks them, makes annotations, frames and flow, fine-tunes on RGB, trains
+    on flow, and evaluates both, their fusion, and RGB with its frames in a random order, which
+    should be at chance. Started again, it goes on where it was.
     """
 
-    framework: str
-    output: Path
-    checkpoint: str = "rgb_scratch"
-    train: int = 40
-    test: int = 10
-    steps: int = 500
-    workers: int | None = None
+    output: Path = setting("Folder for everything; both frameworks share the data.")
+    framework: str = setting(
+        "The package that trains and evaluates.", "i3d_torch", choices=("i3d_torch", "i3d_tf")
+    )
+    checkpoint: str = setting("First weights of RGB; flow starts from random ones.", "rgb_scratch")
+    train_scenes: int = setting("Scenes to train on, each in eight videos.", 40, minimum=1)
+    test_scenes: int = setting("Scenes to evaluate on.", 10, minimum=1)
+    steps: int = setting("Steps of each training.", 500, minimum=1)
+    workers: int | None = setting(
+        "Processes that prepare and load; by default what each command takes.", None, minimum=0
+    )
 
     @property
     def runs(self) -> Path:
-        """Folder for what the framework makes; both share the data."""
+        """Folder for what the framework makes."""
         return self.output / self.framework
 
+    @property
+    def rendering(self) -> motions.Options:
+        return motions.Options(self.output, self.train_scenes, self.test_scenes)
 
-def run(options: Options) -> str:
-    """Runs all steps; one that was done before is left to its command, which skips it.
 
-    Returns:
-        The table: top-1 of each stream, of both, and of RGB with its frames in a random order. It
-        is in OUTPUT/FRAMEWORK/table.txt, too.
+def main(settings: Settings) -> int:
+    """Runs all steps, each of which skips what was done before, and prints the table.
+
+    The table has top-1 of each stream, of both, and of RGB with its frames in a random order. It
+    is in OUTPUT/FRAMEWORK/table.txt, too.
 
     Raises:
-        FileExistsError: There are lists that this has not rendered.
-        ValueError: What is there was rendered with other options; or a command failed, whose own
-            words have been on stderr.
+        FileExistsError: There are lists that this command has not rendered.
+        ValueError: The videos were rendered with other settings; or a command failed, which has
+            printed why.
     """
-    _render(options)
-    for module, *flags in commands(options):
-        command(module, flags)
-    text = table(options)
-    write_text(options.runs / "table.txt", text)
-    return text
+    _render(settings)
+    for module, *flags in commands(settings):
+        run_command(module, flags)
+    text = table(settings)
+    write_text(settings.runs / "table.txt", text)
+    print(text, end="")
+    return 0
 
 
-def commands(options: Options) -> list[list[str]]:
+def commands(settings: Settings) -> list[list[str]]:
     """Each command after the rendering: its module, and its flags."""
-    root = options.output
-    workers = [] if options.workers is None else [f"--workers={options.workers}"]
+    root, runs = settings.output, settings.runs
+    workers = [] if settings.workers is None else [f"--workers={settings.workers}"]
     videos = [f"--input={root}/videos", *workers]
     annotations, rgb, flow = f"{root}/motions.json", f"--rgb={root}/frames", f"--flow={root}/flow"
-    evaluate = [f"{options.framework}.evaluate", f"--annotations={annotations}", rgb]
-    evaluate += [f"--rgb_checkpoint={options.runs}/rgb/model.safetensors"]
+    evaluate = [f"{settings.framework}.evaluate", f"--annotations={annotations}", rgb]
+    evaluate += [f"--rgb_checkpoint={runs}/rgb/model.safetensors"]
     evaluate += ["--protocol=clip", "--overwrite", *workers]
-    both = [flow, f"--flow_checkpoint={options.runs}/flow/model.safetensors", "--streams=rgb,flow"]
+    both = [flow, f"--flow_checkpoint={runs}/flow/model.safetensors", "--streams=rgb,flow"]
     lists = [f"--input={root}/lists", f"--videos={root}/videos", f"--output={annotations}"]
     return [
         ["common.prepare.check", *videos, f"--output={root}/check"],
         ["common.prepare.make_annotations", "--dataset=own", *lists],
         ["common.prepare.extract_frames", *videos, f"--output={root}/frames"],
         ["common.prepare.extract_flow", *videos, f"--output={root}/flow", "--short_side=0"],
-        [*_train(options, "rgb"), rgb, f"--checkpoint={options.checkpoint}", *workers],
-        [*_train(options, "flow"), flow, *workers],
-        [*evaluate, *both, f"--output={options.runs}/both"],
-        [*evaluate, "--shuffle_frames", f"--output={options.runs}/shuffled"],
+        [*_train(settings, "rgb"), rgb, f"--checkpoint={settings.checkpoint}", *workers],
+        [*_train(settings, "flow"), flow, *workers],
+        [*evaluate, *both, f"--output={runs}/both"],
+        [*evaluate, "--shuffle_frames", f"--output={runs}/shuffled"],
     ]
 
 
-def table(options: Options) -> str:
-    """Top-1 of what the evaluation wrote, in percent."""
-    joined = json.loads((options.runs / "both" / results.NAME).read_text(encoding="utf-8"))
-    rgb, flow = (scores.read(options.runs / "both" / f"scores_{name}.npz") for name in RATES)
-    shuffled = scores.read(options.runs / "shuffled" / "scores_rgb.npz")
+def table(settings: Settings) -> str:
+    """The table: top-1 in percent, of what the evaluation wrote."""
+    joined = json.loads((settings.runs / "both" / results.NAME).read_text(encoding="utf-8"))
+    rgb, flow = (scores.read(settings.runs / "both" / f"scores_{name}.npz") for name in RATES)
+    shuffled = scores.read(settings.runs / "shuffled" / "scores_rgb.npz")
     rows = {
         "RGB": metrics.top_k(rgb.logits, rgb.labels, 1),
         "flow": metrics.top_k(flow.logits, flow.labels, 1),
@@ -118,56 +124,51 @@ def table(options: Options) -> str:
         "RGB, frames shuffled": metrics.top_k(shuffled.logits, shuffled.labels, 1),
         "chance": 1 / len(rgb.classes),
     }
-    title = f"{options.framework}: {len(rgb.names)} videos of {len(rgb.classes)} motions, top-1"
+    title = f"{settings.framework}: {len(rgb.names)} videos of {len(rgb.classes)} motions, top-1"
     lines = (f"  {name:22} {100 * value:6.1f} %" for name, value in rows.items())
     return "\n".join([title, *lines]) + "\n"
 
 
-def _render(options: Options) -> None:
-    """Renders what is not there yet, and keeps the options of it."""
-    rendering = motions.Options(options.output, options.train, options.test)
-    values = {k: v for k, v in dataclasses.asdict(rendering).items() if k != "output"}
-    path, lists = options.output / "rendering.json", options.output / "lists"
+def _render(settings: Settings) -> None:
+    """Renders what is not there yet, and notes the settings of the videos."""
+    wanted = {"train": settings.train_scenes, "test": settings.test_scenes}
+    path, lists = settings.output / "rendering.json", settings.output / "lists"
     if not path.exists():
         if lists.exists():
             raise FileExistsError(
-                f"{lists} is there, and not of this command. Name another folder."
+                f"{lists} exists and is not of this command. Choose another --output."
             )
-        write_text(path, to_json(values))
-    else:
-        made = json.loads(path.read_text(encoding="utf-8"))
-        other = [f"{k} {v} and not {made.get(k)}" for k, v in values.items() if made.get(k) != v]
-        if other:
-            raise ValueError(
-                f"{path}: the videos there are others: now {'; '.join(other)}. Ask for the same, "
-                "or name another --output."
-            )
-    if not (lists / "classInd.txt").exists():  # the last that is written
-        shutil.rmtree(lists, ignore_errors=True)
-        print(motions.render(rendering), flush=True)
+        write_text(path, to_json(wanted))
+    elif (found := load_json(path)) != wanted:
+        raise ValueError(
+            f"{path}: the videos there were rendered with {found}. Received: {wanted}. Use the "
+            "same numbers of scenes, or another --output."
+        )
+    if not (lists / "classInd.txt").exists():  # the last file that is written
+        print(motions.render(settings.rendering), flush=True)
 
 
-def _train(options: Options, stream: str) -> list[str]:
+def _train(settings: Settings, stream: str) -> list[str]:
     fields = {
         **SIZE,
         **TRAINING,
         "learning_rate": RATES[stream],
-        "steps": str(options.steps),
-        "evaluate_every": str(options.steps),
+        "steps": str(settings.steps),
+        "evaluate_every": str(settings.steps),
         "snapshot_every": "50",
     }
     return [
-        f"{options.framework}.train",
+        f"{settings.framework}.train",
         "--recipe=finetune",
         f"--streams={stream}",
-        f"--annotations={options.output}/motions.json",
-        f"--output={options.runs}/{stream}",
+        f"--annotations={settings.output}/motions.json",
+        f"--output={settings.runs}/{stream}",
         *(f"--set={name}={value}" for name, value in fields.items()),
     ]
 
 
-def command(module: str, flags: Sequence[str]) -> None:
-    """Runs a command in a process of its own; raises `ValueError` where it fails."""
+def run_command(module: str, flags: Sequence[str]) -> None:
+    """Runs a command in a process of its own; raises `ValueError` if it fails."""
     print(f"\n$ python -m {module} {' '.join(flags)}", flush=True)
     start = time.monotonic()
     status = subprocess.run([sys.executable, "-m", module, *flags], check=False).returncode

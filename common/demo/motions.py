@@ -1,17 +1,17 @@
-"""Renders a data set that only motion can tell apart: eight directions in which a scene moves.
+"""Renders a data set that only motion tells apart: eight directions in which a scene moves.
 
-A scene is a textured ground with textured shapes on it that repeats itself every (4, 1) and every
-(-1, 4) shifts, right and down. As 4 * 4 + 1 * 1 = 17, that leaves 17 pictures of it, and whichever
-of the eight neighbours one goes to, step after step, all 17 come by before the first one returns:
+A scene is a textured ground with textured shapes on it, periodic in shifts of (4, 1) and (-1, 4)
+right and down. As 4 * 4 + 1 * 1 = 17, there are 17 different pictures of it, and a motion in any of
+the eight directions, one shift a frame, shows all 17 before the first one returns:
 
     right      0, 1, 2, ...          picture k is the scene moved k shifts to the right
     down       0, 13, 9, ...         a shift down is 13 to the right: (0, 1) = (-4, 0) + (4, 1)
     right_down 0, 14, 11, ...        and so on: a motion is what it adds to k, modulo 17
 
-So 17 frames of a video, from any of its frames on, are the same 17 pictures in all classes, and 16
-frames are all but one, which may be any, as videos begin anywhere. One frame, or frames in a
-random order, say nothing. Every scene is in all eight classes, so that knowing it says nothing;
-and every frame of a file is coded alone, so that how it was coded says nothing.
+So any 17 successive frames are the same 17 pictures in all classes, and 16 frames are all but one,
+which may be any, as videos start anywhere. One frame, or frames in a random order, reveal nothing.
+Every scene is in all eight classes, so recognising it reveals nothing; and every frame of a file is
+coded alone, so its coding reveals nothing.
 
     OUTPUT/videos/right/v_right_g01_c01.avi     one for each motion and scene (the group, g)
     OUTPUT/lists/classInd.txt, trainlist01.txt, testlist01.txt     as those of UCF101
@@ -28,19 +28,19 @@ from common.io import replacing, write_text
 from common.jobs.progress import Progress
 
 PICTURES = 17
-"""Pictures of a scene."""
+"""Different pictures of a scene."""
 
 MOTIONS = {
     "right": 1, "left": -1, "down": -4, "up": 4,
     "right_down": -3, "left_up": 3, "right_up": 5, "left_down": -5,
 }  # fmt: skip
-"""Class to what it adds to the number of the picture, modulo `PICTURES`; the labels' order."""
+"""What a class adds to the number of the picture each frame, modulo `PICTURES`; in label order."""
 
 DIRECTIONS = {
     "right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1),
     "right_down": (1, 1), "left_up": (-1, -1), "right_up": (1, -1), "left_down": (-1, 1),
 }  # fmt: skip
-"""Class to x and y of its motion, in shifts a frame; y is down."""
+"""x and y of the motion of a class, in shifts a frame; y is down."""
 
 _FPS = 25
 _CODEC = "mpeg4"  # that of UCF101
@@ -60,11 +60,11 @@ class Options:
         output: Folder to write to.
         train: Scenes to train on; each gives a video a class.
         test: Scenes to evaluate on, others than those.
-        frames: Of a video, 25 a second; multiples of 17 show each picture equally often.
+        frames: Of a video, at 25 a second; multiples of 17 show each picture equally often.
         height: Of the pictures, pixels, even.
-        width: Likewise.
+        width: Of the pictures, pixels, even.
         shift: Pixels that a scene moves a frame along x, along y, or both.
-        seed: Of all that is random.
+        seed: Of everything random.
     """
 
     output: Path
@@ -76,31 +76,13 @@ class Options:
     shift: int = 3
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        for name, least in (("train", 1), ("test", 1), ("frames", 2), ("shift", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be at least {least}. Received: {getattr(self, name)}."
-                )
-        if self.height < 2 or self.width < 2 or self.height % 2 or self.width % 2:
-            raise ValueError(
-                "height and width must be even: colours are stored for blocks of 2x2 pixels. "
-                f"Received: {self.height}, {self.width}."
-            )
-
 
 def render(options: Options) -> str:
-    """Writes the videos and their lists; the same bytes for the same options.
+    """Writes the videos, then their lists, classInd.txt last; returns a summary.
 
-    Returns:
-        A summary: how many videos of how many classes, and where.
-
-    Raises:
-        FileExistsError: The lists are there already, and may be of other options.
+    The same options give the same bytes.
     """
     videos, lists = options.output / "videos", options.output / "lists"
-    if lists.exists():
-        raise FileExistsError(f"{lists} exists already. Name another folder, or remove this one.")
     listed: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
     scenes = options.train + options.test
     progress = Progress("render", scenes * len(MOTIONS))
@@ -142,7 +124,7 @@ def scene_pictures(options: Options, scene: int) -> Picture:
 
 
 def write_video(path: Path, pictures: Picture) -> None:
-    """Writes pictures [T, H, W, 3] as a video of frames that are coded each for itself."""
+    """Writes pictures [T, H, W, 3] as a video in which every frame is coded alone."""
     import av
 
     with (
@@ -160,7 +142,7 @@ def write_video(path: Path, pictures: Picture) -> None:
 
 def _scene(rng: np.random.Generator, y: Field, x: Field, shift: int) -> Field:
     """Colours [H, W, 3], 0 to 255 and beyond, at y and x [H, W], in shifts of so many pixels."""
-    # Along the two periods, which are at right angles, and both 17 ** 0.5 shifts long.
+    # Along the two periods, which are orthogonal, and both 17 ** 0.5 shifts long.
     u, v = (4 * x + y) / PICTURES, (4 * y - x) / PICTURES
     ground, filling = _texture(rng, u, v, detail=2), _texture(rng, u, v, detail=3)
     u, v = (each % 1 - 0.5 for each in (u, v))
@@ -180,7 +162,7 @@ def _texture(rng: np.random.Generator, u: Field, v: Field, detail: int) -> Field
     colours = np.zeros((*u.shape, 3))
     for m, n in waves:
         phase = 2 * np.pi * (m * u + n * v + rng.random())
-        # Alike in strength, so that no scene is stripes, along which motion could not be seen.
+        # Of similar strength, so that no scene is stripes, along which motion is invisible.
         strength = rng.uniform(0.5, 1, 3) * rng.choice([-1, 1], 3) / np.hypot(m, n)
         colours += strength * np.cos(phase)[..., None]
     return np.asarray(rng.uniform(60, 196, 3) + _CONTRAST * colours / colours.std((0, 1)))

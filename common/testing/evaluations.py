@@ -16,8 +16,8 @@ from common.model_card import ModelCard
 from common.models import Model
 from common.preprocessing.contracts import CHANNELS, FLOW_CONTRACT, RGB_CONTRACT, InputContract
 from common.testing.data import CLASSES, STAMP
-from common.training import exporting
-from common.training.snapshot import Snapshot
+from common.training import checkpoints
+from common.training.checkpoints import Snapshot
 from common.video.clip_reader import Source
 
 CONTRACTS = {
@@ -88,7 +88,7 @@ def write_weights(
     )
     made = dataclasses.asdict(flow) if flow and stream == "flow" else None
     card = ModelCard(stream, tuple(classes), CONTRACTS[stream], "i3d_torch", flow=made)
-    return str(exporting.finish(folder / stream, snapshot, card))
+    return str(checkpoints.write_model(folder / stream, snapshot, card))
 
 
 def make_settings(

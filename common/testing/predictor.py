@@ -15,8 +15,8 @@ from common.flow import encoding
 from common.io import CheckpointError
 from common.models import Model
 from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
-from common.testing.learner import NET as TRAINED
-from common.testing.learner import randomise
+from common.testing.train_step import NET as TRAINED
+from common.testing.train_step import randomise
 
 NET = arch.with_dropout(TRAINED, 0.5)
 FLOW_NET = dataclasses.replace(NET, in_channels=2)

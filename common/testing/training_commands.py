@@ -1,18 +1,22 @@
-"""What the commands `train` and `evaluate` of either framework do when people run them."""
+"""Checks of the commands `train` and `evaluate` of either framework."""
 
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-from common import model_card
+from common import arch, command, model_card
 from common.evaluation import scores
 from common.testing import forking
 from common.testing.data import CLASSES, put
-from common.training import snapshots, validation
+from common.training import checkpoints, validation
+from common.training.settings import Settings
 from convert import hub
 
 RECIPE = {
@@ -21,30 +25,38 @@ RECIPE = {
     "crop": "32", "evaluate_every": "3", "snapshot_every": "1", "log_every": "1", "keep": "1",
 }  # fmt: skip
 
-# By what is wrong: flags, fields of the recipe, and what the one line says.
+# What is wrong: flags (with {} for the folder of the data), and what the one line says.
 WRONG = {
-    "labels beyond the head": (["--num_classes=2"], {}, "expected labels below 2"),
-    "a field that there is not": ([], {"learning_rat": "1"}, "learning_rate"),
-    "a clip without frames": (["--rgb=missing"], {}, "1 of 6 records cannot be read"),
+    "labels beyond the head": (["--num_classes=2"], "expected labels below 2"),
+    "an unknown field": (["--set=learning_rat=1"], "Expected one of learning_rate"),
+    "a clip without frames": (["--rgb={}/missing"], "1 of 6 records cannot be read"),
     "flow made in two ways": (
-        ["--streams=flow", "--flow=mixed"], {}, "was not all made in the same way: parameters.warps"
+        ["--streams=flow", "--flow={}/mixed"], "was not all made in the same way: parameters.warps"
     ),
     "weights of another network": (
-        ["--checkpoint=other.safetensors"], {}, "Expected inception_i3d_global. Received: r2plus1d"
+        ["--checkpoint={}/other.safetensors"], "Expected inception_i3d_global. Received: r2plus1d"
     ),
 }  # fmt: skip
 
+Main = Callable[[Settings], int]
 
-def train(backend: str, *flags: str, **recipe: str) -> list[str]:
-    """The command that trains on the data set that `put` has put into a folder, from there."""
+
+def train(main: Main, data: Path, *flags: str, **recipe: str) -> int:
+    """Trains in this process on the data set that `put` has put into a folder."""
+    given = [f"--annotations={data}/annotations.json", f"--rgb={data}/rgb", "--workers=0"]
+    return command.call(main, Settings, [*given, *_fields(recipe), *flags])
+
+
+def _fields(recipe: Mapping[str, str]) -> list[str]:
     fields = [f"--set={name}={value}" for name, value in {**RECIPE, **recipe}.items()]
-    return _command(f"{backend}.train", "--notensorboard", *fields, *flags)
+    return ["--notensorboard", *fields]
 
 
 def check_run(backend: str, data: Path) -> None:
-    """A run ends with its files, and what they say is true; `evaluate` finds what it found."""
+    """In processes: a run leaves its files, they agree, and `evaluate` finds what it found."""
     put(data, validation=5)
-    done = _run(data, train(backend, "--output=run", "--export=kinetics_i3d,piergiaj"))
+    flags = [*_fields({}), "--output=run", "--export=kinetics_i3d,piergiaj"]
+    done = _run(data, _command(f"{backend}.train", *flags))
     assert done.returncode == 0, done.stderr
     assert "trained 3 steps: run/model.safetensors" in done.stdout
     assert {path.name for path in (data / "run").iterdir()} - {".lock"} == {
@@ -53,7 +65,7 @@ def check_run(backend: str, data: Path) -> None:
         "model_kinetics_i3d.ckpt.index", "model_kinetics_i3d.ckpt.data-00000-of-00001",
         "model_piergiaj.pt",
     }  # fmt: skip
-    *trained, judged = (json.loads(line) for line in (data / "run/log.jsonl").open())
+    *trained, validated = (json.loads(line) for line in (data / "run/log.jsonl").open())
     assert [(note["step"], note["learning_rate"]) for note in trained] == [
         (1, 0.02), (2, 0.02), (3, 0.02)
     ]  # fmt: skip
@@ -69,11 +81,11 @@ def check_run(backend: str, data: Path) -> None:
     done = _run(data, evaluate)
     assert done.returncode == 0, done.stderr
     results = json.loads((data / "results/results.json").read_text())
-    assert results["top_1"] == judged["validation_accuracy"]
+    assert results["top_1"] == validated["validation_accuracy"]
     assert results["coverage"] == {"expected": 5, "evaluated": 5, "failed": 0}
     found = scores.read(data / "results/scores_rgb.npz")
     loss = validation.cross_entropy(found.logits, found.labels)
-    np.testing.assert_allclose(loss, judged["validation_loss"], rtol=1e-6)
+    np.testing.assert_allclose(loss, validated["validation_loss"], rtol=1e-6)
 
 
 def _check_exports(run: Path) -> None:
@@ -87,55 +99,42 @@ def _check_exports(run: Path) -> None:
             np.testing.assert_array_equal(exported.arrays[array], expected, err_msg=array)
 
 
-def put_wrong(data: Path) -> None:
-    """What the cases of `WRONG` need."""
+def check_wrong(main: Main, data: Path, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says what is wrong, and nothing is written."""
     put(data)
     shutil.copytree(data / "rgb", data / "missing")
     shutil.rmtree(next((data / "missing/dark").glob("training_*")))
     shutil.copytree(data / "flow", data / "mixed")
     stamp = next((data / "mixed/light").glob("training_*.json"))
     stamp.write_text(stamp.read_text().replace('"warps": 5', '"warps": 3'))
-    _write_other(data / "other.safetensors")
-
-
-def _write_other(path: Path) -> None:
-    """Weights of R(2+1)D."""
-    from common import arch
-
     net = arch.make("r2plus1d_18", len(CLASSES))
-    arrays = {p.name: np.zeros(p.shape, np.float32) for p in arch.parameters(net)}
-    hub.write(hub.Weights(net, arrays), path)
+    hub.write(hub.Weights(net, arch.initial_arrays(net)), data / "other.safetensors")
+    flags, text = WRONG[case]
+    status = train(main, data, f"--output={data}/run", *(flag.format(data) for flag in flags))
+    _check_line(status, capsys.readouterr(), text)
+    assert not (data / "run").exists()
 
 
-def check_wrong(backend: str, data: Path, case: str) -> None:
-    """One line says what is wrong, and nothing is left."""
-    flags, fields, text = WRONG[case]
-    command = train(backend, f"--output={case.replace(' ', '_')}", *flags, **fields)
-    _check_line(forking.run(command, data), text)
-    assert not (data / case.replace(" ", "_") / "snapshots").exists()
-
-
-def check_divergence(backend: str, data: Path) -> None:
+def check_divergence(main: Main, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rate that is far too high ends the run; the last snapshot is whole."""
     put(data)
-    command = train(backend, "--output=run", learning_rate="1e30", steps="9")
-    done = forking.run(command, data)
-    _check_line(done, ", learning rate 1e+30: the ")
-    assert "try a lower learning rate" in done.stderr
+    status = train(main, data, f"--output={data}/run", learning_rate="1e30", steps="9")
+    said = capsys.readouterr()
+    _check_line(status, said, ", learning rate 1e+30: the ")
+    assert "try a lower learning rate" in said.err
     assert not (data / "run/model.safetensors").exists()
-    last = snapshots.RunFolder(data / "run").latest()
+    last = checkpoints.RunFolder(data / "run").latest()
     assert last is not None
-    assert f"step {last.step}, " in done.stderr  # counted from 0
+    assert f"step {last.step}, " in said.err  # counted from 0
     assert hub.read(data / f"run/snapshots/step_{last.step:06}.safetensors").net.num_classes == 3
 
 
-def _check_line(done: subprocess.CompletedProcess[str], text: str) -> None:
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+def _check_line(status: int, said: Any, text: str) -> None:
+    assert status == 1
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert text in errors[0]
-    assert done.stdout == ""
+    assert said.out == ""
 
 
 def _command(module: str, *arguments: str) -> list[str]:

@@ -1,16 +1,18 @@
-"""Flags to runs: two streams, and what is refused before the first is trained."""
+"""Settings to runs: two streams, and what is refused before the first is trained."""
 
 import contextlib
+import subprocess
+import sys
 
 import pytest
-from absl import app, flags
-from absl.testing import flagsaver
 
-from common import processors
+from common import command, processors, settings
 from common.testing.data import put
-from common.testing.toy_learner import Creator
-from common.training import command, recipes
-from common.training.loop import Place
+from common.testing.toy_train_step import Creator
+from common.training import command as training_command
+from common.training.command import run
+from common.training.loop import Rank
+from common.training.settings import Settings
 
 FIELDS = {
     "steps": 2, "batch": 2, "schedule": "constant", "milestones": "", "rates": "",
@@ -22,37 +24,32 @@ pytestmark = pytest.mark.usefixtures("thin")
 
 
 @pytest.fixture
-def given():
-    """A function that sets flags as a command line does, for a test."""
-    parsed = flags.FLAGS.is_parsed()
-    with flagsaver.flagsaver():
-        yield lambda *arguments: flags.FLAGS(["train", *arguments])
-    if not parsed:
-        flags.FLAGS.unparse_flags()
-
-
-@pytest.fixture
-def train(given, tmp_path):
+def train(tmp_path):
     """A function that runs the command on a data set, in this process."""
     path, source = put(tmp_path)
 
     def call(*arguments):
-        given(
+        given = (
             f"--annotations={path}", f"--rgb={source.rgb}", f"--flow={source.flow}",
             f"--output={tmp_path / 'run'}", "--notensorboard", "--workers=0",
             *(f"--set={name}={value}" for name, value in FIELDS.items()), *arguments,
         )  # fmt: skip
-        toy = Creator()
-        command.main(
-            lambda *args, distributed: toy(*args),
-            lambda: contextlib.nullcontext((Place("i3d_torch"), None)),
-        )
+        return command.call(main, Settings, given)
 
     return call
 
 
+def main(given):
+    toy = Creator()
+    return run(
+        given,
+        lambda *args, distributed: toy(*args),
+        lambda threads: contextlib.nullcontext((Rank("i3d_torch"), None)),
+    )
+
+
 def test_two_streams_one_after_the_other(train, tmp_path, capsys):
-    train("--streams=rgb,flow")
+    assert train("--streams=rgb,flow") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trained")]
     assert lines == [
         f"trained 2 steps: {tmp_path / 'run' / stream / 'model.safetensors'}"
@@ -61,32 +58,65 @@ def test_two_streams_one_after_the_other(train, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("error", "wrong", "message"),
+    ("wrong", "message"),
     [
+        (["--rgb_checkpoint=none", "--flow_checkpoint=gone.pt"], "no such checkpoint"),
+        (["--flow=nowhere"], "6 of 6 records cannot be read"),
+        (["--resume=a/step_000002.safetensors"], "for one stream alone"),
+        (["--checkpoint=a.pt"], "--checkpoint is for one stream: use --rgb_checkpoint and"),
+        (["--rgb_checkpoint=a.pt"], "--flow_checkpoint is needed, as the other stream has one"),
+        (["--streams=rgb", "--flow_checkpoint=a.pt"], "and flow is not among --streams"),
         (
-            FileNotFoundError,
-            ["--rgb_checkpoint=none", "--flow_checkpoint=gone.pt"],
-            "no such checkpoint",
+            ["--streams=rgb", "--rgb_checkpoint=a.pt", "--checkpoint=b.pt"],
+            "--checkpoint and --rgb_checkpoint exclude each other",
         ),
-        (ValueError, ["--flow=nowhere"], "6 of 6 records cannot be read"),
-        (app.UsageError, ["--resume=a/step_000002.safetensors"], "for one stream alone"),
+        (["--streams=rgb,rgb"], "--streams must be rgb, flow or rgb,flow, not rgb,rgb"),
+        (["--streams=depth"], "--streams must be of rgb, flow. Received: 'depth'"),
+        (
+            ["--set=learning_rat=1"],
+            "a recipe has no field 'learning_rat'. Expected one of learning_rate,",
+        ),
     ],
 )
-def test_mistakes_of_the_second_stream_show_before_the_first(
-    train, tmp_path, error, wrong, message
-):
-    with pytest.raises(error, match=message):
-        train("--streams=rgb,flow", *wrong)
+def test_mistakes_show_before_the_first_stream_is_trained(train, tmp_path, capsys, wrong, message):
+    assert train("--streams=rgb,flow", *wrong) == 1
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("local", "cores", "expected"), [(None, 16, 16), (8, 16, 2), (8, 20, 2), (8, 4, 1)]
-)
-def test_processes_of_torchrun_share_the_cores(monkeypatch, given, local, cores, expected):
+@pytest.mark.parametrize("missing", ["annotations", "flow", "output"])
+def test_what_a_run_needs(capsys, missing):
+    given = [f"--{name}=x" for name in ("annotations", "flow", "output") if name != missing]
+    assert command.call(main, Settings, ["--streams=flow", *given]) == 1
+    assert f"--{missing} is needed" in capsys.readouterr().err
+
+
+def test_show_prints_the_recipe_as_it_would_be_used(capsys):
+    given = ["--show", "--streams=rgb,flow", "--num_classes=7", "--set=steps=9"]
+    assert command.call(main, Settings, given) == 0
+    rgb, flow = capsys.readouterr().out.split("\n\n")
+    for text, stream in ((rgb, "rgb"), (flow, "flow")):
+        assert {"steps=9", "num_classes=7", f"stream={stream}"} <= {*text.splitlines()}
+
+
+@pytest.mark.parametrize(("local", "cores", "expected"), [(None, 16, 16), (8, 20, 2), (8, 4, 1)])
+def test_processes_of_torchrun_share_the_cores(monkeypatch, tmp_path, local, cores, expected):
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     if local:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
     monkeypatch.setattr(processors, "count", lambda: cores)
-    given("--annotations=a", "--rgb=r", "--output=o")
-    assert command._options(recipes.get("finetune"), None, False).workers == expected
+    given = settings.parse(Settings, ["--annotations=a", "--rgb=r", "--output=o"], "train")
+    assert training_command._of_stream(given, "rgb", {"rgb": None}).workers == expected
+
+
+def test_help_needs_no_framework():
+    program = (
+        "import sys; from common.training.settings import Settings; from common import settings;"
+        "print(settings.usage(Settings, 'train', Settings.__doc__));"
+        "sys.exit(len({'torch', 'tensorflow', 'sonnet'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "--recipe=...\n      How to train" in done.stdout
+    assert "Default: finetune." in done.stdout

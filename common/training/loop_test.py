@@ -1,4 +1,4 @@
-"""The loop, with a learner of a few numbers: the frameworks' own are tested beside them."""
+"""The loop, with a train step of a few numbers; crashes are injected where it steps."""
 
 import dataclasses
 import json
@@ -9,16 +9,17 @@ import pytest
 
 from common import model_card
 from common.testing.data import CLASSES, STAMP, put
-from common.testing.toy_learner import WEIGHT, Creator, Learner, StopError
-from common.training import loop, recipes, snapshot
-from common.training.loop import Place
-from common.training.plan import Options, Plan
-from common.training.snapshots import RunFolder
+from common.testing.toy_train_step import WEIGHT, Creator, StopError, TrainStep
+from common.training import checkpoints, loop, recipes
+from common.training.checkpoints import RunFolder
+from common.training.loop import Rank
+from common.training.run import prepare
+from common.training.settings import Settings
 from convert.formats import safetensors
 
 pytestmark = pytest.mark.usefixtures("thin")
 
-PLACE = Place("i3d_torch")
+RANK = Rank("i3d_torch")
 CHANGES = [
     "steps=7", "batch=4", "accumulate=2", "sample_duration=4", "short_side=32,32", "crop=16",
     "global_pool=true", "evaluate_every=3", "snapshot_every=2", "log_every=1", "keep=2",
@@ -34,11 +35,12 @@ def data(tmp_path_factory):
 
 def options(data, output, **changes):
     path, source = data
-    return Options(path, source, output, workers=0, **{"tensorboard": False, **changes})
+    folders = {"rgb": source.rgb, "flow": source.flow, "output": output}
+    return Settings(annotations=path, workers=0, tensorboard=False, **folders, **changes)
 
 
-def run(recipe, given, create, place=PLACE):
-    return loop.run(Plan.of(recipe, given), create, place)
+def run(recipe, given, create, rank=RANK):
+    return loop.train(prepare(recipe, given), create, rank)
 
 
 def test_a_run_from_beginning_to_end(data, tmp_path):
@@ -56,16 +58,16 @@ def test_a_run_from_beginning_to_end(data, tmp_path):
     # Step 5, counted from 0, is the first of the second milestone.
     assert [note["learning_rate"] for note in trained] == [0.5] * 5 + [pytest.approx(0.05)] * 2
     assert trained[0]["loss"] > trained[4]["loss"]
-    judged = [note for note in notes if "validation_loss" in note]
-    assert [note["step"] for note in judged] == [3, 6, 7]
-    assert judged[-1]["validation_coverage"] == 1.0
+    validated = [note for note in notes if "validation_loss" in note]
+    assert [note["step"] for note in validated] == [3, 6, 7]
+    assert validated[-1]["validation_coverage"] == 1.0
     card = model_card.read(tmp_path / "model.safetensors")
     assert (card.classes, card.stream, card.step, card.backend) == (CLASSES, "rgb", 7, "i3d_torch")
     assert (card.architecture, card.start) == ("inception_i3d_global", None)
     assert (card.contract.crop, card.contract.frames, card.contract.short_side) == (16, 4, 32)
     last = RunFolder(tmp_path).latest()
-    np.testing.assert_array_equal(last.arrays[WEIGHT], create.learner.means)
-    assert last.best.value == max(note["validation_accuracy"] for note in judged)
+    np.testing.assert_array_equal(last.arrays[WEIGHT], create.made.means)
+    assert last.best.value == max(note["validation_accuracy"] for note in validated)
     best = model_card.read(tmp_path / "model_best.safetensors")
     assert dataclasses.replace(best, step=7, weights=card.weights) == card
     assert best.step == last.best.step
@@ -76,7 +78,7 @@ def test_a_run_from_beginning_to_end(data, tmp_path):
 def test_the_best_weights_are_kept_beside_the_last(data, tmp_path):
     """Those after the first evaluation take every clip for the first class."""
 
-    class Worse(Learner):
+    class Worse(TrainStep):
         def scores(self, clips):
             wrong = np.float32([1000, 0, 0]) * (self.steps > 3)
             return super().scores(clips) + wrong
@@ -89,7 +91,7 @@ def test_the_best_weights_are_kept_beside_the_last(data, tmp_path):
     )
     found = RunFolder(tmp_path).latest()
     np.testing.assert_array_equal(last, found.arrays[WEIGHT])
-    third = snapshot.read(tmp_path / "snapshots/step_000003.safetensors")
+    third = checkpoints.read(tmp_path / "snapshots/step_000003.safetensors")
     np.testing.assert_array_equal(best, third.arrays[WEIGHT])
     assert (best != last).all()
     assert model_card.read(tmp_path / "model_best.safetensors").step == 3
@@ -103,7 +105,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not(data, tmp_path, stop_at):
         run(RECIPE, options(data, tmp_path / "halves"), halves)
     halves = Creator()
     run(RECIPE, options(data, tmp_path / "halves"), halves)
-    np.testing.assert_array_equal(halves.learner.means, whole.learner.means)
+    np.testing.assert_array_equal(halves.made.means, whole.made.means)
     losses = [
         [(note["step"], note["loss"]) for note in map(json.loads, path.open()) if "loss" in note]
         for path in (tmp_path / "whole/log.jsonl", tmp_path / "halves/log.jsonl")
@@ -112,7 +114,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not(data, tmp_path, stop_at):
     # The last step is done: nothing is left but to write the weights again.
     again = Creator(stop_at=0)
     run(RECIPE, options(data, tmp_path / "halves"), again)
-    np.testing.assert_array_equal(again.learner.means, whole.learner.means)
+    np.testing.assert_array_equal(again.made.means, whole.made.means)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_snapshot(data, tmp_path):
@@ -122,19 +124,13 @@ def test_a_loss_that_is_no_number_keeps_the_last_snapshot(data, tmp_path):
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_only_the_first_of_several_processes_writes(data, tmp_path):
-    place = Place("i3d_torch", rank=1, count=2)
-    assert run(RECIPE, options(data, tmp_path), Creator(), place) == ""
-    assert not any(tmp_path.iterdir())
-
-
 def test_a_plateau_is_resumed(data, tmp_path):
     """The rate falls after evaluations without improvement, a resumed run's too."""
     plateau = recipes.changed(
         RECIPE, ["schedule=plateau", "milestones=", "patience=0", "evaluate_every=1", "steps=6"]
     )
 
-    class Worse(Learner):
+    class Worse(TrainStep):
         def scores(self, clips):  # a loss that rises with every step
             return np.tile(np.float32([0, 0, 0]), (len(clips), 1)) + self.steps * np.float32(
                 [1, 0, 0]
@@ -142,9 +138,9 @@ def test_a_plateau_is_resumed(data, tmp_path):
 
     def create(stop_at):
         def made(*arguments):
-            learner = Worse(*arguments)
-            learner.stop_at = stop_at
-            return learner
+            made = Worse(*arguments)
+            made.stop_at = stop_at
+            return made
 
         return made
 
@@ -163,16 +159,18 @@ PLATEAU = recipes.changed(RECIPE, ["schedule=plateau", "milestones="])
 @pytest.mark.parametrize("norms", ["train", "sync", "freeze"])
 def test_processes_on_a_plateau_need_the_same_statistics(data, tmp_path, norms):
     recipe = recipes.changed(PLATEAU, [f"batch_norm={norms}"])
-    place = Place("i3d_torch", rank=1, count=2)
+    rank = Rank("i3d_torch", index=1, count=2)
     if norms != "train":
-        assert run(recipe, options(data, tmp_path), Creator(), place) == ""
+        assert run(recipe, options(data, tmp_path), Creator(), rank) == ""
         return
-    with pytest.raises(ValueError, match=r"learning rates of 2 would part\. Use --set batch_norm="):
-        run(recipe, options(data, tmp_path), Creator(), place)
+    with pytest.raises(
+        ValueError, match=r"learning rates of 2 processes would diverge\. Use --set b"
+    ):
+        run(recipe, options(data, tmp_path), Creator(), rank)
     assert not any(tmp_path.iterdir())
 
 
-RESTARTED = Place("i3d_torch", restarted=True)
+RESTARTED = Rank("i3d_torch", restarted=True)
 
 
 def test_a_restart_goes_on_from_the_same_snapshot_until_there_is_another(data, tmp_path):
@@ -192,21 +190,8 @@ def test_a_restart_goes_on_from_the_same_snapshot_until_there_is_another(data, t
     assert folder.latest().step == 6
     last = Creator()
     run(RECIPE, again, last, RESTARTED)
-    assert last.learner.steps == 1
-    np.testing.assert_array_equal(last.learner.means, whole.learner.means)
-
-
-def test_a_restart_of_a_run_that_was_to_be_new(data, tmp_path):
-    new = options(data, tmp_path, resume="never")
-    with pytest.raises(StopError):
-        run(RECIPE, new, Creator(stop_at=0))
-    with pytest.raises(StopError):  # nothing is there: it begins
-        run(RECIPE, new, Creator(stop_at=3), RESTARTED)
-    with pytest.raises(ValueError, match="has snapshots of a run, the last at step 3"):
-        run(RECIPE, new, Creator())
-    last = Creator()
-    run(RECIPE, new, last, RESTARTED)
-    assert last.learner.steps == 4
+    assert last.made.steps == 1
+    np.testing.assert_array_equal(last.made.means, whole.made.means)
 
 
 def test_flow_that_was_made_anew_in_another_way_is_another_run(tmp_path):
@@ -216,37 +201,27 @@ def test_flow_that_was_made_anew_in_another_way_is_another_run(tmp_path):
         run(recipe, options(data, tmp_path / "run"), Creator(stop_at=2))
     for path in (tmp_path / "flow").rglob("*_flow.json"):
         path.write_text(path.read_text().replace('"warps": 5', '"warps": 3'))
-    with pytest.raises(ValueError, match=r'same run: data\.flow was .*"warps": 5.*"warps": 3'):
+    with pytest.raises(
+        ValueError, match=r'other settings: data\.flow was .*"warps": 5.*"warps": 3'
+    ):
         run(recipe, options(data, tmp_path / "run"), Creator())
     # A snapshot of an earlier version does not say how its flow was made.
     path = tmp_path / "run/snapshots/step_000002.safetensors"
-    old = snapshot.read(path)
+    old = checkpoints.read(path)
     silent = {name: value for name, value in old.data.items() if name != "flow"}
     assert old.data["flow"] == dataclasses.asdict(dataclasses.replace(STAMP, form="npy"))
     RunFolder(tmp_path / "run").write(dataclasses.replace(old, data=silent))
     last = Creator()
     run(recipe, options(data, tmp_path / "run"), last)
-    assert last.learner.steps == 5
+    assert last.made.steps == 5
 
 
 def test_only_the_first_process_warns_of_small_batches(data, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
-        run(RECIPE, options(data, tmp_path), Creator(), Place("i3d_torch", rank=1, count=2))
+        run(RECIPE, options(data, tmp_path), Creator(), Rank("i3d_torch", index=1, count=2))
         assert "batch norm" not in caplog.text
-        run(RECIPE, options(data, tmp_path), Creator(), Place("i3d_torch", count=2))
+        run(RECIPE, options(data, tmp_path), Creator(), Rank("i3d_torch", count=2))
     assert caplog.text.count("batch norm sees 1 clips at a time") == 1
-
-
-def test_no_process_is_started_where_the_journal_cannot_be(data, tmp_path, monkeypatch):
-    def refuse(*arguments):
-        raise ImportError("no tensorboardX")
-
-    started = []
-    monkeypatch.setattr(loop, "Journal", refuse)
-    monkeypatch.setattr(loop, "Batches", lambda *arguments: started.append(arguments))
-    with pytest.raises(ImportError, match="no tensorboardX"):
-        run(RECIPE, options(data, tmp_path), Creator())
-    assert started == []
 
 
 def test_another_recipe_is_another_run(data, tmp_path):

@@ -1,9 +1,9 @@
-"""How a network is trained: every number of a training run, as a frozen value.
+"""Recipes: every number of a training run, as a frozen value.
 
     recipe = changed(RECIPES["finetune"], ["steps=2000", "num_classes=101"])
 
-Each recipe says where its numbers are from; what no source says is marked as ours. What a recipe
-does not mention is off, or as in `Recipe`. Steps are updates of the weights.
+Each recipe names the sources of its numbers; a number without a source is marked as ours. What a
+recipe does not mention has the default of `Recipe`. Steps are updates of the weights.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ STREAMS = ("rgb", "flow")
 SCHEDULES = ("constant", "multi_step", "cosine", "plateau")
 BATCH_NORMS = ("train", "freeze", "sync")
 PRECISIONS = ("float32", "bfloat16", "float16")
-NO_FLOAT16 = "This processor has no float16, and is slow with it. Take bfloat16."
+NO_FLOAT16 = "This processor has no float16 and emulates it slowly. Use bfloat16."
 TASKS = ("classes", "frames")
 
 _CHOICES = {
@@ -52,7 +52,7 @@ _LIMITS: dict[str, _Limit] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training run needs to know beside its data and its first weights.
+    """The settings of a training run, beside its data and its first weights.
 
     The update of a parameter p with gradient g, after clipping, is torch's:
     v = momentum * v + (g + weight_decay * p), then p -= rate * v; Nesterov's is
@@ -64,49 +64,49 @@ class Recipe:
         task: "classes": one label a clip, softmax and cross entropy. "frames": any number of labels
             a frame, sigmoid; half localisation loss (every frame), half classification loss (the
             maximum over time).
-        num_classes: Of the head; None is as many as the annotations have.
+        num_classes: Of the head; None for as many as the annotations have.
         steps: Updates of the weights.
-        batch: Clips of one update, over all replicas and accumulations.
-        accumulate: Parts a batch is worked off in, one after the other.
-        schedule: How the learning rate goes: see `common.training.schedules`.
-        learning_rate: Of the first steps, or those after a warm-up.
-        milestones: multi_step: steps from which on the rate is another, ascending.
+        batch: Clips of one update, over all replicas and micro-batches.
+        accumulate: Micro-batches that a batch is split into, one after the other.
+        schedule: Of the learning rate: see `common.training.schedules`.
+        learning_rate: Of the first steps, or of those after a warm-up.
+        milestones: multi_step: steps at which the rate changes, ascending.
         factor: multi_step, plateau: what the rate is multiplied by each time.
-        rates: multi_step: the rate from each milestone on as a share of `learning_rate`, where it
-            is not `factor` each time; else empty.
-        warmup_steps: Steps in which the rate rises linearly; 0 is none.
+        rates: multi_step: the rate from each milestone on as a share of `learning_rate`, where
+            `factor` does not give it; else empty.
+        warmup_steps: Steps in which the rate rises linearly; 0 for none.
         warmup_start: Rate of step 0 of a warm-up, as a share of `learning_rate`.
         patience: plateau: evaluations without improvement before the rate is reduced.
-        momentum: 0 is none.
-        nesterov: Whether to look ahead.
+        momentum: 0 for none.
+        nesterov: Whether momentum is Nesterov's.
         weight_decay: Of kernels.
         decay_norms: Whether scale and offset of norms decay, too.
         decay_biases: Whether the biases of convolutions decay, too.
-        clip_norm: Largest norm of all gradients together, the mean over the batch; None is any.
-        batch_norm: "train": the statistics of a replica's part of the batch; "sync": of all
-            replicas together; "freeze": the running ones, which stay as they are.
-        batch_norm_momentum: Share of the batch in the running statistics; None is the
+        clip_norm: Largest norm of the gradient over all parameters; None for any.
+        batch_norm: "train": the statistics of a replica's micro-batch; "sync": of all replicas
+            together; "freeze": the running statistics, which do not change.
+        batch_norm_momentum: Share of the batch in the running statistics; None for the
             architecture's.
         precision: Of activations and gradients; weights are float32.
-        recompute: Whether only the outputs of endpoints are kept for the backward pass, and what
-            lies between is computed once more: less memory, more time.
-        average_decay: Of the moving average of the weights, which is what is evaluated and
-            published then; 0 is no average.
+        recompute: Activation checkpointing: keeps only the outputs of endpoints for the backward
+            pass, and computes the others again: less memory, more time.
+        average_decay: Of the moving average of the weights, which is evaluated and published
+            instead of the last weights; 0 for no average.
         label_smoothing: Share of a target that is spread over all classes.
-        dropout: Share of the features that is dropped; None is the architecture's.
-        train_from: First endpoint that is trained; what is before it stays as it is. None is all.
+        dropout: Share of the features that is dropped; None for the architecture's.
+        train_from: First endpoint that is trained; everything before it is frozen. None for all.
         global_pool: Whether the head pools over the whole picture, for crops that its own window
             does not fit.
         sample_duration: Frames of a clip.
-        sample_rate: Takes every so-many-th frame.
-        short_side: The shorter side is resized to a size from the first to the second, pixels.
-        crop: Side of the random crop, pixels.
-        flip: Whether to mirror every other clip.
-        seed: Of everything that is random.
-        evaluate_every: Steps from one evaluation to the next.
-        snapshot_every: Steps from one snapshot to the next.
+        sample_rate: Stride: every how many frames one is taken.
+        short_side: Range of the random size of the shorter side, low and high, pixels.
+        crop: Side of the random square crop, pixels.
+        flip: Whether to mirror half of the clips.
+        seed: Of everything random.
+        evaluate_every: Steps between evaluations.
+        snapshot_every: Steps between snapshots.
         keep: Snapshots to keep, beside the best.
-        log_every: Steps from one line of the log to the next.
+        log_every: Steps between lines of the log.
     """
 
     architecture: str
@@ -340,19 +340,19 @@ def get(name: str) -> Recipe:
 
 
 def check_batch_norm(mode: str) -> None:
-    """Refuses a mode of batch norm that there is not."""
+    """Raises `ValueError` for an unknown mode of batch norm."""
     need(mode in BATCH_NORMS, "batch_norm", f"one of {', '.join(BATCH_NORMS)}", mode)
 
 
 def check_precision(name: str) -> None:
-    """Refuses a precision that there is not."""
+    """Raises `ValueError` for an unknown precision."""
     need(name in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", name)
 
 
 def changed(recipe: Recipe, texts: Iterable[str]) -> Recipe:
-    """The recipe, but for what texts of the form NAME=VALUE say.
+    """The recipe with fields changed by texts of the form NAME=VALUE.
 
-    Tuples are written "1,2", an empty one "", none "none", and truth "true" or "false".
+    Tuples are written "1,2", an empty one "", None "none", and booleans "true" or "false".
 
     Raises:
         ValueError: Another form, no such field, one that is given twice, or a value that it, or
@@ -369,19 +369,6 @@ def changed(recipe: Recipe, texts: Iterable[str]) -> Recipe:
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """The fields as what JSON knows; a tuple is a list."""
+    """The fields as JSON; tuples become lists."""
     fields = dataclasses.asdict(recipe)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
-
-
-def from_json(fields: dict[str, Any]) -> Recipe:
-    """The recipe of which `to_json` made these fields.
-
-    Raises:
-        ValueError: A field is unknown, missing, or has a value that it cannot have.
-    """
-    settings.check_names(Recipe, fields)
-    if missing := [name for name in settings.hints(Recipe) if name not in fields]:
-        raise ValueError(f"a recipe must have all of its fields. Missing: {', '.join(missing)}.")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return Recipe(**values)

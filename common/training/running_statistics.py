@@ -1,4 +1,4 @@
-"""Whether batch norms in training average what they find; for what is computed a second time."""
+"""Disables updates of running statistics during activation recomputation."""
 
 import contextlib
 import contextvars
@@ -9,7 +9,7 @@ _are_kept = contextvars.ContextVar("_are_kept", default=False)
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """In here, batch norms in training leave their running statistics as they are."""
+    """Within this context, batch norms in training do not update their running statistics."""
     token = _are_kept.set(True)
     try:
         yield
@@ -18,5 +18,5 @@ def kept() -> Iterator[None]:
 
 
 def are_kept() -> bool:
-    """Whether this is within `kept`, in this thread."""
+    """Whether this thread is within `kept`."""
     return _are_kept.get()

@@ -21,11 +21,11 @@ def rate(recipe: Recipe, step: int, reductions: int = 0) -> float:
         cosine      l (1 + cos(pi step / n)) / 2
         plateau     l times f for each reduction
 
-    A warm-up goes linearly from l times `warmup_start` in step 0 to what the schedule says for
+    A warm-up rises linearly from l times `warmup_start` in step 0 to the rate of the schedule at
     step `warmup_steps`, as in video-nonlocal-net and PySlowFast.
 
     Args:
-        recipe: What the run follows.
+        recipe: Of the run.
         step: From 0; the first step of a milestone is the milestone.
         reductions: plateau: how often the rate has been reduced.
 
@@ -45,10 +45,10 @@ def rate(recipe: Recipe, step: int, reductions: int = 0) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """Where a run on the plateau schedule is; plain numbers, which JSON can hold.
+    """State of the plateau schedule: plain numbers, which JSON can hold.
 
     Attributes:
-        patience: Evaluations without improvement before the rate is reduced: of the recipe.
+        patience: Of the recipe: evaluations without improvement before the rate is reduced.
         best: The lowest loss so far, None before the first.
         bad: Evaluations since the best, or since the last reduction.
         reductions: How often the rate has been reduced.

@@ -1,4 +1,4 @@
-"""What a run is judged by, now and then: one view of each validation clip."""
+"""Validation during a run: loss and accuracy on one view of each validation clip."""
 
 import dataclasses
 
@@ -11,13 +11,16 @@ from common.annotations import Annotations
 from common.evaluation import metrics, protocols, scoring
 from common.evaluation.scores import Scores
 from common.flow.stamp import FlowStamp
-from common.training.examples import TrainingSet
-from common.training.learner import Learner
+from common.models import Predictor
+from common.preprocessing.contracts import InputContract
+from common.training.data import TrainingSet
 from common.training.recipes import Recipe
-from common.training.start import Start
 from common.video.clip_reader import ClipReader, Source
 
 SUBSET = "validation"
+
+METRICS = {"classes": "validation_accuracy", "frames": "validation_mean_average_precision"}
+"""By task, the value by which the best snapshot is chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +28,9 @@ class Validation:
     """The validation clips of a data set.
 
     Attributes:
-        job: What is scored: one view of each clip, for labels of frames all of it.
+        job: What is scored: one view of each clip, for frame labels all of it.
         task: The recipe's.
-        stamp: How their flow was made; None for RGB, and where nobody said.
+        stamp: How their flow was made; None for RGB, and for flow without a stamp.
     """
 
     job: scoring.Job
@@ -36,18 +39,23 @@ class Validation:
 
     @classmethod
     def of(
-        cls, annotations: Annotations, source: Source, recipe: Recipe, begin: Start, workers: int
+        cls,
+        annotations: Annotations,
+        source: Source,
+        recipe: Recipe,
+        net: arch.Network,
+        contract: InputContract,
+        workers: int,
     ) -> "Validation | None":
         """The validation clips; None where the annotations have none.
 
         Raises:
-            ValueError: As `TrainingSet`, of the validation clips; or no frame of them could have a
-                label.
+            ValueError: As `TrainingSet`, for these clips; or none of their frames has a label.
         """
         if SUBSET not in annotations.counts:
             logging.warning("no records for validation: the run will not be evaluated.")
             return None
-        data = TrainingSet(annotations, source, recipe, begin.contract, SUBSET)
+        data = TrainingSet(annotations, source, recipe, contract, SUBSET)
         if recipe.task == "frames" and not any(record.actions for record in data.records):
             raise ValueError(
                 f"none of the {len(data)} validation records has spans with labels, without which "
@@ -55,24 +63,24 @@ class Validation:
                 "annotations."
             )
         protocol = protocols.get("every_frame" if recipe.task == "frames" else "clip")
-        least, _, _ = arch.smallest_size(begin.net)
+        least, _, _ = arch.smallest_size(net)
         job = scoring.Job(
             records=data.records,
-            classes=tuple(map(str, range(begin.net.num_classes))),
-            reader=ClipReader(source, begin.contract),
+            classes=tuple(map(str, range(net.num_classes))),
+            reader=ClipReader(source, contract),
             stream=recipe.stream,
-            protocol=protocol.filled(begin.contract, least),
+            protocol=protocol.filled(contract, least),
             workers=min(workers, 4),
         )
         return cls(job, recipe.task, data.stamp)
 
-    def judge(self, learner: Learner) -> dict[str, float]:
-        """Loss and accuracy (or mean average precision) of a learner's weights."""
+    def evaluate(self, model: Predictor) -> dict[str, float]:
+        """Loss and accuracy, or mean average precision, of a model."""
         if self.task == "frames":
-            scores = scoring.score_frames(self.job, learner.frame_scores)
+            scores = scoring.score_frames(self.job, model.frame_scores)
             found = _of_frames(scores)
         else:
-            scores = scoring.score_videos(self.job, learner.scores)
+            scores = scoring.score_videos(self.job, model.scores)
             found = _of_classes(scores)
         if scores.failures:
             name, reason = next(iter(scores.failures.items()))
@@ -80,10 +88,8 @@ class Validation:
                 "%d of %d validation clips could not be read. %s: %s",
                 len(scores.failures), scores.expected, name, reason,
             )  # fmt: skip
-        coverage = len(scores.names) / scores.expected
-        return {
-            f"validation_{name}": value for name, value in (found | {"coverage": coverage}).items()
-        }
+        found["coverage"] = len(scores.names) / scores.expected
+        return {f"validation_{name}": value for name, value in found.items()}
 
 
 def _of_classes(scores: Scores) -> dict[str, float]:
@@ -114,6 +120,6 @@ def cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> f
 
 
 def binary_cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
-    """Mean of the cross entropy of each class for itself, [N, K] both."""
+    """Mean binary cross entropy over all classes, [N, K] both."""
     values = logits.astype(np.float64)
     return float(np.mean(np.logaddexp(0, values) - values * labels))

@@ -1,4 +1,4 @@
-"""What a run is judged by, with learners whose scores say what they were shown."""
+"""What a run is judged by, with models whose scores say what they were shown."""
 
 import dataclasses
 import logging
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from common.annotations import Action, annotation_files
-from common.testing.data import CLASSES, put
-from common.training import recipes, start, validation
+from common.testing.data import put
+from common.training import recipes, validation
+from common.training.run import Start
 from common.training.validation import Validation
 
 CHANGES = [
@@ -20,7 +21,7 @@ RECIPE = recipes.changed(recipes.get("finetune"), CHANGES)
 BRIGHTNESS = np.float32([50, 200, 120])
 
 
-class Learner:
+class Model:
     """Its logits are how near a clip, or a frame, is to the brightness of each class."""
 
     def __init__(self):
@@ -38,16 +39,16 @@ class Learner:
 @pytest.fixture
 def begin():
     # The network's weights are not looked at.
-    return start.from_recipe(dataclasses.replace(RECIPE, architecture="r2plus1d_18"), 3)
+    return Start.of(dataclasses.replace(RECIPE, architecture="r2plus1d_18"), 3)
 
 
-def _judged(begin, folder, recipe=RECIPE, change=None, learner=None):
+def _made(begin, folder, recipe=RECIPE, change=None, model=None):
     path, source = put(folder)
     annotations = annotation_files.read(path)
     if change:
         annotations = change(annotations)
-    found = Validation.of(annotations, source, recipe, begin, workers=0)
-    return found, (learner or Learner())
+    found = Validation.of(annotations, source, recipe, begin.net, begin.contract, workers=0)
+    return found, (model or Model())
 
 
 def test_cross_entropy_by_hand():
@@ -71,27 +72,28 @@ def test_binary_cross_entropy_by_hand():
 
 
 def test_one_view_of_each_clip(begin, tmp_path):
-    found, learner = _judged(begin, tmp_path)
-    values = found.judge(learner)
-    assert learner.shapes == [(3, 4, 16, 16, 3)]
+    found, model = _made(begin, tmp_path)
+    values = found.evaluate(model)
+    assert model.shapes == [(3, 4, 16, 16, 3)]
     assert values.keys() == {"validation_loss", "validation_accuracy", "validation_coverage"}
     assert values["validation_accuracy"] == values["validation_coverage"] == 1.0
     assert 0 < values["validation_loss"] < 0.1
+    assert (len(found.job.classes), found.job.protocol.name, found.stamp) == (3, "clip", None)
     # The middle 7 frames of 12, every other, and the crop in the middle of 32 x 40.
     clip = found.job.reader.read(found.job.records[0], [2, 4, 6, 8], "rgb")[None, :, 8:24, 12:28]
-    logits = Learner().scores(clip)
+    logits = Model().scores(clip)
     expected = validation.cross_entropy(logits, np.array([0]))
     job = dataclasses.replace(found.job, records=found.job.records[:1])
-    alone = dataclasses.replace(found, job=job).judge(Learner())
+    alone = dataclasses.replace(found, job=job).evaluate(Model())
     assert alone["validation_loss"] == pytest.approx(expected)
 
 
 def test_clips_that_cannot_be_read_are_noted(begin, tmp_path, caplog):
-    found, learner = _judged(begin, tmp_path)
+    found, model = _made(begin, tmp_path)
     name = found.job.records[1].name
     shutil.rmtree(tmp_path / "rgb" / name)
     with caplog.at_level(logging.WARNING, logger="absl"):
-        values = found.judge(learner)
+        values = found.evaluate(model)
     assert values["validation_coverage"] == pytest.approx(2 / 3)
     assert values["validation_accuracy"] == 1.0
     assert f"1 of 3 validation clips could not be read. {name}: " in caplog.text
@@ -111,18 +113,18 @@ def test_labels_of_frames(begin, tmp_path):
         )  # fmt: skip
         return dataclasses.replace(annotations, records=records)
 
-    class Constant(Learner):
+    class Constant(Model):
         def frame_scores(self, clips):
             return np.zeros((*clips.shape[:2], 3), np.float32)
 
-    found, learner = _judged(begin, tmp_path, recipe, with_actions)
-    values = found.judge(learner)
+    found, model = _made(begin, tmp_path, recipe, with_actions)
+    values = found.evaluate(model)
     assert values.keys() == {
         "validation_loss", "validation_mean_average_precision", "validation_coverage"
     }  # fmt: skip
     # Among the 12 frames of its class, the 6 right ones come as they may, before all others.
     assert 0.25 < values["validation_mean_average_precision"] <= 1.0
-    constant = found.judge(Constant())
+    constant = found.evaluate(Constant())
     assert constant["validation_loss"] == pytest.approx(math.log(2))
     assert constant["validation_coverage"] == 1.0
 
@@ -134,16 +136,16 @@ def test_frames_without_any_label_are_refused_before_the_run(begin, tmp_path):
 
     recipe = dataclasses.replace(RECIPE, task="frames")
     with pytest.raises(ValueError, match=r"none of the 3 validation records has spans with labels"):
-        _judged(begin, tmp_path, recipe, without)
+        _made(begin, tmp_path, recipe, without)
 
 
-def test_nothing_to_judge_by(begin, tmp_path, caplog):
+def test_nothing_to_validate_on(begin, tmp_path, caplog):
     def only_training(annotations):
         records = tuple(each for each in annotations.records if each.subset == "training")
         return dataclasses.replace(annotations, records=records)
 
     with caplog.at_level(logging.WARNING, logger="absl"):
-        found, _ = _judged(begin, tmp_path, change=only_training)
+        found, _ = _made(begin, tmp_path, change=only_training)
     assert found is None
     assert "no records for validation: the run will not be evaluated" in caplog.text
 
@@ -151,11 +153,6 @@ def test_nothing_to_judge_by(begin, tmp_path, caplog):
 def test_a_validation_clip_that_is_not_there_is_refused_before_the_run(begin, tmp_path):
     path, source = put(tmp_path)
     shutil.rmtree(tmp_path / "rgb/dark/validation_0")
+    annotations = annotation_files.read(path)
     with pytest.raises(ValueError, match=r"1 of 3 records cannot be read: dark/validation_0"):
-        Validation.of(annotation_files.read(path), source, RECIPE, begin, workers=0)
-
-
-def test_classes_are_as_many_as_the_head_has(begin, tmp_path):
-    found, _ = _judged(begin, tmp_path)
-    assert len(found.job.classes) == len(CLASSES)
-    assert (found.job.protocol.name, found.stamp) == ("clip", None)
+        Validation.of(annotations, source, RECIPE, begin.net, begin.contract, workers=0)

@@ -1,4 +1,4 @@
-"""A learner against what both must do; the twin of `i3d_tf/learner_test.py`."""
+"""`TrainStep` against what both must do; the twin of `i3d_tf/train_step_test.py`."""
 
 from dataclasses import replace
 
@@ -8,27 +8,29 @@ import torch
 import torch.distributed as dist
 
 from common.preprocessing.contracts import InputContract
-from common.testing import learner as checks
-from common.testing.learner_checks import CHECKS
-from i3d_torch import batch_norm, learner
+from common.testing import train_step as checks
+from common.testing.train_step_checks import CHECKS
+from i3d_torch import batch_norm
+from i3d_torch.model import VideoModel
+from i3d_torch.train_step import TrainStep
 
 
 @pytest.mark.parametrize(("check", "case"), CHECKS.values(), ids=CHECKS)
-def test_a_learner(check, case):
-    check(learner.create, *case)
+def test_a_train_step(check, case):
+    check(TrainStep, *case)
 
 
 def test_memory_that_runs_out_is_explained():
-    checks.check_memory(learner.create, torch.OutOfMemoryError("no more"))
+    checks.check_memory(TrainStep, torch.OutOfMemoryError("no more"))
 
 
 def test_an_unknown_mode_of_batch_norm_is_refused():
     with pytest.raises(ValueError, match=r"one of train, freeze, sync\. Received: 'eval'"):
-        batch_norm.set_mode(learner.VideoModel(checks.NET), "eval")
+        batch_norm.set_mode(VideoModel(checks.NET), "eval")
 
 
 def test_scores_leave_gradients_enabled():
-    checks.make_learner(learner.create).scores(checks.make_batch().clips)
+    checks.make_step(TrainStep).predictor.scores(checks.make_batch().clips)
     assert torch.is_grad_enabled()
 
 
@@ -37,14 +39,14 @@ def test_scores_leave_gradients_enabled():
 def test_two_replicas_are_one_of_twice_the_batch(mode, tmp_path):
     torch.multiprocessing.spawn(_run_replica, (mode, tmp_path), nprocs=2)
     states = [np.load(tmp_path / f"{rank}.npz") for rank in range(2)]
-    checks.check_replicas(states, learner.create, mode)
+    checks.check_replicas(states, TrainStep, mode)
 
 
 def _run_replica(rank, mode, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     recipe = replace(checks.RECIPE, **checks.REPLICATED, batch_norm=mode)
-    own = learner.create(checks.NET, checks.ARRAYS, recipe, InputContract(), dist.group.WORLD)
+    own = TrainStep(checks.NET, checks.ARRAYS, recipe, InputContract(), dist.group.WORLD)
     steps = [
         own.step([checks.half(checks.make_batch(step, 8), rank)], checks.RATE).loss
         for step in range(20)

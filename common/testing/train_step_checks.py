@@ -1,4 +1,4 @@
-"""What a learner of either framework must do: its step against the rule written out."""
+"""Checks of a `TrainStep` of either framework against the update rule written out."""
 
 import itertools
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from common import arch
 from common.io import CheckpointError
 from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
-from common.testing.learner import (
+from common.testing.train_step import (
     ARRAYS,
     NET,
     RATE,
     RECIPE,
     STATISTICS,
-    Create,
     half,
     make_batch,
-    make_learner,
+    make_step,
     randomise,
 )
-from common.training import optimisation
+from common.training import optim
+from common.training.loop import TrainStepClass
 from common.training.recipes import BATCH_NORMS, TASKS
 
 CHECKS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {}
@@ -55,9 +55,9 @@ def _check(*cases: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[
     return put
 
 
-def _gradient(create: Create) -> tuple[dict[str, NDArray[np.float32]], Any]:
+def _gradient(create: TrainStepClass) -> tuple[dict[str, NDArray[np.float32]], Any]:
     """Of the loss on `make_batch()` at ARRAYS, from a step of plain gradient descent."""
-    plain = make_learner(create)
+    plain = make_step(create)
     measured = plain.step([make_batch()], 1.0)
     after = plain.state()
     gradient = {name: ARRAYS[name] - after[name] for name in ARRAYS if name not in STATISTICS}
@@ -70,7 +70,7 @@ def _assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
 
 
 @_check()
-def check_the_gradient_is_that_of_differences(create: Create) -> None:
+def check_the_gradient_is_that_of_differences(create: TrainStepClass) -> None:
     gradient, measured = _gradient(create)
     name = "res2_0.conv.weight"
     direction = randomise.clips(ARRAYS[name].shape)
@@ -86,9 +86,9 @@ def check_the_gradient_is_that_of_differences(create: Create) -> None:
 
 
 @_check()
-def check_momentum_decay_and_nesterov_follow_the_rule(create: Create) -> None:
+def check_momentum_decay_and_nesterov_follow_the_rule(create: TrainStepClass) -> None:
     gradient, _ = _gradient(create)
-    own = make_learner(create, momentum=0.5, nesterov=True, weight_decay=0.25, decay_norms=True)
+    own = make_step(create, momentum=0.5, nesterov=True, weight_decay=0.25, decay_norms=True)
     own.step([make_batch()], RATE)
     state = own.state()
     for name, g in gradient.items():
@@ -100,9 +100,9 @@ def check_momentum_decay_and_nesterov_follow_the_rule(create: Create) -> None:
 
 
 @_check()
-def check_norms_and_biases_decay_only_where_the_recipe_says_so(create: Create) -> None:
+def check_norms_and_biases_decay_only_where_the_recipe_says_so(create: TrainStepClass) -> None:
     gradient, _ = _gradient(create)
-    own = make_learner(create, weight_decay=0.25, decay_norms=False, decay_biases=True)
+    own = make_step(create, weight_decay=0.25, decay_norms=False, decay_biases=True)
     own.step([make_batch()], RATE)
     state = own.state()
     for name, g in gradient.items():
@@ -111,11 +111,11 @@ def check_norms_and_biases_decay_only_where_the_recipe_says_so(create: Create) -
 
 
 @_check()
-def check_a_long_gradient_is_cut_and_a_short_one_is_not(create: Create) -> None:
+def check_a_long_gradient_is_cut_and_a_short_one_is_not(create: TrainStepClass) -> None:
     gradient, measured = _gradient(create)
-    own = make_learner(create, clip_norm=measured.gradient_norm / 4)
+    own = make_step(create, clip_norm=measured.gradient_norm / 4)
     assert own.step([make_batch()], RATE).gradient_norm == pytest.approx(measured.gradient_norm)
-    long = make_learner(create, clip_norm=measured.gradient_norm * 4)
+    long = make_step(create, clip_norm=measured.gradient_norm * 4)
     long.step([make_batch()], RATE)
     for name, g in gradient.items():
         _assert_close(own.state()[f"momentum/{name}"], g / 4)
@@ -123,11 +123,11 @@ def check_a_long_gradient_is_cut_and_a_short_one_is_not(create: Create) -> None:
 
 
 @_check()
-def check_two_halves_of_a_batch_are_one(create: Create) -> None:
+def check_two_halves_of_a_batch_are_one(create: TrainStepClass) -> None:
     batch = make_batch(count=8)
     halves = [half(batch, 0), half(batch, 1)]
-    whole = make_learner(create, dropout=0.5)
-    parts = make_learner(create, dropout=0.5, batch=8, accumulate=2)
+    whole = make_step(create, dropout=0.5)
+    parts = make_step(create, dropout=0.5, batch=8, accumulate=2)
     expected, actual = whole.step([batch], RATE), parts.step(halves, RATE)
     assert actual.loss == pytest.approx(expected.loss, rel=1e-6)
     assert actual.correct == expected.correct
@@ -136,8 +136,10 @@ def check_two_halves_of_a_batch_are_one(create: Create) -> None:
 
 
 @_check()
-def check_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale(create: Create) -> None:
-    own = make_learner(create, batch_norm="freeze")
+def check_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale(
+    create: TrainStepClass,
+) -> None:
+    own = make_step(create, batch_norm="freeze")
     own.step([make_batch()], RATE)
     state = own.state()
     for name in STATISTICS:
@@ -147,9 +149,9 @@ def check_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale(create: Cr
 
 @_check(("train",), ("sync",))
 def check_training_batch_norm_averages_with_the_momentum_of_the_recipe(
-    create: Create, mode: str
+    create: TrainStepClass, mode: str
 ) -> None:
-    own, mean = (make_learner(create, batch_norm=mode, batch_norm_momentum=m) for m in (1.0, 0.5))
+    own, mean = (make_step(create, batch_norm=mode, batch_norm_momentum=m) for m in (1.0, 0.5))
     for each in (own, mean):
         each.step([make_batch()], RATE)
     for name in STATISTICS:
@@ -158,7 +160,7 @@ def check_training_batch_norm_averages_with_the_momentum_of_the_recipe(
 
 
 @_check()
-def check_kernels_as_long_as_a_clip_have_their_gradient(create: Create) -> None:
+def check_kernels_as_long_as_a_clip_have_their_gradient(create: TrainStepClass) -> None:
     """In bfloat16, too, where oneDNN leaves parts of it as they were in memory."""
     norm = arch.Norm(1e-3, 0.1, scale=True)
     net = replace(
@@ -180,9 +182,11 @@ def check_kernels_as_long_as_a_clip_have_their_gradient(create: Create) -> None:
 
 
 @_check(("train", "float32"), ("freeze", "float32"), ("train", "bfloat16"))
-def check_what_is_computed_once_more_is_the_same(create: Create, mode: str, precision: str) -> None:
+def check_what_is_computed_once_more_is_the_same(
+    create: TrainStepClass, mode: str, precision: str
+) -> None:
     changes = {"batch_norm": mode, "precision": precision, "dropout": 0.5}
-    usual, own = (make_learner(create, recompute=each, **changes) for each in (False, True))
+    usual, own = (make_step(create, recompute=each, **changes) for each in (False, True))
     for step in range(2):  # with two batches each
         batches = [make_batch(step), make_batch(step + 2)]
         expected, actual = usual.step(batches, RATE), own.step(batches, RATE)
@@ -193,9 +197,9 @@ def check_what_is_computed_once_more_is_the_same(create: Create, mode: str, prec
 
 
 @_check()
-def check_what_is_before_train_from_stays_as_it_is(create: Create) -> None:
+def check_what_is_before_train_from_stays_as_it_is(create: TrainStepClass) -> None:
     changes = {"batch_norm": "train", "weight_decay": 0.1, "momentum": 0.9}
-    own = make_learner(create, train_from="res2_0", **changes)
+    own = make_step(create, train_from="res2_0", **changes)
     own.step([make_batch()], RATE)
     state = own.state()
     changed = {name for name in ARRAYS if (state[name] != ARRAYS[name]).any()}
@@ -204,37 +208,45 @@ def check_what_is_before_train_from_stays_as_it_is(create: Create) -> None:
 
 
 @_check()
-def check_nothing_to_train_is_refused(create: Create) -> None:
+def check_nothing_to_train_is_refused(create: TrainStepClass) -> None:
     with pytest.raises(ValueError, match="nothing is left to train from Predictions on"):
-        make_learner(create, train_from="Predictions")
+        make_step(create, train_from="Predictions")
 
 
 @_check()
-def check_the_average_is_judged_and_kept(create: Create) -> None:
-    own = make_learner(create, average_decay=0.75)
+def check_the_average_is_scored_and_kept(create: TrainStepClass) -> None:
+    own = make_step(create, average_decay=0.75)
     own.step([make_batch()], RATE)
     first = own.state()
     for name in ARRAYS.keys() - STATISTICS:
         expected = 0.75 * ARRAYS[name] + 0.25 * first[name]
         np.testing.assert_allclose(first[f"average/{name}"], expected, rtol=1e-5, atol=1e-7)
     averaged = {name: first.get(f"average/{name}", first[name]) for name in ARRAYS}
-    judge = create(NET, averaged, RECIPE, InputContract())
+    alone = create(NET, averaged, RECIPE, InputContract())
     clips = make_batch().clips
-    np.testing.assert_allclose(own.scores(clips), judge.scores(clips), rtol=1e-6)
-    assert np.abs(own.scores(clips) - make_learner(create).scores(clips)).max() > 1e-3
+    np.testing.assert_allclose(
+        own.predictor.scores(clips), alone.predictor.scores(clips), rtol=1e-6
+    )
+    assert (
+        np.abs(own.predictor.scores(clips) - make_step(create).predictor.scores(clips)).max() > 1e-3
+    )
 
 
 @_check()
-def check_the_average_has_the_statistics_of_the_model(create: Create) -> None:
-    own = make_learner(create, average_decay=0.75, batch_norm="train")
+def check_the_average_has_the_statistics_of_the_model(create: TrainStepClass) -> None:
+    own = make_step(create, average_decay=0.75, batch_norm="train")
     own.step([make_batch()], 0.0)
-    judge = create(NET, {name: own.state()[name] for name in ARRAYS}, RECIPE, InputContract())
+    alone = create(NET, {name: own.state()[name] for name in ARRAYS}, RECIPE, InputContract())
     clips = make_batch().clips
-    np.testing.assert_allclose(own.scores(clips), judge.scores(clips), rtol=1e-6)
+    np.testing.assert_allclose(
+        own.predictor.scores(clips), alone.predictor.scores(clips), rtol=1e-6
+    )
 
 
 @_check(*itertools.product(TASKS, ("float32", "float16")))
-def check_a_restored_state_goes_on_bit_for_bit(create: Create, task: str, precision: str) -> None:
+def check_a_restored_state_goes_on_bit_for_bit(
+    create: TrainStepClass, task: str, precision: str
+) -> None:
     changes = {
         "momentum": 0.9,
         "weight_decay": 1e-3,
@@ -244,11 +256,11 @@ def check_a_restored_state_goes_on_bit_for_bit(create: Create, task: str, precis
         "task": task,
         "precision": precision,
     }
-    through, stopped = make_learner(create, **changes), make_learner(create, **changes)
+    through, stopped = make_step(create, **changes), make_step(create, **changes)
     for step in range(4):
         if step == 2:
             state = stopped.state()
-            stopped = make_learner(create, **changes)
+            stopped = make_step(create, **changes)
             stopped.restore(state)
         for each in (through, stopped):
             each.step([make_batch(step, task=task)], RATE)
@@ -259,9 +271,9 @@ def check_a_restored_state_goes_on_bit_for_bit(create: Create, task: str, precis
 
 
 @_check(*zip(_OTHER_STATES))
-def check_a_state_of_another_run_changes_nothing(create: Create, case: str) -> None:
+def check_a_state_of_another_run_changes_nothing(create: TrainStepClass, case: str) -> None:
     change, message = _OTHER_STATES[case]
-    own = make_learner(create)
+    own = make_step(create)
     state = own.state()
     change(state)
     with pytest.raises(CheckpointError, match=message):
@@ -271,7 +283,7 @@ def check_a_state_of_another_run_changes_nothing(create: Create, case: str) -> N
 
 
 @_check()
-def check_a_loss_that_is_not_finite_stops_before_the_step(create: Create) -> None:
+def check_a_loss_that_is_not_finite_stops_before_the_step(create: TrainStepClass) -> None:
     broken = ARRAYS | {"Logits.fc.conv.bias": np.full(3, np.nan, np.float32)}
     own = create(NET, broken, replace(RECIPE, momentum=0.9), InputContract())
     with pytest.raises(FloatingPointError, match="the loss is nan"):
@@ -281,8 +293,8 @@ def check_a_loss_that_is_not_finite_stops_before_the_step(create: Create) -> Non
 
 
 @_check()
-def check_float16_skips_a_step_whose_gradient_is_not_finite(create: Create) -> None:
-    own = make_learner(create, precision="float16", momentum=0.9)
+def check_float16_skips_a_step_whose_gradient_is_not_finite(create: TrainStepClass) -> None:
+    own = make_step(create, precision="float16", momentum=0.9)
     own.scaler = replace(own.scaler, scale=2.0**30, good_steps=7)
     assert not np.isfinite(own.step([make_batch()], RATE).gradient_norm)
     state = own.state()
@@ -299,9 +311,9 @@ def check_float16_skips_a_step_whose_gradient_is_not_finite(create: Create) -> N
 
 
 @_check(*itertools.product(("bfloat16", "float16"), BATCH_NORMS))
-def check_lower_precision_trains(create: Create, precision: str, mode: str) -> None:
+def check_lower_precision_trains(create: TrainStepClass, precision: str, mode: str) -> None:
     own, exact = (
-        make_learner(create, precision=each, batch_norm=mode, momentum=0.9)
+        make_step(create, precision=each, batch_norm=mode, momentum=0.9)
         for each in (precision, "float32")
     )
     losses = [own.step([make_batch()], 0.3).loss for _ in range(12)]
@@ -313,43 +325,47 @@ def check_lower_precision_trains(create: Create, precision: str, mode: str) -> N
 
 
 @_check()
-def check_frames_train_and_are_scored(create: Create) -> None:
-    own = make_learner(create, task="frames", momentum=0.9)
+def check_frames_train_and_are_scored(create: TrainStepClass) -> None:
+    own = make_step(create, task="frames", momentum=0.9)
     batch = make_batch(task="frames")
     measured = [own.step([batch], 0.2) for _ in range(30)]
     assert measured[0].correct is None
     assert measured[-1].loss < 0.8 * measured[0].loss
-    scores = own.frame_scores(batch.clips)
+    scores = own.predictor.frame_scores(batch.clips)
     assert scores.shape == (4, 4, 3)
     # Two time steps of four frames: the ends are repeated.
-    assert own.scores(batch.clips) == pytest.approx((scores[:, 0] + scores[:, 3]) / 2, rel=1e-4)
+    assert own.predictor.scores(batch.clips) == pytest.approx(
+        (scores[:, 0] + scores[:, 3]) / 2, rel=1e-4
+    )
 
 
 @_check()
-def check_flow_from_minus_one_to_one_is_taken_as_it_is(create: Create) -> None:
+def check_flow_from_minus_one_to_one_is_taken_as_it_is(create: TrainStepClass) -> None:
     net = replace(NET, in_channels=2)
     arrays = randomise.arrays(net)
     own = create(net, arrays, RECIPE, FLOW_CONTRACT)
     stored = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 6, 2), dtype=np.uint8)
     flow = stored.astype(np.float32) / 127.5 - 1
-    np.testing.assert_allclose(own.scores(flow), own.scores(stored), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        own.predictor.scores(flow), own.predictor.scores(stored), rtol=1e-4, atol=1e-5
+    )
 
 
 @_check()
-def check_float16_gives_up_where_no_scale_helps(create: Create) -> None:
-    own = make_learner(create, precision="float16")
-    own.scaler = optimisation.Scaler(1.0)
+def check_float16_gives_up_where_no_scale_helps(create: TrainStepClass) -> None:
+    own = make_step(create, precision="float16")
+    own.scaler = optim.Scaler(1.0)
     large = ARRAYS | {"Logits.fc.conv.weight": np.full((3, 6, 1, 1, 1), 1e30, np.float32)}
     own.assign(large)
-    with pytest.raises(FloatingPointError, match="too large for float16 at every scale"):
+    with pytest.raises(FloatingPointError, match="overflows float16 at every loss scale"):
         own.step([make_batch()], RATE)
     for name, array in large.items():
         np.testing.assert_array_equal(own.state()[name], array)
 
 
 @_check()
-def check_scores_leave_the_learner_in_training(create: Create) -> None:
-    own = make_learner(create, batch_norm="train")
-    own.scores(make_batch().clips)
+def check_scores_leave_the_model_in_training(create: TrainStepClass) -> None:
+    own = make_step(create, batch_norm="train")
+    own.predictor.scores(make_batch().clips)
     own.step([make_batch()], RATE)
     assert (own.state()["conv1.norm.running_mean"] != ARRAYS["conv1.norm.running_mean"]).all()

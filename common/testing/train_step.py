@@ -1,7 +1,6 @@
-"""A small network to train, and learners of it in either framework."""
+"""A small network to train in either framework, and checks of memory and replicas."""
 
 import importlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +9,9 @@ import pytest
 
 from common import arch
 from common.preprocessing.contracts import InputContract
-from common.training.batches import Batch
+from common.training.data import Batch
+from common.training.loop import TrainStepClass
 from common.training.recipes import RECIPES
-
-Create = Callable[..., Any]
-"""`create(net, arrays, recipe, contract)` of a framework's `learner`."""
 
 randomise = importlib.import_module("parity_tests.randomise")
 
@@ -71,30 +68,30 @@ def half(batch: Batch, number: int) -> Batch:
     return Batch(batch.names[part], batch.clips[part], batch.targets[part], batch.keys[part])
 
 
-def make_learner(create: Create, **changes: Any) -> Any:
-    """A learner of `NET` from `ARRAYS`, by the recipe with changes."""
+def make_step(create: TrainStepClass, **changes: Any) -> Any:
+    """A train step of `NET` from `ARRAYS`, by the recipe with changes."""
     return create(NET, ARRAYS, replace(RECIPE, **changes), InputContract())
 
 
-def check_memory(create: Create, error: Exception) -> None:
-    """What the framework says when memory has run out becomes advice."""
-    own = make_learner(create)
+def check_memory(create: TrainStepClass, error: Exception) -> None:
+    """The framework's out-of-memory error becomes advice."""
+    own = make_step(create)
 
     def time_steps(*arguments: object, **options: object) -> None:
         raise error
 
-    own.training.time_steps = own.judged.time_steps = time_steps
+    own.training.time_steps = own.predictor.time_steps = time_steps
     batch = make_batch()
     with pytest.raises(ValueError, match=r"out of memory with 4 clips of 4 x 6 x 6 .* accumulate="):
         own.step([batch], RATE)
-    for scores in (own.scores, own.frame_scores):
+    for scores in (own.predictor.scores, own.predictor.frame_scores):
         with pytest.raises(ValueError, match=r"out of memory with 4 clips .* --views_at_a_time"):
             scores(batch.clips)
 
 
-def check_replicas(states: list[Any], create: Create, mode: str) -> None:
-    """States after 20 steps of two replicas, and one learner that takes the same steps alone."""
-    alone = make_learner(create, **REPLICATED, batch_norm=mode)
+def check_replicas(states: list[Any], create: TrainStepClass, mode: str) -> None:
+    """20 steps of two replicas end where one replica with the whole batches does."""
+    alone = make_step(create, **REPLICATED, batch_norm=mode)
     measured = [alone.step([make_batch(step, 8)], RATE).loss for step in range(20)]
     assert states[0]["losses"] == pytest.approx(measured, rel=1e-5)
     for name, array in alone.state().items():

@@ -1,7 +1,7 @@
-"""Training in PyTorch; the twin of `i3d_tf/learner.py`.
+"""Training in PyTorch; the twin of `i3d_tf/train_step.py`.
 
-`common/training/learner.py` says what a learner is, `common/training/optimisation.py` by what rule
-it steps. Everything lies on torch's default device: see `torch.set_default_device`.
+`common/training/optim.py` has the interface and the update rule. Everything is on torch's default
+device: see `torch.set_default_device`.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from torch import Tensor
 from common import arch, memory
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
-from common.training import optimisation
-from common.training.batches import Batch
-from common.training.learner import Measured
+from common.training import optim
+from common.training.data import Batch
+from common.training.optim import StepResult
 from common.training.recipes import Recipe
 from i3d_torch import batch_norm, losses, weights
 from i3d_torch.model import VideoModel
@@ -24,34 +24,49 @@ from i3d_torch.optimize import training_model
 from i3d_torch.predictor import Predictor
 
 
-class Learner:
-    """A `common.training.learner.Learner`.
+class TrainStep:
+    """A `common.training.optim.TrainStep`.
 
-    With several ranks each has its own and takes its share of a batch. Their gradients are summed
-    once a step, as one array, so that the order of additions, and with it every bit, depends on
-    nothing but how many ranks there are; DistributedDataParallel regroups them after the first step
-    of every run, a resumed one too.
+    Each of several ranks has its own and takes its share of a batch. Their gradients are summed
+    once a step, as one array, so that the order of additions, and with it every bit, depends only
+    on the number of ranks; DistributedDataParallel regroups gradients after the first step of
+    every process, so that a resumed run would differ.
     """
 
     def __init__(
         self,
         net: arch.Network,
+        arrays: Arrays,
         recipe: Recipe,
         contract: InputContract,
-        group: dist.ProcessGroup | None,
+        distributed: dist.ProcessGroup | None = None,
     ):
-        self.net = net = optimisation.configured(net, recipe)
+        """Makes a model with its weights.
+
+        Args:
+            net: The network.
+            arrays: The first weights, exactly the network's, by canonical name.
+            recipe: How to train.
+            contract: What the network expects of clips.
+            distributed: The ranks that train together, as `torch.distributed.group.WORLD`; None
+                trains alone.
+
+        Raises:
+            CheckpointError: The arrays are not the network's.
+            ValueError: The recipe trains from an endpoint that the network does not have.
+        """
+        self.net = net = optim.configured(net, recipe)
         self.recipe = recipe
-        self.group = group
-        self.replicas = dist.get_world_size(group) if group else 1
-        self.scaler = optimisation.Scaler()
-        self.decayed = optimisation.decayed(net, recipe)
+        self.group = distributed
+        self.replicas = dist.get_world_size(distributed) if distributed else 1
+        self.scaler = optim.Scaler()
+        self.decayed = optim.decayed(net, recipe)
         self.model = training_model(net, recipe.recompute).train()
-        batch_norm.set_mode(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
-        for name in optimisation.frozen_nodes(net, recipe):
+        batch_norm.set_mode(self.model, optim.batch_norm_mode(recipe, self.replicas))
+        for name in optim.frozen_nodes(net, recipe):
             batch_norm.set_mode(self.model.get_submodule(name), "freeze")
         own = dict(self.model.named_parameters())
-        self.trained = {p.name: own[p.name] for p in optimisation.trained(net, recipe)}
+        self.trained = {p.name: own[p.name] for p in optim.trained(net, recipe)}
         for name, parameter in own.items():
             parameter.requires_grad_(name in self.trained)
         self.optimizer = self._optimizer()
@@ -60,10 +75,11 @@ class Learner:
             self.optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
         self.average = training_model(net).eval() if recipe.average_decay else None
         self.training = Predictor(self.model, contract, recipe.precision)
-        self.judged = Predictor(self.average or self.model, contract, recipe.precision)
+        self.predictor = Predictor(self.average or self.model, contract, recipe.precision)
+        self.assign(arrays)
 
-    def step(self, batches: Sequence[Batch], rate: float) -> Measured:
-        """See `common.training.learner.Learner`."""
+    def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
+        """See `common.training.optim.TrainStep`."""
         share = 1 / (len(batches) * self.replicas)
         self.model.zero_grad()
         measured = torch.zeros(2)
@@ -75,31 +91,23 @@ class Learner:
             torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
         )
         loss, correct = measured.tolist()
-        found, factor, self.scaler = optimisation.judged(
+        found, factor, self.scaler = optim.check_step(
             self.recipe, self.scaler, loss, norm.item(), correct
         )
         if factor is not None:
             self._update(gradients, rate, factor)
         return found
 
-    def scores(self, clips: np.ndarray) -> np.ndarray:
-        """See `common.training.learner.Learner`."""
-        return self.judged.scores(clips)
-
-    def frame_scores(self, clips: np.ndarray) -> np.ndarray:
-        """See `common.training.learner.Learner`."""
-        return self.judged.frame_scores(clips)
-
     def state(self) -> dict[str, np.ndarray]:
-        """See `common.training.learner.Learner`."""
+        """See `common.training.optim.TrainStep`."""
         momentum = {name: v.cpu().numpy().copy() for name, v in self.momentum.items()}
         average = weights.arrays(self.average) if self.average else None
-        state = optimisation.State(weights.arrays(self.model), momentum, average, self.scaler)
+        state = optim.State(weights.arrays(self.model), momentum, average, self.scaler)
         return state.to_arrays(self.recipe)
 
     def restore(self, arrays: Arrays) -> None:
-        """See `common.training.learner.Learner`."""
-        state = optimisation.State.of(self.net, self.recipe, arrays)
+        """See `common.training.optim.TrainStep`."""
+        state = optim.State.from_arrays(self.net, self.recipe, arrays)
         weights.assign(self.model, state.model)
         for name, velocity in self.momentum.items():
             velocity.copy_(torch.tensor(state.momentum[name]))
@@ -108,19 +116,15 @@ class Learner:
         self.scaler = state.scaler
 
     def assign(self, arrays: Arrays) -> None:
-        """Starts from weights: exactly the network's, by canonical name.
-
-        Raises:
-            CheckpointError: Names or shapes differ; nothing is changed then.
-        """
+        """Sets the weights, exactly the network's; raises `CheckpointError` for others."""
         weights.assign(self.model, arrays)
         if self.average:
             weights.assign(self.average, arrays)
 
     def _accumulate(self, batch: Batch, scale: float) -> Tensor:
-        """Adds the gradient of a micro-batch, times `scale`; returns its loss and share correct."""
+        """Adds `scale` times the gradient of a micro-batch; returns its loss and share correct."""
         targets = torch.tensor(batch.targets, device=_device())
-        dropout = optimisation.dropout(self.net, batch)
+        dropout = optim.dropout(self.net, batch)
         if dropout is not None:
             dropout = torch.tensor(dropout, device=_device()).movedim(-1, 1)
         logits = self.training.time_steps(batch.clips, dropout)
@@ -157,7 +161,7 @@ class Learner:
             self._average(self.average)
 
     def _average(self, average: VideoModel) -> None:
-        """Averages what trains; the rest, running statistics too, is the model's."""
+        """Averages the trained parameters; copies the rest, running statistics included."""
         averages = average.state_dict()
         for name, tensor in self.model.state_dict().items():
             if name in self.trained:
@@ -166,7 +170,7 @@ class Learner:
                 averages[name].copy_(tensor)
 
     def _optimizer(self) -> torch.optim.SGD:
-        """The rule of `optimisation`, in one pass over all parameters."""
+        """The update rule of `optim`, fused over all parameters."""
         kinds: dict[float, list[Tensor]] = {0.0: [], self.recipe.weight_decay: []}
         for name, parameter in self.trained.items():
             kinds[self.recipe.weight_decay if name in self.decayed else 0.0].append(parameter)
@@ -177,32 +181,6 @@ class Learner:
             nesterov=self.recipe.nesterov,
             fused=True,
         )
-
-
-def create(
-    net: arch.Network,
-    arrays: Arrays,
-    recipe: Recipe,
-    contract: InputContract,
-    distributed: dist.ProcessGroup | None = None,
-) -> Learner:
-    """Makes a learner.
-
-    Args:
-        net: The network.
-        arrays: The weights to start from, exactly the network's, by canonical name.
-        recipe: How to train.
-        contract: What the network expects of clips.
-        distributed: The ranks that train together, as `torch.distributed.group.WORLD`; None trains
-            alone.
-
-    Raises:
-        CheckpointError: The arrays are not the network's.
-        ValueError: The recipe trains from an endpoint that the network does not have.
-    """
-    learner = Learner(net, recipe, contract, distributed)
-    learner.assign(arrays)
-    return learner
 
 
 def _device() -> torch.device:

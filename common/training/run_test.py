@@ -1,18 +1,21 @@
-"""What a run begins with, on networks with a sixteenth of their channels."""
+"""Runs before their first step, on networks with a sixteenth of their channels."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from common import arch, model_card
+from common import arch, model_card, models
+from common.annotations import annotation_files
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import RGB_CONTRACT
-from common.training import exporting, recipes, start
-from common.training.snapshot import Snapshot
-from common.training.snapshots import RunFolder
-from convert import hub, published
+from common.testing.data import CLASSES, STAMP, put
+from common.training import recipes
+from common.training.checkpoints import RunFolder, Snapshot, write_model
+from common.training.run import Start, prepare
+from common.training.settings import Settings
+from convert import dialects, hub, published
 from convert.formats import safetensors
 from convert.published import Checkpoint
 from parity_tests import randomise
@@ -22,6 +25,12 @@ pytestmark = pytest.mark.usefixtures("thin")
 FINETUNE = recipes.get("finetune")
 SMALL = ["sample_duration=16", "sample_rate=2", "short_side=40,48", "crop=32", "global_pool=true"]
 RECIPE = recipes.changed(FINETUNE, SMALL)
+PLAIN = recipes.changed(
+    recipes.get("finetune"),
+    ["sample_duration=4", "short_side=32,32", "crop=16", "global_pool=true",
+     "architecture=r2plus1d_18", "schedule=constant", "milestones=", "rates="],
+)  # fmt: skip
+FLOW = recipes.changed(PLAIN, ["stream=flow"])
 HEAD = ("Logits.Conv3d_0c_1x1.conv.weight", "Logits.Conv3d_0c_1x1.conv.bias")
 
 
@@ -41,33 +50,25 @@ def _assert_equal(actual, expected):
 
 
 def test_random_weights_are_those_of_the_seed():
-    found = start.from_recipe(RECIPE, 5)
+    found = Start.of(RECIPE, 5)
     net = arch.make("inception_i3d_global", 5)
     assert (found.net.name, found.net.num_classes) == ("inception_i3d_global", 5)
     assert (found.weights, found.notes) == (None, ("random weights",))
     _assert_equal(found.arrays, arch.initial_arrays(net, RECIPE.seed))
-    other = start.from_recipe(dataclasses.replace(RECIPE, seed=1), 5)
+    other = Start.of(dataclasses.replace(RECIPE, seed=1), 5)
     _assert_equal(other.arrays, arch.initial_arrays(net, 1))
     assert (found.arrays[HEAD[0]] != other.arrays[HEAD[0]]).mean() > 0.9
     line = f"{arch.count(net):,} parameters, from nothing (random weights)"
-    assert start.describe(found, None) == f"inception_i3d_global, 5 classes, {line}"
+    assert found.describe(None) == f"inception_i3d_global, 5 classes, {line}"
 
 
 def test_clips_are_as_the_recipe_takes_them():
-    contract = start.from_recipe(RECIPE, 5).contract
+    contract = Start.of(RECIPE, 5).contract
     usual = contracts.usual("inception_i3d")
     assert contract == dataclasses.replace(usual, frames=16, stride=2, short_side=40, crop=32)
-    flow = start.from_recipe(dataclasses.replace(RECIPE, stream="flow"), 5)
+    flow = Start.of(dataclasses.replace(RECIPE, stream="flow"), 5)
     assert (flow.contract.channels, flow.contract.channel_order) == ("flow", "xy")
     assert (flow.net.in_channels, flow.contract.crop) == (2, 32)
-
-
-def test_the_network_has_the_settings_of_the_recipe():
-    recipe = dataclasses.replace(RECIPE, dropout=0.25, batch_norm_momentum=0.125)
-    net = start.from_recipe(recipe, 5).net
-    assert net.head.dropout == 0.25
-    momenta = {conv.norm.momentum for _, conv in arch.convolutions(net) if conv.norm}
-    assert momenta == {0.125}
 
 
 @pytest.mark.parametrize(
@@ -83,13 +84,13 @@ def test_the_network_has_the_settings_of_the_recipe():
 )
 def test_a_head_that_pools_over_the_whole_picture(architecture, global_pool, expected):
     recipe = dataclasses.replace(RECIPE, architecture=architecture, global_pool=global_pool)
-    net = start.from_recipe(recipe, 5).net
+    net = Start.of(recipe, 5).net
     assert (net.name, net.head.pool is None) == (expected, expected != "inception_i3d")
 
 
 def test_another_number_of_classes_replaces_the_head(tmp_path):
     arrays = _write(tmp_path / "seven.pt", to="piergiaj")
-    found = start.from_recipe(RECIPE, 5, tmp_path / "seven.pt")
+    found = Start.of(RECIPE, 5, tmp_path / "seven.pt")
     assert found.net.num_classes == 5
     body = {name: array for name, array in arrays.items() if name not in HEAD}
     _assert_equal({name: found.arrays[name] for name in found.arrays if name not in HEAD}, body)
@@ -99,27 +100,14 @@ def test_another_number_of_classes_replaces_the_head(tmp_path):
         "a new classifier of 5 classes", "the weights are of inception_i3d"
     )  # fmt: skip
     assert list(found.weights) == ["seven.pt"]
-    assert "from seven.pt (a new classifier of 5 classes; the" in start.describe(
-        found, tmp_path / "seven.pt"
+    assert "from seven.pt (a new classifier of 5 classes; the" in found.describe(
+        tmp_path / "seven.pt"
     )
-
-
-def test_a_new_head_is_that_of_the_seed(tmp_path):
-    _write(tmp_path / "model.safetensors")
-    heads = [
-        start.from_recipe(
-            dataclasses.replace(RECIPE, seed=seed), 5, tmp_path / "model.safetensors"
-        ).arrays[HEAD[0]]
-        for seed in (3, 3, 4)
-    ]
-    np.testing.assert_array_equal(heads[0], heads[1])
-    assert (heads[0] != heads[2]).mean() > 0.9
 
 
 def test_as_many_classes_keep_the_head(tmp_path):
     arrays = _write(tmp_path / "seven.pt", to="piergiaj")
-    recipe = dataclasses.replace(FINETUNE, num_classes=None)
-    found = start.from_recipe(recipe, 7, tmp_path / "seven.pt")
+    found = Start.of(FINETUNE, 7, tmp_path / "seven.pt")
     _assert_equal(found.arrays, arrays)
     assert (found.net.name, found.notes) == ("inception_i3d", ())
 
@@ -129,11 +117,11 @@ def test_weights_of_the_other_stream_are_refused(tmp_path):
     recipe = dataclasses.replace(RECIPE, stream="flow")
     message = r"rgb\.pt: the weights are for another stream\. Expected flow, 2 .* Received: rgb\."
     with pytest.raises(ValueError, match=message):
-        start.from_recipe(recipe, 7, tmp_path / "rgb.pt")
+        Start.of(recipe, 7, tmp_path / "rgb.pt")
     _write(tmp_path / "flow.pt", channels=2, to="piergiaj")
     with pytest.raises(ValueError, match=r"Expected rgb, 3 channels\. Received: flow\."):
-        start.from_recipe(RECIPE, 7, tmp_path / "flow.pt")
-    assert start.from_recipe(recipe, 7, tmp_path / "flow.pt").net.in_channels == 2
+        Start.of(RECIPE, 7, tmp_path / "flow.pt")
+    assert Start.of(recipe, 7, tmp_path / "flow.pt").net.in_channels == 2
 
 
 @pytest.mark.parametrize("architecture", ["r2plus1d_18", "i3d_resnet50_8x8"])
@@ -144,7 +132,7 @@ def test_weights_of_another_network_are_refused(tmp_path, architecture):
         rf"Received: {architecture}\. .* --set architecture={architecture}\."
     )
     with pytest.raises(ValueError, match=message):
-        start.from_recipe(RECIPE, 7, tmp_path / "other.safetensors")
+        Start.of(RECIPE, 7, tmp_path / "other.safetensors")
 
 
 def test_names_that_fit_several_networks_are_those_of_the_recipe(tmp_path):
@@ -153,7 +141,7 @@ def test_names_that_fit_several_networks_are_those_of_the_recipe(tmp_path):
     safetensors.write(path, arrays)  # and not which it is
     for architecture in ("i3d_resnet50_8x8", "i3d_resnet50_8x8_padded"):
         recipe = dataclasses.replace(RECIPE, architecture=architecture)
-        found = start.from_recipe(recipe, 7, path)
+        found = Start.of(recipe, 7, path)
         assert (found.net.name, found.notes) == (architecture, ())
         _assert_equal(found.arrays, arrays)
     message = (
@@ -161,12 +149,12 @@ def test_names_that_fit_several_networks_are_those_of_the_recipe(tmp_path):
         r"Received: one of .*, i3d_resnet50_8x8_padded\. .* --set architecture=NAME"
     )
     with pytest.raises(ValueError, match=message):
-        start.from_recipe(RECIPE, 7, path)
+        Start.of(RECIPE, 7, path)
 
 
 def test_trained_scales_of_batch_norm_are_kept(tmp_path):
     arrays = _write(tmp_path / "scaled.pt", scaled=True, to="piergiaj")
-    found = start.from_recipe(RECIPE, 7, tmp_path / "scaled.pt")
+    found = Start.of(RECIPE, 7, tmp_path / "scaled.pt")
     scales = [name for name in found.arrays if name.endswith("norm.weight")]
     assert len(scales) == 57  # every unit of InceptionI3D but the classifier
     _assert_equal(found.arrays, arrays)
@@ -180,8 +168,8 @@ def test_weights_that_were_trained_here_bring_their_contract(tmp_path):
     contract = dataclasses.replace(RGB_CONTRACT, fps=12.5, frames=99, mean=(1.0,), std=(2.0,))
     card = ModelCard("rgb", ("a", "b", "c"), contract, "i3d_torch")
     snapshot = Snapshot(3, net.name, 3, 3, arrays, recipes.to_json(RECIPE), {})
-    path = exporting.finish(tmp_path, snapshot, card)
-    found = start.from_recipe(RECIPE, 3, path)
+    path = write_model(tmp_path, snapshot, card)
+    found = Start.of(RECIPE, 3, path)
     assert found.contract == dataclasses.replace(
         contract, frames=16, stride=2, short_side=40, crop=32
     )
@@ -194,7 +182,7 @@ def test_a_snapshot_gives_its_weights_alone(tmp_path):
     arrays = randomise.arrays(net)
     average = {f"average/{HEAD[0]}": arrays[HEAD[0]] + 1}
     RunFolder(tmp_path).write(Snapshot(3, net.name, 7, 3, arrays | average, {}))
-    found = start.from_recipe(RECIPE, 7, tmp_path / "snapshots/step_000003.safetensors")
+    found = Start.of(RECIPE, 7, tmp_path / "snapshots/step_000003.safetensors")
     _assert_equal(found.arrays, arrays)
     assert found.notes == ("a snapshot's own weights, not their average",)
 
@@ -205,14 +193,125 @@ def test_published_weights_bring_theirs(tmp_path, monkeypatch):
     row = Checkpoint("rgb_made_up", "rgb", 7, "", contract, (), "")
     monkeypatch.setitem(published.CHECKPOINTS, row.name, row)
     monkeypatch.setattr(published, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
-    found = start.from_recipe(RECIPE, 7, "rgb_made_up")
+    found = Start.of(RECIPE, 7, "rgb_made_up")
     assert found.contract == dataclasses.replace(
         contract, frames=16, stride=2, short_side=40, crop=32
     )
     _assert_equal(found.arrays, arrays)
-    assert "from rgb_made_up (the weights" in start.describe(found, "rgb_made_up")
+    assert "from rgb_made_up (the weights" in found.describe("rgb_made_up")
 
 
-def test_what_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such checkpoint"):
-        start.from_recipe(RECIPE, 7, tmp_path / "gone.pt")
+@pytest.fixture
+def options(tmp_path):
+    path, source = put(tmp_path)
+    folders = {"rgb": source.rgb, "flow": source.flow, "output": tmp_path / "run"}
+    return Settings(annotations=path, workers=0, **folders)
+
+
+def test_what_a_run_needs(options):
+    run = prepare(FLOW, options)
+    assert run.recipe == dataclasses.replace(FLOW, num_classes=3)
+    assert (run.classes, len(run.data), len(run.validation.job.records)) == (CLASSES, 6, 3)
+    assert (run.start.net.num_classes, run.start.net.in_channels) == (3, 2)
+    made = dataclasses.asdict(dataclasses.replace(STAMP, form="npy"))
+    assert (run.initial.step, run.initial.arrays, run.initial.in_channels) == (0, {}, 2)
+    assert run.initial.data.keys() == {"annotations", "clips", "weights", "flow"}
+    assert (run.initial.data["clips"], run.initial.data["flow"]) == (6, made)
+    card = run.card("i3d_tf")
+    assert (card.stream, card.backend, card.flow) == ("flow", "i3d_tf", made)
+    assert card.contract == run.start.contract
+    assert prepare(PLAIN, options).initial.data["flow"] is None
+    assert not options.output.exists()
+
+
+def test_classes_beyond_those_of_the_annotations_are_numbers(options):
+    run = prepare(recipes.changed(PLAIN, ["num_classes=5"]), options)
+    assert run.classes == (*CLASSES, "class 3", "class 4")
+    with pytest.raises(ValueError, match="expected labels below 2"):
+        prepare(recipes.changed(PLAIN, ["num_classes=2"]), options)
+
+
+def test_classes_that_nobody_says(options):
+    annotations = annotation_files.read(options.annotations)
+    options.annotations.unlink()
+    annotation_files.write(options.annotations, dataclasses.replace(annotations, classes=()))
+    with pytest.raises(ValueError, match=r"how many classes there are\. Give --num_classes\."):
+        prepare(PLAIN, options)
+
+
+def test_a_plateau_needs_validation_records(options):
+    plateau = recipes.changed(PLAIN, ["schedule=plateau"])
+    assert prepare(plateau, options).validation is not None
+    annotations = annotation_files.read(options.annotations)
+    records = tuple(each for each in annotations.records if each.subset == "training")
+    options.annotations.unlink()
+    annotation_files.write(options.annotations, dataclasses.replace(annotations, records=records))
+    assert prepare(PLAIN, options).validation is None
+    with pytest.raises(ValueError, match=r"plateau depends on .* the rate would never fall\. Add"):
+        prepare(plateau, options)
+
+
+def test_flow_of_validation_is_made_like_that_of_training(options):
+    paths = list(options.flow.rglob("validation_*_flow.json"))
+    assert len(paths) == 3
+
+    def stamped(**changes):
+        for path in paths:
+            dataclasses.replace(STAMP, **changes).write(path.with_suffix(".npy"))
+
+    stamped(form="jpg", quality=90)  # how it is stored may differ
+    prepare(FLOW, options)
+    stamped(form="npy", engine="opencv")
+    with pytest.raises(ValueError, match="engine is 'numba' in training, 'opencv' in validation"):
+        prepare(FLOW, options)
+    prepare(PLAIN, options)  # which has none
+
+
+@pytest.mark.parametrize(
+    ("dialect", "message"),
+    [
+        ("esperanto", "no such dialect. Expected one of .*kinetics_i3d.* Received: 'esperanto'"),
+        ("vmz", "the dialect vmz has no names for inception_i3d, only for r2plus1d"),
+        ("kinetics_i3d", r"^--export=kinetics_i3d: this cannot be .* exactly: .* scale.* `python"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(options, tmp_path, dialect, message):
+    _write(tmp_path / "scaled.pt", classes=3, scaled=True, to="piergiaj")
+    checkpoint = str(tmp_path / "scaled.pt")
+    options = dataclasses.replace(options, checkpoint=checkpoint, export=("piergiaj", dialect))
+    with pytest.raises(ValueError, match=message):
+        prepare(RECIPE, options)
+    assert not options.output.exists()
+
+
+def test_exported_weights_are_read_as_their_owners_name_them(tmp_path):
+    net = arch.make("inception_i3d_global", 7)
+    expected = randomise.arrays(net)
+    names = {
+        "kinetics_i3d": "model_kinetics_i3d.ckpt", "hassony2": "model_hassony2.pt",
+        "sonnet": "model_sonnet.tf2.ckpt", "flax": "model_flax.pickle",
+    }  # fmt: skip
+    for dialect, name in names.items():
+        for _ in range(2):  # a run that ends again writes again
+            path = models.export(net, expected, tmp_path, dialect)
+        assert path.name == name
+        found = hub.read(path, hub.ConversionOptions(architecture="inception_i3d"))
+        assert (found.dialect, found.net.name) == (dialect, "inception_i3d")
+        _assert_equal(found.arrays, expected)
+
+
+def test_every_dialect_has_the_suffix_that_its_owners_use():
+    torch = (
+        "canonical", "piergiaj", "hassony2", "resnet3d", "caoliangjie_i3d", "pyslowfast",
+        "pytorchvideo", "mmaction2", "torchvision", "caoliangjie_r2plus1d",
+    )  # fmt: skip
+    expected = {
+        **dict.fromkeys(torch, ".pt"),
+        **dict.fromkeys(("kinetics_i3d", "kinetics_i3d_600"), ".ckpt"),
+        **dict.fromkeys(("flax", "linen"), ".pickle"),
+        **dict.fromkeys(("nonlocal_net", "pyslowfast_caffe2", "vmz", "caffe2"), ".pkl"),
+        **dict.fromkeys(("mindspore", "mindspore_finetuned"), ".ms.ckpt"),
+        "sonnet": ".tf2.ckpt",
+    }
+    written = {dialect.name for dialect in dialects.DIALECTS.values() if dialect.writable}
+    assert {name: models._suffix(name) for name in written} == expected

@@ -1,4 +1,4 @@
-"""A learner of a few numbers, for tests of what is around it."""
+"""A train step of a few numbers, for tests of the loop around it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 from common import arch
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
-from common.training.batches import Batch
-from common.training.learner import Measured
+from common.training.data import Batch
+from common.training.optim import StepResult
 from common.training.recipes import Recipe
 
 WEIGHT, MOMENTUM = "Logits.Conv3d_0c_1x1.conv.bias", "momentum/Logits.Conv3d_0c_1x1.conv.bias"
 
 
 class StopError(Exception):
-    """Somebody killed the run."""
+    """A crash, at the point where a test injected it."""
 
 
-class Learner:
+class TrainStep:
     """Learns the mean brightness of each class, with momentum.
 
     Attributes:
-        steps: That it has done.
-        stop_at: Before so many more it is killed.
-        nan_at: Before so many more its loss is no number.
+        steps: Done so far.
+        stop_at: Crashes when that many are done.
+        nan_at: Its loss is NaN when that many are done.
     """
 
     def __init__(self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract):
@@ -36,7 +36,7 @@ class Learner:
         self.nan_at: int | None = None
         self.steps = 0
 
-    def step(self, batches: Sequence[Batch], rate: float) -> Measured:
+    def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
         if self.steps == self.stop_at:
             raise StopError
         if self.steps == self.nan_at:
@@ -50,14 +50,15 @@ class Learner:
         self.velocity = 0.9 * self.velocity + gradient
         self.means -= rate * self.velocity
         loss = float(np.mean(np.square(wrong)))
-        return Measured(loss, float(np.linalg.norm(gradient)), 0.5)
+        return StepResult(loss, float(np.linalg.norm(gradient)), 0.5)
 
     def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
         brightness = clips.reshape(len(clips), -1).mean(axis=1) / 255
         return np.asarray(-np.abs(brightness[:, None] - self.means), np.float32)
 
-    def frame_scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
-        raise NotImplementedError
+    @property
+    def predictor(self) -> Any:
+        return self
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {WEIGHT: self.means.copy(), MOMENTUM: self.velocity.copy()}
@@ -67,14 +68,14 @@ class Learner:
 
 
 class Creator:
-    """Makes a learner that ends as it is told, and keeps it."""
+    """Makes a `TrainStep` that ends as told, and keeps it as `made`."""
 
     def __init__(self, stop_at: int | None = None, nan_at: int | None = None):
         self._ends = stop_at, nan_at
 
     def __call__(
         self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract
-    ) -> Learner:
-        self.learner = Learner(net, arrays, recipe, contract)
-        self.learner.stop_at, self.learner.nan_at = self._ends
-        return self.learner
+    ) -> TrainStep:
+        self.made = TrainStep(net, arrays, recipe, contract)
+        self.made.stop_at, self.made.nan_at = self._ends
+        return self.made

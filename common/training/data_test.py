@@ -1,4 +1,4 @@
-"""Examples: what is cut out, what is refused, and that chance is a function of three numbers."""
+"""Examples and batches: what is cut out, what is refused, and chance as a function of a key."""
 
 import dataclasses
 import pickle
@@ -12,8 +12,16 @@ from common.annotations.frame_labels import frame_labels
 from common.flow.stamp import FlowStamp
 from common.preprocessing import clips, contracts, crops, frames
 from common.testing.films import Film
-from common.training import recipes
-from common.training.examples import ItemError, TrainingSet
+from common.training import data, recipes
+from common.training.data import (
+    Batch,
+    Example,
+    ItemError,
+    TrainingSet,
+    batches,
+    dropout_masks,
+    order,
+)
 from common.video import storing
 from common.video.clip_reader import Source
 
@@ -77,7 +85,7 @@ def test_rgb_is_what_the_reference_makes(tmp_path, changes):
         expected = np.rint(frames.resize_short_side(stored, side)).astype(np.uint8)
         expected = crops.crop(expected, corner, 16)
         expected = crops.flip(expected) if flipped else expected
-        example = training.example(epoch, 1, 5)
+        example = training.example(5, epoch, 1)
         assert (example.name, example.target) == ("b/two", 1)
         assert (example.clip.dtype, example.clip.shape) == (np.uint8, (4, 16, 16, 3))
         np.testing.assert_array_equal(example.clip, expected)
@@ -98,7 +106,7 @@ def test_flow_flips_and_resizes_with_its_vectors(tmp_path):
         expected *= np.float32([width / 32, height / 24])
         expected = expected.clip(-1, 1)[:, top : top + 16, left : left + 16]
         expected = expected[:, :, ::-1] * [-1, 1] if flipped else expected
-        found = training.example(epoch, 0, 5).clip
+        found = training.example(5, epoch, 0).clip
         assert (found.dtype, found.shape) == (np.float32, (4, 16, 16, 2))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert flips == {False, True}
@@ -118,7 +126,7 @@ def test_rgb_and_flow_are_cut_at_the_same_place(tmp_path):
     sets = [_set(annotations, source, recipes.changed(r, same)) for r in (RECIPE, FLOW)]
     signs = set()
     for epoch in range(9):
-        rgb, flow = (each.example(epoch, 0, 1).clip for each in sets)
+        rgb, flow = (each.example(1, epoch, 0).clip for each in sets)
         signs.add(float(np.sign(flow.sum(axis=(0, 1, 2)))[0]))
         np.testing.assert_allclose(rgb[..., 0] / 8, np.abs(flow[..., 0]) * 40, atol=0.1)
         np.testing.assert_allclose(rgb[..., 1] / 8, flow[..., 1] * 40, atol=0.1)
@@ -129,9 +137,9 @@ def test_chance_is_a_function_of_seed_epoch_and_index(tmp_path):
     annotations, source = put(tmp_path, ["a", "b"])
     training = _set(annotations, source, RECIPE)
     again = pickle.loads(pickle.dumps(training))  # noqa: S301  # as a worker gets it
-    first = training.example(2, 1, 3)
-    np.testing.assert_array_equal(again.example(2, 1, 3).clip, first.clip)
-    for other in ((3, 1, 3), (2, 1, 4)):
+    first = training.example(3, 2, 1)
+    np.testing.assert_array_equal(again.example(3, 2, 1).clip, first.clip)
+    for other in ((3, 3, 1), (4, 2, 1)):
         assert again.example(*other).clip.tobytes() != first.clip.tobytes()
 
 
@@ -160,10 +168,10 @@ def test_labels_of_exactly_the_frames_that_are_shown(tmp_path, unit):
     assert labels[:, 0].tolist() == [0, 0, int(unit == "frames"), 1, 1, 0, 0, 0, 0, 0, 0, 0]
     for epoch in range(5):
         window, *_ = drawn(recipe, 12, *SIZE, 0, epoch, 0)
-        target = training.example(epoch, 0, 0).target
+        target = training.example(0, epoch, 0).target
         assert (target.dtype, target.shape) == (np.float32, (4, 3))
         np.testing.assert_array_equal(target, labels[window])
-    assert not training.example(0, 1, 0).target.any()
+    assert not training.example(0, 0, 1).target.any()
 
 
 def test_a_bad_item_is_named_at_its_turn(tmp_path):
@@ -172,14 +180,14 @@ def test_a_bad_item_is_named_at_its_turn(tmp_path):
     for path in (source.rgb / "b").glob("*.jpg"):
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ItemError, match=r"^b \(b\.avi\): .*image_000\d\d\.jpg.*damaged"):
-        training.example(0, 1, 0)
+        training.example(0, 0, 1)
     (source.rgb / "b/image_00004.jpg").unlink()
     with pytest.raises(ItemError, match=r"^b \(b\.avi\): .*image_00004\.jpg is missing"):
-        training.example(0, 1, 0)
+        training.example(0, 0, 1)
     for path in (source.rgb / "b").iterdir():
         path.unlink()
     with pytest.raises(ItemError, match=r"^b \(b\.avi\): .*has nothing of the clip b\. Looked for"):
-        training.example(0, 1, 0)
+        training.example(0, 0, 1)
     assert training.example(0, 0, 0).name == "a"
     error = pickle.loads(pickle.dumps(ItemError("b (b.avi): gone")))  # noqa: S301
     assert str(error) == "b (b.avi): gone"
@@ -244,12 +252,123 @@ def test_videos_directly(tmp_path):
     flow = _set(annotations, source, recipes.changed(FLOW, ["sample_duration=2"]))
     assert (flow.stamp.engine, flow.stamp.short_side, flow.stamp.fps) == ("numba", 28, 25)
     for index in range(2):
-        assert rgb.example(0, index, 0).clip.std() > 10
-        assert flow.example(0, index, 0).clip.shape == (2, 16, 16, 2)
+        assert rgb.example(0, 0, index).clip.std() > 10
+        assert flow.example(0, 0, index).clip.shape == (2, 16, 16, 2)
 
 
-def test_what_goes_to_a_worker_is_small(tmp_path):
-    annotations, source = put(tmp_path, ["a"])
-    records = annotations.records * 1000
-    training = _set(Annotations(("x", "y", "z"), records), source, RECIPE)
-    assert len(pickle.dumps(training)) < 20_000
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Small clips of noise."""
+
+    count: int
+
+    def __len__(self):
+        return self.count
+
+    def example(self, seed, epoch, index):
+        rng = np.random.default_rng([seed, epoch, index])
+        return Example(f"{index}", rng.integers(0, 256, (2, 20, 31, 3), np.uint8), index % 5)
+
+
+STEPS = recipes.changed(recipes.get("finetune"), ["steps=8", "batch=4", "seed=7"])
+
+
+def run(count, recipe=STEPS, **settings):
+    return list(batches(Noise(count), recipe, **settings))
+
+
+def same(one, other):
+    return (
+        (one.names, one.keys) == (other.names, other.keys)
+        and one.targets.tobytes() == other.targets.tobytes()
+        and one.clips.tobytes() == other.clips.tobytes()
+    )
+
+
+@pytest.mark.parametrize(("workers", "first"), [(0, 5), (2, 0), (2, 7)])
+def test_the_same_batches_whoever_makes_them_and_wherever_it_begins(workers, first):
+    alone, found = run(11), run(11, first_step=first, workers=workers)
+    assert (len(alone), len(found)) == (8, 8 - first)
+    assert all(same(a, b) for [a], [b] in zip(alone[first:], found, strict=True))
+
+
+def test_what_a_batch_holds():
+    [[first], *_] = run(11)
+    assert (first.clips.shape, first.clips.dtype) == ((4, 2, 20, 31, 3), np.uint8)
+    indices = order(7, 0, 11)[:4]
+    assert first.names == tuple(map(str, indices))
+    assert first.keys == tuple((7, 0, index) for index in indices)
+    assert first.targets.tolist() == [index % 5 for index in indices]
+    assert first.targets.dtype == np.int64
+    np.testing.assert_array_equal(first.clips[2], Noise(11).example(7, 0, indices[2]).clip)
+
+
+def test_epochs_go_on_without_a_break():
+    """11 items and batches of 4: every item once in items 0 to 10, in 11 to 21, and so on."""
+    keys = [key for [batch] in run(11) for key in batch.keys]
+    assert [epoch for _, epoch, _ in keys] == [0] * 11 + [1] * 11 + [2] * 10
+    first, second = ([index for _, epoch, index in keys if epoch == e] for e in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(11))
+    assert first != second
+    assert order(7, 0, 11).tolist() == first
+    assert order(8, 0, 11).tolist() != first
+    [[batch]] = run(3, recipes.changed(STEPS, ["steps=1", "batch=8"]))  # more than an epoch
+    assert [epoch for _, epoch, _ in batch.keys] == [0, 0, 0, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_micro_batches_and_replicas_divide_the_batch(workers):
+    recipe = recipes.changed(STEPS, ["batch=12", "steps=2"])
+    parts = recipes.changed(recipe, ["accumulate=3"])
+    ranks = [run(10, parts, workers=workers, rank=rank, replicas=2) for rank in range(2)]
+    for step, [whole] in enumerate(run(10, recipe)):
+        pieces = [ranks[rank][step][part] for part in range(3) for rank in range(2)]
+        assert all(len(piece.names) == 2 for piece in pieces)
+        joined = Batch(
+            sum((piece.names for piece in pieces), ()),
+            np.concatenate([piece.clips for piece in pieces]),
+            np.concatenate([piece.targets for piece in pieces]),
+            sum((piece.keys for piece in pieces), ()),
+        )
+        assert same(joined, whole)
+
+
+@pytest.mark.parametrize(
+    ("count", "settings", "text"),
+    [
+        (11, {"replicas": 3}, r"3 replicas x 2 micro-batches.* batch 4"),
+        (11, {"replicas": 2, "rank": 2}, r"a rank below 2\. Received: batch 4, rank 2"),
+        (11, {"workers": -1}, "-1 workers"),
+        (0, {}, "0 examples"),
+    ],
+)
+def test_settings_that_do_not_fit(count, settings, text):
+    with pytest.raises(ValueError, match=text):
+        batches(Noise(count), recipes.changed(STEPS, ["accumulate=2"]), **settings)
+
+
+def test_dropout_belongs_to_the_item():
+    [[one], [two], *_] = run(11)
+    masks = dropout_masks(one, (2, 3, 4, 500), 0.25)
+    assert (masks.shape, masks.dtype) == ((4, 2, 3, 4, 500), np.float32)
+    assert set(np.unique(masks)) == {np.float32(0), np.float32(4 / 3)}
+    assert abs((masks == 0).mean() - 0.25) < 0.005  # of 48000: 2.5 standard deviations
+    part = dataclasses.replace(one, keys=one.keys[2:3])
+    np.testing.assert_array_equal(dropout_masks(part, (2, 3, 4, 500), 0.25)[0], masks[2])
+    flat = masks.reshape(4, -1)
+    assert np.abs(np.corrcoef(flat)[~np.eye(4, dtype=bool)]).max() < 0.05
+    assert not np.array_equal(dropout_masks(two, (2, 3, 4, 500), 0.25), masks)
+    assert (dropout_masks(one, (1, 1, 1, 8), 0.0) == 1).all()
+    with pytest.raises(ValueError, match=r"below 1\. Received: 1"):
+        dropout_masks(one, (1,), 1.0)
+
+
+def test_random_numbers_serve_one_purpose_only():
+    """The order, an example's and dropout's are no two the same, nor for two items."""
+    draws = {
+        np.random.default_rng(key).integers(2**62)
+        for index in range(5)
+        for key in ([7, 0, index], [7, 0, index, data._DROPOUT], [7, 1, index])
+    }
+    draws.add(np.random.default_rng([7, 0, 0, data._ORDER]).integers(2**62))
+    assert len(draws) == 16

@@ -1,4 +1,4 @@
-"""A learner against what both must do; the twin of `i3d_torch/learner_test.py`."""
+"""`TrainStep` against what both must do; the twin of `i3d_torch/train_step_test.py`."""
 
 import json
 import multiprocessing
@@ -11,27 +11,29 @@ import pytest
 import tensorflow as tf
 
 from common.preprocessing.contracts import InputContract
-from common.testing import learner as checks
-from common.testing.learner_checks import CHECKS
-from i3d_tf import batch_norm, learner
+from common.testing import train_step as checks
+from common.testing.train_step_checks import CHECKS
+from i3d_tf import batch_norm
+from i3d_tf.model import VideoModel
+from i3d_tf.train_step import TrainStep
 
 
 @pytest.mark.parametrize(("check", "case"), CHECKS.values(), ids=CHECKS)
-def test_a_learner(check, case):
-    check(learner.create, *case)
+def test_a_train_step(check, case):
+    check(TrainStep, *case)
 
 
 def test_memory_that_runs_out_is_explained():
-    checks.check_memory(learner.create, tf.errors.ResourceExhaustedError(None, None, "no more"))
+    checks.check_memory(TrainStep, tf.errors.ResourceExhaustedError(None, None, "no more"))
 
 
 def test_an_unknown_mode_of_batch_norm_is_refused():
     with pytest.raises(ValueError, match=r"one of train, freeze, sync\. Received: 'eval'"):
-        batch_norm.set_mode(learner.VideoModel(checks.NET), "eval")
+        batch_norm.set_mode(VideoModel(checks.NET), "eval")
 
 
 def test_another_rate_needs_no_new_graph():
-    own = checks.make_learner(learner.create, momentum=0.9)
+    own = checks.make_step(TrainStep, momentum=0.9)
     for step in range(3):
         own.step([checks.make_batch(step), checks.make_batch(step + 1)], checks.RATE / (step + 1))
     for function in (own._start, own._accumulate, own._over_replicas, own._update):
@@ -45,7 +47,7 @@ def test_two_replicas_are_one_of_twice_the_batch(mode, workers, tmp_path):
     """Of one process with two devices, and of two processes."""
     _spawn(_run_replicas, mode, tmp_path, workers)
     states = [np.load(tmp_path / f"{rank}.npz") for rank in range(workers)]
-    checks.check_replicas(states, learner.create, mode)
+    checks.check_replicas(states, TrainStep, mode)
 
 
 def _spawn(run, mode, folder, workers):
@@ -79,6 +81,6 @@ def _run_replicas(rank, mode, folder, addresses):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         batches = [checks.half(checks.make_batch(step, 8), rank) for step in range(20)]
     recipe = replace(checks.RECIPE, **checks.REPLICATED, batch_norm=mode)
-    own = learner.create(checks.NET, checks.ARRAYS, recipe, InputContract(), strategy)
+    own = TrainStep(checks.NET, checks.ARRAYS, recipe, InputContract(), strategy)
     losses = [own.step([batch], checks.RATE).loss for batch in batches]
     np.savez(folder / f"{rank}.npz", losses=losses, **own.state())

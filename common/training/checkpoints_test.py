@@ -1,12 +1,8 @@
-"""A run's folder: what is restored, what is left when a write fails, and what is refused."""
+"""Snapshots: what is restored, what is left when a write fails, and what is refused."""
 
 import dataclasses
-import errno
 import os
 import resource
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +12,8 @@ from common import arch, model_card
 from common.io import CheckpointError
 from common.model_card import ModelCard
 from common.preprocessing.contracts import FLOW_CONTRACT
-from common.training import exporting
-from common.training.snapshot import Best, Snapshot
-from common.training.snapshots import RunFolder
+from common.training import checkpoints
+from common.training.checkpoints import Best, RunFolder, Snapshot, write_model
 from convert.formats import safetensors
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +25,7 @@ RECIPE = {
 
 
 def _state(seed=0):
-    """What a learner gives: every kind of array, a negative zero and a denormal among them."""
+    """A train step's state: every kind of array, a negative zero and a denormal among them."""
     rng = np.random.default_rng(seed)
     state = {}
     for parameter in arch.parameters(NET):
@@ -89,83 +84,25 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     )
     assert folder.latest().step == 1_000_000
     assert folder.latest().best == best
-    with pytest.raises(ValueError, match="keep must be at least 1"):
-        RunFolder(tmp_path, keep=0)
 
 
-def test_a_best_one_of_another_folder_is_only_a_number(tmp_path):
-    RunFolder(tmp_path).write(_snapshot(20, best=Best(10, 0.9)), 0.8)
-    assert not (tmp_path / "best.json").exists()
-    assert RunFolder(tmp_path).latest().best == Best(10, 0.9)
-
-
-def _full_disk(monkeypatch):
-    """The disk takes one array more."""
-    count = []
-
-    def release(array):
-        count.append(array)
-        if len(count) == len(STATE) + 4:  # once each for its checksum, then for its bytes
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(safetensors, "release", release)
-
-
-def test_a_full_disk_leaves_the_last_good_one(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_good_one(tmp_path):
     folder = RunFolder(tmp_path, keep=1)
-    folder.write(_snapshot(10))
-    with monkeypatch.context() as patched:
-        _full_disk(patched)
-        with pytest.raises(OSError, match="No space left on device") as error:
-            folder.write(_snapshot(20, _state(1)))
-    assert str(error.value) == (
-        f"{tmp_path}/snapshots/step_000020.safetensors: cannot be written (No space left on "
-        f"device); the last snapshot is {tmp_path}/snapshots/step_000010.safetensors. Make room, "
-        "and start again with --resume=auto."
-    )
-    assert _names(tmp_path) == _of(10)
-    assert folder.latest().step == 10
-
-
-def test_a_file_that_may_not_grow_leaves_the_last_good_one(tmp_path):
-    folder = RunFolder(tmp_path)
     folder.write(_snapshot(10))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(OSError, match=r"File too large\); the last snapshot is .*_000010"):
-            folder.write(_snapshot(20))
+        with pytest.raises(OSError, match="File too large") as error:
+            folder.write(_snapshot(20, _state(1)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(error.value) == (
+        f"{tmp_path}/snapshots/step_000020.safetensors: cannot be written (File too large); the "
+        f"last snapshot is {tmp_path}/snapshots/step_000010.safetensors. Make room, and start "
+        "again with --resume=auto."
+    )
     assert _names(tmp_path) == _of(10)
-
-
-KILLED = """
-import os, signal, sys
-from common.training import snapshots, snapshots_test as test
-from convert.formats import safetensors
-folder, count = snapshots.RunFolder(sys.argv[1], keep=1), []
-held = folder.lock()
-folder.write(test._snapshot(10))
-def kill(array):
-    count.append(array)
-    if len(count) == len(test.STATE) + 100:
-        os.kill(os.getpid(), signal.SIGKILL)
-safetensors.release = kill
-folder.write(test._snapshot(20))
-"""
-
-
-def test_a_kill_in_the_middle_leaves_the_last_good_one(tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
-    (half,) = (tmp_path / "snapshots").glob(".*.tmp")
-    assert half.name.startswith(".step_000020.safetensors.")
-    folder = RunFolder(tmp_path)
     assert folder.latest().step == 10
-    with folder.lock():  # nobody holds it, and what was left goes
-        assert _names(tmp_path) == _of(10)
-    assert sorted(os.listdir(tmp_path)) == ["snapshots"]
 
 
 def test_values_that_are_not_finite_are_not_written(tmp_path):
@@ -212,11 +149,6 @@ def test_a_damaged_one_is_named_with_the_one_before(tmp_path):
         folder.latest()
 
 
-def test_a_snapshot_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"other\.safetensors"):
-        RunFolder(tmp_path).resume(str(tmp_path / "other.safetensors"), _snapshot(0))
-
-
 @pytest.fixture
 def run_folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
@@ -238,18 +170,6 @@ def test_resume(run_folder, tmp_path):
         run_folder.resume(first, new)
 
 
-def test_a_restart_goes_on_from_the_last_of_its_own(run_folder, tmp_path):
-    new = _snapshot(0, arrays={})
-    first, second = (run_folder.path / "snapshots" / name for name in _of(10, 20))
-    assert run_folder.resume("never", new, restarted=True).step == 20
-    assert run_folder.resume(str(first), new, restarted=True).step == 20
-    other = RunFolder(tmp_path / "other")
-    assert other.resume("never", new, restarted=True) is None
-    assert other.resume(str(second), new, restarted=True).step == 20
-    other.write(_snapshot(10))  # of before: the one that is asked for is later
-    assert other.resume(str(second), new, restarted=True).step == 20
-
-
 def test_the_best_of_a_run(run_folder, tmp_path):
     assert run_folder.best(_snapshot(20)) is None
     last = run_folder.write(_snapshot(30, _state(1)), value=0.5)
@@ -265,8 +185,8 @@ def test_resume_refuses_another_recipe_and_lists_what_differs(run_folder):
     with pytest.raises(ValueError) as error:
         run_folder.resume("auto", new)
     assert str(error.value) == (
-        f"{run_folder.path}/snapshots/step_000020.safetensors: the run had other settings, and "
-        "would not be the same run: learning_rate was 0.1, is 0.2; milestones was [30, 40], is "
+        f"{run_folder.path}/snapshots/step_000020.safetensors: is of a run with other "
+        "settings: learning_rate was 0.1, is 0.2; milestones was [30, 40], is "
         "[30, 45]; clip_norm was null, is not given; num_classes was 5, is 6; data.clips was 12, "
         "is 13; nesterov was not given, is true. Set them as they were, or use another folder."
     )
@@ -287,27 +207,21 @@ def test_but_not_where_the_schedule_counts_in_it(tmp_path, schedule, free, bound
     folder = RunFolder(tmp_path)
     folder.write(_snapshot(20, recipe=recipe))
     assert folder.resume("auto", _snapshot(0, recipe=recipe | {free: 99})).step == 20
-    with pytest.raises(ValueError, match=f"same run: {bound} was .0, is 99. Set"):
+    with pytest.raises(ValueError, match=f"settings: {bound} was .0, is 99. Set"):
         folder.resume("auto", _snapshot(0, recipe=recipe | {bound: 99}))
 
 
-HOLD = "import sys; from common.training.snapshots import RunFolder\n"
-HOLD += "held = RunFolder(sys.argv[1]).lock(); print(flush=True); sys.stdin.read()"
-
-
-def test_a_second_run_is_refused(tmp_path):
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, tmp_path],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
-    assert other.stdout.readline() == b"\n"
-    with pytest.raises(ValueError, match=f"^{tmp_path}: another run is writing to this folder"):
-        RunFolder(tmp_path).lock()
-    other.kill()
-    other.communicate()
-    with RunFolder(tmp_path).lock(), pytest.raises(ValueError, match="another run"):
-        RunFolder(tmp_path).lock()
-    assert os.listdir(tmp_path) == []
+def test_a_second_run_is_refused_and_what_a_killed_one_left_goes(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write(_snapshot(10))
+    half = tmp_path / "snapshots/.step_000020.safetensors.0123abcd.tmp"
+    half.write_bytes(b"half")
+    with folder.lock():
+        assert not half.exists()
+        with pytest.raises(ValueError, match=f"^{tmp_path}: another run is writing to this folder"):
+            RunFolder(tmp_path).lock()
+    with folder.lock():
+        assert _names(tmp_path) == _of(10)
 
 
 CARD = ModelCard(
@@ -317,7 +231,7 @@ CARD = ModelCard(
 
 
 def test_the_final_weights_and_their_card(tmp_path):
-    path = exporting.finish(tmp_path, _snapshot(50), CARD)
+    path = write_model(tmp_path, _snapshot(50), CARD)
     assert path == tmp_path / "model.safetensors"
     stored = safetensors.read(path)
     assert list(stored) == [parameter.name for parameter in arch.parameters(NET)] + ["architecture"]
@@ -333,18 +247,10 @@ def test_the_final_weights_and_their_card(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["model.json", "model.safetensors"]
 
 
-def test_without_an_average_the_weights_are_the_last(tmp_path):
-    plain = {name: array for name, array in STATE.items() if not name.startswith("average/")}
-    path = exporting.finish(tmp_path, _snapshot(50, plain), CARD)
-    name = "Conv3d_1a_7x7.conv.weight"
-    np.testing.assert_array_equal(safetensors.read(path)[name], STATE[name])
-    assert not model_card.read(path).averaged
-
-
 def test_cards_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r"names of 5 classes. Received: 4\."):
-        exporting.finish(tmp_path, _snapshot(1), dataclasses.replace(CARD, classes=tuple("abcd")))
-    path = exporting.finish(tmp_path, _snapshot(50), CARD)
+        write_model(tmp_path, _snapshot(1), dataclasses.replace(CARD, classes=tuple("abcd")))
+    path = write_model(tmp_path, _snapshot(50), CARD)
     text = path.with_suffix(".json").read_text()
     path.with_suffix(".json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(ValueError, match=r"format version 1\. Received: 2"):
@@ -359,8 +265,30 @@ def test_cards_that_do_not_fit(tmp_path):
         with pytest.raises(ValueError, match=r"model\.json: expected what a training run says"):
             model_card.read(path)
     path.with_suffix(".json").write_text(text)
-    safetensors.write(path, _snapshot(50).weights(averaged=False))
+    safetensors.write(path, _snapshot(50).weights())
     with pytest.raises(ValueError, match=r"is of other weights than .*Expected SHA-256"):
         model_card.read(path)
     path.with_suffix(".json").unlink()
     assert model_card.read(path) is None
+
+
+def test_a_checkpoint_is_no_snapshot(tmp_path):
+    safetensors.write(tmp_path / "m.safetensors", {"w": np.zeros(3, np.float32)})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: no snapshot.*--checkpoint"):
+        checkpoints.read(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ('{"format_version": 2}', "expected a snapshot of format version 1. Received: 2"),
+        ('{"format_version": 1, "best": null, "step": 3}', "is not what this software writes"),
+        ("[]", "is not what this software writes"),
+        ("{", "is not what this software writes"),
+    ],
+)
+def test_a_run_record_of_others(tmp_path, run, message):
+    arrays = {"w": np.zeros(3, np.float32), "run": checkpoints.as_array(run)}
+    safetensors.write(tmp_path / "m.safetensors", arrays)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.read(tmp_path / "m.safetensors")

@@ -1,7 +1,7 @@
-"""Training in TensorFlow; the twin of `i3d_torch/learner.py`.
+"""Training in TensorFlow; the twin of `i3d_torch/train_step.py`.
 
-`common/training/learner.py` says what a learner is, `common/training/optimisation.py` by what rule
-it steps. Everything lies where the strategy puts it.
+`common/training/optim.py` has the interface and the update rule. Variables are where the strategy
+puts them.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ import tensorflow as tf
 from common import arch, memory
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
-from common.training import optimisation
-from common.training.batches import Batch
-from common.training.learner import Measured
+from common.training import optim
+from common.training.data import Batch
+from common.training.optim import StepResult
 from common.training.recipes import Recipe
 from convert.arrays import from_canonical, to_canonical
 from i3d_tf import batch_norm, losses, weights
@@ -23,10 +23,10 @@ from i3d_tf.optimize import training_model
 from i3d_tf.predictor import Predictor
 
 
-class Learner:
-    """A `common.training.learner.Learner`.
+class TrainStep:
+    """A `common.training.optim.TrainStep`.
 
-    With several replicas each has its own variables, whose values stay equal because all take the
+    Each of several replicas has its own variables, whose values stay equal because all take the
     same steps: their gradients are summed once a step. Only the running statistics differ, unless
     they are synchronised; those of the first replica count.
     """
@@ -34,34 +34,50 @@ class Learner:
     def __init__(
         self,
         net: arch.Network,
+        arrays: Arrays,
         recipe: Recipe,
         contract: InputContract,
-        strategy: tf.distribute.Strategy,
+        distributed: tf.distribute.Strategy | None = None,
     ):
-        self.net = net = optimisation.configured(net, recipe)
+        """Makes a model with its weights.
+
+        Args:
+            net: The network.
+            arrays: The first weights, exactly the network's, by canonical name.
+            recipe: How to train.
+            contract: What the network expects of clips.
+            distributed: The replicas that train together, a MirroredStrategy or a
+                MultiWorkerMirroredStrategy; None trains alone.
+
+        Raises:
+            CheckpointError: The arrays are not the network's.
+            ValueError: The recipe trains from an endpoint that the network does not have.
+        """
+        self.net = net = optim.configured(net, recipe)
         self.recipe = recipe
-        self.strategy = strategy
+        self.strategy = strategy = distributed or tf.distribute.get_strategy()
         self.replicas = strategy.num_replicas_in_sync
         self.local = _local_replicas(strategy)
-        self.scaler = optimisation.Scaler()
-        self.decayed = optimisation.decayed(net, recipe)
+        self.scaler = optim.Scaler()
+        self.decayed = optim.decayed(net, recipe)
         with strategy.scope(), tf.variable_creator_scope(_one_a_replica):
             self.model = training_model(net, recipe.recompute)
-            batch_norm.set_mode(self.model, optimisation.batch_norm_mode(recipe, self.replicas))
-            for name in optimisation.frozen_nodes(net, recipe):
+            batch_norm.set_mode(self.model, optim.batch_norm_mode(recipe, self.replicas))
+            for name in optim.frozen_nodes(net, recipe):
                 batch_norm.set_mode(self.model.layers[name], "freeze")
             own = weights.variables(self.model)
-            self.layouts = {p.name: weights.layout(p) for p in optimisation.trained(net, recipe)}
+            self.layouts = {p.name: weights.layout(p) for p in optim.trained(net, recipe)}
             self.trained = {name: own[name] for name in self.layouts}
             self.momentum = {name: _zeros_like(p) for name, p in self.trained.items()}
             self.gradients = {name: _zeros_like(p) for name, p in self.trained.items()}
             self.measured = tf.Variable(tf.zeros([2]), trainable=False)
             self.average = VideoModel(net) if recipe.average_decay else None
         self.training = Predictor(self.model, contract, recipe.precision)
-        self.judged = Predictor(self.average or self.model, contract, recipe.precision)
+        self.predictor = Predictor(self.average or self.model, contract, recipe.precision)
+        self.assign(arrays)
 
-    def step(self, batches: Sequence[Batch], rate: float) -> Measured:
-        """See `common.training.learner.Learner`."""
+    def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
+        """See `common.training.optim.TrainStep`."""
         share = 1 / (len(batches) * self.replicas)
         self._start()
         with memory.explained(tf.errors.ResourceExhaustedError, batches[0].clips, memory.TRAINING):
@@ -69,34 +85,26 @@ class Learner:
                 self._accumulate(*self._inputs(batch), _number(share), _number(self.scaler.scale))
             measured, norm = self._over_replicas()
         loss, correct = measured.numpy().tolist()
-        found, factor, self.scaler = optimisation.judged(
+        found, factor, self.scaler = optim.check_step(
             self.recipe, self.scaler, loss, norm.numpy().item(), correct
         )
         if factor is not None:
             self._update(_number(rate), _number(factor))
         return found
 
-    def scores(self, clips: np.ndarray) -> np.ndarray:
-        """See `common.training.learner.Learner`."""
-        return self.judged.scores(clips)
-
-    def frame_scores(self, clips: np.ndarray) -> np.ndarray:
-        """See `common.training.learner.Learner`."""
-        return self.judged.frame_scores(clips)
-
     def state(self) -> dict[str, np.ndarray]:
-        """See `common.training.learner.Learner`."""
+        """See `common.training.optim.TrainStep`."""
         momentum = {
             name: np.ascontiguousarray(to_canonical(v.numpy(), self.layouts[name]))
             for name, v in self.momentum.items()
         }
         average = weights.arrays(self.average) if self.average else None
-        state = optimisation.State(weights.arrays(self.model), momentum, average, self.scaler)
+        state = optim.State(weights.arrays(self.model), momentum, average, self.scaler)
         return state.to_arrays(self.recipe)
 
     def restore(self, arrays: Arrays) -> None:
-        """See `common.training.learner.Learner`."""
-        state = optimisation.State.of(self.net, self.recipe, arrays)
+        """See `common.training.optim.TrainStep`."""
+        state = optim.State.from_arrays(self.net, self.recipe, arrays)
         weights.assign(self.model, state.model)
         for name, velocity in self.momentum.items():
             velocity.assign(from_canonical(state.momentum[name], self.layouts[name]))
@@ -105,18 +113,14 @@ class Learner:
         self.scaler = state.scaler
 
     def assign(self, arrays: Arrays) -> None:
-        """Starts from weights: exactly the network's, by canonical name.
-
-        Raises:
-            CheckpointError: Names or shapes differ; nothing is changed then.
-        """
+        """Sets the weights, exactly the network's; raises `CheckpointError` for others."""
         weights.assign(self.model, arrays)
         if self.average:
             weights.assign(self.average, arrays)
 
     @tf.function(autograph=False)
     def _start(self) -> None:
-        """Forgets the gradients of the last step."""
+        """Zeroes the gradients."""
 
         def start() -> None:
             for sums in (*self.gradients.values(), self.measured):
@@ -133,7 +137,7 @@ class Learner:
         share: tf.Tensor,
         scale: tf.Tensor,
     ) -> None:
-        """Adds the gradient of a micro-batch, times `share * scale`, its loss and share correct."""
+        """Adds a micro-batch's gradient times `share * scale`, its loss and share correct."""
 
         def accumulate(clips: tf.Tensor, targets: tf.Tensor, dropout: tf.Tensor | None) -> None:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -196,7 +200,7 @@ class Learner:
         self.strategy.run(update)
 
     def _average(self, average: VideoModel) -> None:
-        """Averages what trains; the rest, running statistics too, is the model's."""
+        """Averages the trained parameters; copies the rest, running statistics included."""
         averages = weights.variables(average)
         for name, variable in weights.variables(self.model).items():
             if name in self.trained:
@@ -206,7 +210,7 @@ class Learner:
                 averages[name].assign(tf.identity(variable))
 
     def _inputs(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """Clips, targets and dropout, of which each replica in this process has its slice."""
+        """Clips, targets and dropout, a slice of each for every replica in this process."""
         count = len(self.local)
         if len(batch.names) % count:
             raise ValueError(
@@ -222,38 +226,12 @@ class Learner:
                 lambda replica: tf.constant(parts[replica.replica_id_in_sync_group])
             )
 
-        dropout = optimisation.dropout(self.net, batch)
+        dropout = optim.dropout(self.net, batch)
         return slices(batch.clips), slices(batch.targets), slices(dropout)
 
     def _first(self, value: tf.Tensor) -> tf.Tensor:
-        """Of what all replicas return alike, that of the first."""
+        """The first replica's value, where all are alike."""
         return self.strategy.experimental_local_results(value)[0]
-
-
-def create(
-    net: arch.Network,
-    arrays: Arrays,
-    recipe: Recipe,
-    contract: InputContract,
-    distributed: tf.distribute.Strategy | None = None,
-) -> Learner:
-    """Makes a learner.
-
-    Args:
-        net: The network.
-        arrays: The weights to start from, exactly the network's, by canonical name.
-        recipe: How to train.
-        contract: What the network expects of clips.
-        distributed: The replicas that train together, a MirroredStrategy or a
-            MultiWorkerMirroredStrategy; None trains alone.
-
-    Raises:
-        CheckpointError: The arrays are not the network's.
-        ValueError: The recipe trains from an endpoint that the network does not have.
-    """
-    learner = Learner(net, recipe, contract, distributed or tf.distribute.get_strategy())
-    learner.assign(arrays)
-    return learner
 
 
 def _local_replicas(strategy: tf.distribute.Strategy) -> list[int]:
@@ -265,7 +243,7 @@ def _local_replicas(strategy: tf.distribute.Strategy) -> list[int]:
 
 
 def _number(value: float) -> tf.Tensor:
-    """A number as a tensor: another value needs no new graph."""
+    """A tensor: a Python number would need a new graph for each value."""
     return tf.constant(value, tf.float32)
 
 
@@ -274,9 +252,9 @@ def _zeros_like(variable: tf.Variable) -> tf.Variable:
 
 
 def _one_a_replica(creator, **kwargs) -> tf.Variable:
-    """Makes a variable of which each replica has, reads and changes its own."""
+    """Makes a variable that each replica has its own copy of."""
     if kwargs["initial_value"].dtype == tf.uint8:
-        # The name of the architecture, which is sent to all workers; they cannot send uint8.
+        # The architecture's name, which is broadcast to all workers; uint8 cannot be.
         kwargs["initial_value"] = tf.cast(kwargs["initial_value"], tf.int32)
     kwargs["synchronization"] = tf.VariableSynchronization.ON_READ
     kwargs["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA

@@ -1,4 +1,4 @@
-"""A run's log, TensorBoard's file as its messages say it, the bar, and the curves."""
+"""The log, TensorBoard's file by its messages, the progress, and the curves."""
 
 import io
 import json
@@ -6,19 +6,15 @@ import math
 import os
 import resource
 import struct
-import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from common import video
-from common.training import journal
-from common.training.journal import Journal
-
-ROOT = Path(__file__).parents[2]
+from common.training import logger
+from common.training.logger import MetricsLogger
 
 
 class _Terminal(io.StringIO):
@@ -30,7 +26,7 @@ class _Terminal(io.StringIO):
 def clock(monkeypatch):
     """A clock that the test turns."""
     now = [100.0]
-    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(logger.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -61,33 +57,33 @@ def _lines(folder):
 
 
 def test_the_log(tmp_path):
-    with Journal(tmp_path / "run", 50, tensorboard=False) as run:
-        run.note(10, {"loss": np.float32(0.5), "gradient_norm": math.inf})
-        run.note(10, {"validation_accuracy": 0.25})
+    with MetricsLogger(tmp_path / "run", 50, tensorboard=False) as run:
+        run.log(10, {"loss": np.float32(0.5), "gradient_norm": math.inf})
+        run.log(10, {"validation_accuracy": 0.25})
         assert len(_lines(tmp_path / "run")) == 2  # at once, not at the end
-        run.note(20, {"loss": 0.125, "gradient_norm": math.nan})
+        run.log(20, {"loss": 0.125, "gradient_norm": math.nan})
         run.clip(20, "clips", np.zeros((2, 4, 4, 3), np.uint8))  # nowhere to show it
     assert _lines(tmp_path / "run") == [
         '{"step": 10, "loss": 0.5, "gradient_norm": null}',
         '{"step": 10, "validation_accuracy": 0.25}',
         '{"step": 20, "loss": 0.125, "gradient_norm": null}',
     ]
-    assert journal.read_log(tmp_path / "run")[1] == {"step": 10, "validation_accuracy": 0.25}
+    assert logger.read_log(tmp_path / "run")[1] == {"step": 10, "validation_accuracy": 0.25}
     assert os.listdir(tmp_path / "run") == ["log.jsonl"]
 
 
 @pytest.mark.parametrize("rest", ["", '{"step": 60, "lo', '{"step": 30, "loss": 0.5}'])
 def test_a_run_that_goes_on_drops_what_comes_again(tmp_path, rest):
-    with Journal(tmp_path, 90, tensorboard=False) as run:
+    with MetricsLogger(tmp_path, 90, tensorboard=False) as run:
         for step in range(10, 60, 10):
-            run.note(step, {"loss": 1 / step})
+            run.log(step, {"loss": 1 / step})
     kept = _lines(tmp_path)[:3]
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write(rest)  # cut off by a kill
-    with Journal(tmp_path, 90, resume_step=30, tensorboard=False) as run:
-        run.note(40, {"loss": 2})
+    with MetricsLogger(tmp_path, 90, resume_step=30, tensorboard=False) as run:
+        run.log(40, {"loss": 2})
     assert _lines(tmp_path) == [*kept, '{"step": 40, "loss": 2.0}']
-    with Journal(tmp_path, 90, tensorboard=False):
+    with MetricsLogger(tmp_path, 90, tensorboard=False):
         pass  # begins anew
     assert _lines(tmp_path) == []
 
@@ -95,17 +91,17 @@ def test_a_run_that_goes_on_drops_what_comes_again(tmp_path, rest):
 def test_a_damaged_line_is_named(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"loss": 1}\n{"step": 2}\n')
     for use in (
-        lambda: Journal(tmp_path, 9, 2, tensorboard=False),
-        lambda: journal.curves(tmp_path),
+        lambda: MetricsLogger(tmp_path, 9, 2, tensorboard=False),
+        lambda: logger.curves(tmp_path),
     ):
-        with pytest.raises(ValueError, match=r"log\.jsonl: line 2 is no note of a training run"):
+        with pytest.raises(ValueError, match=r"log\.jsonl: line 2 is no entry of a training log"):
             use()
 
 
 def test_tensorboard_has_the_scalars(tmp_path):
-    with Journal(tmp_path, 50) as run:
-        run.note(10, {"loss": 0.5, "learning_rate": 0.1})
-        run.note(20, {"loss": 0.25, "gradient_norm": math.inf})
+    with MetricsLogger(tmp_path, 50) as run:
+        run.log(10, {"loss": 0.5, "learning_rate": 0.1})
+        run.log(20, {"loss": 0.25, "gradient_norm": math.inf})
     first, start, ten, twenty = _events(tmp_path)
     assert first.file_version == "brain.Event:2"
     assert (start.step, start.session_log.status) == (1, start.session_log.START)
@@ -120,8 +116,8 @@ def test_tensorboard_has_the_scalars(tmp_path):
 
 def test_tensorboard_hears_where_a_run_goes_on(tmp_path):
     for resume in (0, 10):
-        with Journal(tmp_path, 50, resume_step=resume) as run:
-            run.note(resume + 10, {"loss": 0.5})
+        with MetricsLogger(tmp_path, 50, resume_step=resume) as run:
+            run.log(resume + 10, {"loss": 0.5})
     steps = [(event.step, event.HasField("session_log")) for event in _events(tmp_path)]
     # What stands before a start counts up to its step, which is the first that comes again.
     assert steps == [(0, False), (1, True), (10, False), (0, False), (11, True), (20, False)]
@@ -134,7 +130,7 @@ def test_tensorboard_shows_clips_that_move(tmp_path, kind):
         clip[k, :, 8 * k : 8 * k + 8] = 255
     if kind != "uint8":
         clip = (clip / 127.5 - 1).astype(np.float32)
-    with Journal(tmp_path, 50) as run:
+    with MetricsLogger(tmp_path, 50) as run:
         run.clip(10, "clips/0", clip[..., :2] / 2 if kind == "flow" else clip)
     event = _events(tmp_path)[-1]
     assert event.step == 10
@@ -149,71 +145,61 @@ def test_tensorboard_shows_clips_that_move(tmp_path, kind):
         assert frames[k, :, :, 0].sum() == 255 * 20 * 8
 
 
-WITHOUT = """
-import sys
-sys.modules["tensorboardX"] = sys.modules["matplotlib"] = None
-from common.training import journal
-folder = sys.argv[1]
-with journal.Journal(folder, 9, tensorboard=False) as run:
-    run.note(1, {"loss": 1})
-for use in (lambda: journal.Journal(folder, 9), lambda: journal.curves(folder)):
-    try:
-        use()
-    except ImportError as error:
-        print(error)
-"""
+def test_without_an_extra_the_error_names_it(tmp_path, monkeypatch):
+    for name in ("tensorboardX", "matplotlib", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with MetricsLogger(tmp_path, 9, tensorboard=False) as run:
+        run.log(1, {"loss": 1})
+    with pytest.raises(ImportError, match=r"pip install 'i3d\[torch\]' .* \(--notensorboard\)"):
+        MetricsLogger(tmp_path, 9)
+    with pytest.raises(ImportError, match=r"matplotlib: pip install 'i3d\[torch\]'"):
+        logger.curves(tmp_path)
 
 
-def test_without_tensorboardx_the_extra_is_named(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, tmp_path], cwd=ROOT, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    first, second = done.stdout.splitlines()
-    assert "tensorboardX: pip install 'i3d[torch]'" in first and "--notensorboard" in first
-    assert "matplotlib: pip install 'i3d[torch]'" in second
-
-
-def test_a_full_disk_is_said_once(tmp_path):
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_full_disk_is_an_error_at_once(tmp_path, tensorboard):
     """A file that may not grow takes a part of what is written, and then nothing."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Journal(tmp_path, 9, tensorboard=False) as run:
-        run.note(1, {"loss": 1})
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30, before[1]))
+    name = "tensorboard" if tensorboard else r"log\.jsonl"
+    text = rf"{name}: cannot be written \(File too large\)\."
+    run = MetricsLogger(tmp_path, 9, tensorboard=tensorboard)
+    with pytest.raises(OSError, match=text) as caught, run:
+        run.log(1, {"loss": 1})
+        size = sum(path.stat().st_size for path in (tmp_path / "tensorboard").glob("*"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((size or 25) + 5, before[1]))
         try:
-            for text in ("No space left on device", "File too large"):
-                with pytest.raises(OSError, match=rf"log\.jsonl: cannot be written \({text}\)\."):
-                    run.note(2, {"loss": 2})
+            run.log(2, {"loss": 2})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert _lines(tmp_path) == ['{"step": 1, "loss": 1.0}', '{"ste']
-    with Journal(tmp_path, 9, 2, tensorboard=False):  # what was cut off is no note
+    assert "\n" not in str(caught.value)
+    if not tensorboard:
+        assert _lines(tmp_path) == ['{"step": 1, "loss": 1.0}', '{"ste']
+    with MetricsLogger(tmp_path, 9, 1, tensorboard=False):  # what was cut off is no entry
         pass
     assert _lines(tmp_path) == ['{"step": 1, "loss": 1.0}']
 
 
-def test_a_log_gets_a_line_a_minute(tmp_path, clock, capsys):
-    with Journal(tmp_path, 1000, resume_step=100, tensorboard=False) as run:
+def test_a_file_gets_a_line_after_the_first_step_and_then_each_minute(tmp_path, clock, capsys):
+    with MetricsLogger(tmp_path, 1000, resume_step=100, tensorboard=False) as run:
         for step in range(101, 201):
             clock[0] += 0.75
+            run.advance(step, {"loss": 1.23456, "learning_rate": 0.001})
             if step % 10 == 0:
-                values = {"loss": 1.23456, "learning_rate": 0.001, "data_wait": 0.034}
-                run.note(step, values | {"gradient_norm": 9})
-                run.note(step, {"validation_loss": 7})  # does not take the place of the others
-            else:
-                run.advance(step)
+                run.log(step, {"data_wait": 0.034, "gradient_norm": 9})
+                run.log(step, {"validation_loss": 7, "validation_accuracy": 0.5})
     assert capsys.readouterr().err == (
-        "train: 180 of 1000 steps, loss 1.235, rate 0.001, 3% waiting for data, 1.3 steps a second,"
-        " 10:15 left\n"
+        "train: 101 of 1000 steps, loss 1.235, rate 0.001, 1.3 steps a second, 11:14 left\n"
+        "train: 181 of 1000 steps, loss 1.235, rate 0.001, 3% waiting for data, "
+        "validation accuracy 50.0%, 1.3 steps a second, 10:14 left\n"
     )
 
 
 def test_a_terminal_gets_a_bar(tmp_path, monkeypatch):
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Journal(tmp_path, 40, resume_step=30, tensorboard=False) as run:
+    with MetricsLogger(tmp_path, 40, resume_step=30, tensorboard=False) as run:
         run.advance(35)
-        run.note(40, {"loss": 0.5, "learning_rate": 0.1, "data_wait": 0.25})
+        run.log(40, {"loss": 0.5, "learning_rate": 0.1, "data_wait": 0.25})
     text = terminal.getvalue()
     assert "train: 100%" in text and "40/40" in text and " 75%" in text
     assert "loss 0.5, rate 0.1, 25% waiting for data" in text
@@ -223,7 +209,7 @@ def _curved(folder, notes):
     lines = (json.dumps(note) for note in notes)
     (folder / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
     pytest.importorskip("matplotlib")
-    assert journal.curves(folder) == folder / "curves.png"
+    assert logger.curves(folder) == folder / "curves.png"
     return cv2.imread(str(folder / "curves.png"))
 
 
@@ -244,33 +230,27 @@ def test_curves_are_drawn(tmp_path):
 
 def test_a_log_of_nothing_has_no_curves(tmp_path):
     with pytest.raises(FileNotFoundError):
-        journal.curves(tmp_path)
+        logger.curves(tmp_path)
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": null}\n')
     pytest.importorskip("matplotlib")
-    with pytest.raises(ValueError, match=r"says nothing of loss, learning rate, accuracy"):
-        journal.curves(tmp_path)
+    with pytest.raises(ValueError, match=r"has no loss, learning rate, accuracy to draw"):
+        logger.curves(tmp_path)
 
 
-def test_the_panels_say_what_they_show(tmp_path):
+def test_the_panels_show_what_they_say(tmp_path):
     """A loss over more than a decade has a logarithmic scale, one over less has not."""
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
     axes = Figure().subplots(3)
     loss = {"loss": [(s, 2.0 / s) for s in range(1, 201)], "validation_loss": [(100, 0.5)]}
-    journal._draw(axes[0], "loss", loss)
-    journal._draw(axes[1], "loss", {"loss": [(1, 2.0), (2, 1.0)]})
-    journal._draw(axes[2], "accuracy", {"validation_mean_average_precision": [(1, 0.5)]})
+    logger._draw(axes[0], "loss", loss)
+    logger._draw(axes[1], "loss", {"loss": [(1, 2.0), (2, 1.0)]})
+    logger._draw(axes[2], "accuracy", {"validation_mean_average_precision": [(1, 0.5)]})
     assert [axis.get_yscale() for axis in axes] == ["log", "linear", "linear"]
     assert [axis.get_ylabel() for axis in axes] == ["loss", "loss", "accuracy"]
     texts = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in axes]
-    assert texts == [
-        ["training loss, mean of 8 notes", "validation loss"],
-        ["training loss"],
-        ["validation mean average precision"],
-    ]
-    raw, mean, dots = axes[0].get_lines()
-    assert len(raw.get_xdata()) == 200
-    np.testing.assert_allclose(mean.get_ydata()[0], np.mean([2.0 / s for s in range(1, 9)]))
-    assert mean.get_xdata()[0] == 4
+    assert texts == [["loss", "validation loss"], ["loss"], ["validation mean average precision"]]
+    line, dots = axes[0].get_lines()
+    assert line.get_xydata().tolist() == [[s, 2.0 / s] for s in range(1, 201)]
     assert dots.get_xydata().tolist() == [[100, 0.5]]
