@@ -1,46 +1,79 @@
-"""The console command: `i3d COMMAND ...`, a thin way to the modules that do the work.
+"""The console command `i3d COMMAND ...`: finds the module of a command and runs it.
 
 i3d evaluate-sample --backend=torch --eval_type=rgb --imagenet_pretrained=false
 i3d convert --input=rgb_scratch --output=rgb_scratch.pt
-i3d inspect rgb_scratch
 i3d prepare extract-flow --input=videos --output=flow
 i3d features compare mine.npy theirs.npz
 """
 
 import importlib
 import importlib.util
+import os
 import sys
+from typing import Any, NamedTuple
 
 from common.io import listing
 
-# Command: what it does, and its module; {backend} stands for i3d_tf or i3d_torch.
+
+class Command(NamedTuple):
+    """A command of `i3d`.
+
+    Attributes:
+        about: What it does, for `i3d --help`.
+        module: Where its function `main` is; {backend} stands for i3d_tf or i3d_torch.
+        settings: Where its class `Settings` is, which needs no framework; "" is `module`.
+    """
+
+    about: str
+    module: str
+    settings: str = ""
+
+
 COMMANDS = {
-    "evaluate-sample": ("classify a sample or a video", "{backend}.evaluate_sample"),
-    "multi-evaluate": ("all published evaluations of the sample", "{backend}.multi_evaluate"),
-    "train": ("train or fine-tune a network", "{backend}.train"),
-    "evaluate": ("accuracy on a data set, of one stream or two", "{backend}.evaluate"),
-    "fuse": ("fuse the scores of streams that were evaluated before", "common.evaluation.fuse"),
-    "convert": ("move a checkpoint to another format or dialect", "convert.__main__"),
-    "inspect": ("print what a checkpoint holds", "convert.inspect"),
-    "compare": ("say in which arrays two checkpoints differ", "convert.compare"),
-    "extract": (
-        "features of videos, folders of frames or tracklets",
+    "evaluate-sample": Command(
+        "classify a sample or a video",
+        "{backend}.evaluate_sample",
+        "common.predict.evaluate_sample",
+    ),
+    "multi-evaluate": Command(
+        "all published evaluations of the sample",
+        "{backend}.multi_evaluate",
+        "common.predict.multi_evaluate",
+    ),
+    "train": Command("train or fine-tune a network", "{backend}.train", "common.training.settings"),
+    "evaluate": Command(
+        "accuracy on a data set, of one stream or two",
+        "{backend}.evaluate",
+        "common.evaluation.command",
+    ),
+    "fuse": Command("fuse the scores of streams evaluated before", "common.evaluation.fuse"),
+    "convert": Command("convert a checkpoint to another format or dialect", "convert.__main__"),
+    "inspect": Command("print the contents of a checkpoint", "convert.inspect"),
+    "compare": Command("show in which arrays two checkpoints differ", "convert.compare"),
+    "extract": Command(
+        "features of videos, frame folders or tracklets",
         "{backend}.extract_features",
+        "common.features.settings",
     ),
-    "features compare": ("say how far two files of features agree", "common.features.compare"),
-    "prepare check": ("look for videos that cannot be used", "common.prepare.check"),
-    "prepare make-annotations": (
-        "data sets' lists to one format",
-        "common.prepare.make_annotations",
+    "features compare": Command("compare two files of features", "common.features.compare"),
+    "prepare check": Command("find videos that cannot be used", "common.prepare.check"),
+    "prepare make-annotations": Command(
+        "convert the lists of a data set to one format", "common.prepare.make_annotations"
     ),
-    "prepare extract-frames": ("videos to folders of frames", "common.prepare.extract_frames"),
-    "prepare extract-flow": ("videos or frames to TV-L1 flow", "common.prepare.extract_flow"),
-    "prepare count-frames": ("write the files n_frames", "common.prepare.count_frames"),
-    "prepare to-numpy": ("videos to the release's arrays", "common.prepare.to_numpy"),
-    "prepare preview": ("videos to GIFs and a contact sheet", "common.prepare.preview"),
+    "prepare extract-frames": Command(
+        "videos to folders of frames", "common.prepare.extract_frames"
+    ),
+    "prepare extract-flow": Command(
+        "videos or frames to TV-L1 flow", "common.prepare.extract_flow"
+    ),
+    "prepare count-frames": Command("write the files n_frames", "common.prepare.count_frames"),
+    "prepare to-numpy": Command("videos to the release's arrays", "common.prepare.to_numpy"),
+    "prepare preview": Command("videos to GIFs and a contact sheet", "common.prepare.preview"),
 }
 
+# The value of --backend: the package, and what it needs. The first one installed is the default.
 BACKENDS = {"tf": ("i3d_tf", "tensorflow"), "torch": ("i3d_torch", "torch")}
+_ALIASES = {"tensorflow": "tf", "pytorch": "torch", "i3d_tf": "tf", "i3d_torch": "torch"}
 
 _GROUPS = ("features", "prepare")
 _HELP = ("-h", "--help", "help")
@@ -49,12 +82,17 @@ _HELP = ("-h", "--help", "help")
 def usage(group: str = "") -> str:
     """The text of `i3d --help`, or of `i3d GROUP --help`."""
     start = f"{group} " if group else ""
-    commands = {name: about for name, (about, _) in COMMANDS.items() if name.startswith(start)}
+    commands = {name: row.about for name, row in COMMANDS.items() if name.startswith(start)}
     width = max(map(len, commands))
     backend = "" if group else " [--backend=tf|torch]"
     lines = [f"usage: i3d {start}COMMAND{backend} [flags]", "", "commands:"]
     lines += [f"  {name:{width}}  {about}" for name, about in commands.items()]
     lines += ["", f"`i3d {start}COMMAND --help` lists the flags of a command."]
+    if not group:
+        lines += [
+            "Without --backend the environment variable I3D_BACKEND chooses, else TensorFlow is",
+            "used if it is installed, else PyTorch.",
+        ]
     return "\n".join(lines)
 
 
@@ -75,31 +113,33 @@ def main(argv: list[str] | None = None) -> None:
             f"i3d: no such command. Expected one of {listing(expected, len(expected))}. "
             f"Received: {name!r}."
         )
-    module_name = COMMANDS[name][1]
-    if "{backend}" in module_name:
+    row = COMMANDS[name]
+    module = row.module
+    if "{backend}" in module:
         backend, rest = _backend(rest)
-        module_name = module_name.format(backend=backend)
+        module = module.format(backend=backend)
     from common import command  # absl takes a moment, which `i3d --help` does without
 
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        sys.exit(f"i3d: {error}")
-    if hasattr(module, "Settings"):
-        command.start(module.main, module.Settings, argv=[f"i3d {name}", *rest])
-    command.run(module.main, argv=[f"i3d {name}", *rest], module=module)
+    settings = importlib.import_module(row.settings or module).Settings
+
+    def run(given: Any) -> int | None:
+        # Imported once the flags are right: a framework takes seconds.
+        status: int | None = importlib.import_module(module).main(given)
+        return status
+
+    command.start(run, settings, argv=[f"i3d {name}", *rest])
 
 
 def _backend(arguments: list[str]) -> tuple[str, list[str]]:
-    """The package of --backend (by default one that is installed), and the other arguments."""
-    chosen, rest, given = None, [], iter(arguments)
+    """The package of --backend, and the other arguments."""
+    chosen, rest, given = os.environ.get("I3D_BACKEND"), [], iter(arguments)
     for argument in given:
         flag, _, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and flag == "backend":
             chosen = value or next(given, "")
         else:
             rest.append(argument)
-    if chosen is None:
+    if not chosen:
         installed = [
             name for name, (_, needs) in BACKENDS.items() if importlib.util.find_spec(needs)
         ]
@@ -108,6 +148,7 @@ def _backend(arguments: list[str]) -> tuple[str, list[str]]:
                 "i3d: no backend is installed. In a checkout: pip install '.[torch]' or '.[tf]'."
             )
         chosen = installed[0]
+    chosen = _ALIASES.get(chosen, chosen)
     if chosen not in BACKENDS:
         sys.exit(f"i3d: --backend must be one of {', '.join(BACKENDS)}. Received: {chosen!r}.")
     return BACKENDS[chosen][0], rest

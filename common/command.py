@@ -4,10 +4,9 @@ import gc
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import NoReturn, TypeVar
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from common import settings
 from common.io import escape
@@ -22,7 +21,6 @@ Settings = TypeVar("Settings")
 def start(
     main: Callable[[Settings], int | None],
     cls: type[Settings],
-    about: str | None = None,
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
     """Parses the command line into settings, calls `main`, and ends the process with its status.
@@ -31,8 +29,7 @@ def start(
 
     Args:
         main: Takes the settings; returns an exit status, None for 0.
-        cls: The dataclass of the settings; its docstring is the help's text where `about` is None.
-        about: What the command does.
+        cls: The dataclass of the settings; its docstring is the text of `--help`.
         argv: The command line, name first; None is this process's own.
     """
     # Imported modules stay alive anyway. Among the objects of a framework the garbage collector
@@ -40,7 +37,7 @@ def start(
     gc.freeze()
     try:
         given = list(argv) if argv is not None else [_program(), *sys.argv[1:]]
-        sys.exit(_call(main, cls, about or cls.__doc__ or "", given))
+        sys.exit(_call(main, cls, given))
     finally:
         gc.freeze()
 
@@ -49,16 +46,14 @@ def call(
     main: Callable[[Settings], int | None], cls: type[Settings], arguments: Sequence[str]
 ) -> int:
     """Runs a command in this process, as `start` does, and returns its exit status."""
-    return _call(main, cls, cls.__doc__ or "", ["command", *arguments])
+    return _call(main, cls, ["command", *arguments])
 
 
-def _call(
-    main: Callable[[Settings], int | None], cls: type[Settings], about: str, argv: list[str]
-) -> int:
+def _call(main: Callable[[Settings], int | None], cls: type[Settings], argv: list[str]) -> int:
     program, *arguments = argv
     try:
         if {"--help", "-h", "-help"} & {*arguments}:
-            print(settings.usage(cls, program, inspect.cleandoc(about)), flush=True)
+            print(settings.usage(cls, program, inspect.getdoc(cls) or ""), flush=True)
             return 0
         flags.FLAGS.mark_as_parsed()  # else absl's log warns that it is used before
         logging.use_absl_handler()
@@ -91,89 +86,10 @@ def _verbosity(arguments: list[str]) -> int:
         arguments.remove(text)
     if not levels:
         return int(logging.INFO)
-    try:
-        return int(levels[-1].partition("=")[2])
-    except ValueError:
-        raise settings.UsageError(f"--verbosity must be -1, 0 or 1, not {levels[-1]}") from None
-
-
-# To be replaced by `start`, command by command.
-def run(
-    main: Callable[[Sequence[str]], int | None],
-    argv: Sequence[str] | None = None,
-    module: ModuleType | None = None,
-) -> NoReturn:
-    """Parses the flags, calls `main`, and ends the process with its exit status.
-
-    An error that a user can put right becomes one line on stderr and status 1; so does a flag
-    that does not exist, has no such value, or is another command's. Notes go to stderr.
-    `--verbosity=1` shows where an error came from.
-
-    Args:
-        main: Takes the command line without its flags, name first; returns an exit status, None
-            for 0. Raises `app.UsageError` for a wrong use.
-        argv: The command line, name first; None is this process's own.
-        module: The command's module, where that is not the program itself; for `--help`.
-    """
-
-    def guarded(arguments: list[str]) -> int:
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.INFO)
-        try:
-            return main(arguments) or 0
-        except app.UsageError as error:
-            return _misused(error)
-        except BrokenPipeError:  # `... | head` has seen enough
-            sys.stdout = None
-            return 0
-        except _FOR_THE_USER as error:
-            logging.debug("where it happened:", exc_info=True)
-            return _complain(str(error) or type(error).__name__)
-        except KeyboardInterrupt:
-            return _complain("interrupted.")
-        finally:
-            gc.freeze()
-
-    # What was imported stays. Among the objects of a framework the search for garbage finds none,
-    # and takes half a second when the process ends.
-    gc.freeze()
-    if module is not None:
-        _describe(module)
-    app.run(guarded, argv=None if argv is None else list(argv), flags_parser=_parsed)
-    raise SystemExit(0)  # app.run has raised it already; this tells the type checker
-
-
-def no_arguments(argv: Sequence[str]) -> None:
-    """Refuses what is no flag, for commands that take flags only."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}: write --NAME=VALUE.")
-
-
-def _parsed(argv: Sequence[str]) -> list[str]:
-    """Sets the flags, and returns what is none; ends the process where that cannot be done."""
-    try:
-        arguments: list[str] = flags.FLAGS(argv)
-        _check_whose()
-    except (flags.Error, app.UsageError) as error:
-        raise SystemExit(_misused(error)) from None
-    return arguments
-
-
-def _check_whose() -> None:
-    """Refuses a flag that nobody reads: absl takes those of every module that was imported."""
-    known = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])}
-    for module, defined in flags.FLAGS.flags_by_module_dict().items():
-        if not module.startswith("absl."):
-            for flag in defined:
-                if flag.present and flag.name not in known:
-                    raise app.UsageError(f"--{flag.name} is no flag of this command.")
-
-
-def _describe(module: ModuleType) -> None:
-    """Makes `--help` show the command's text and flags: absl takes those of the main program."""
-    sys.modules["__main__"].__doc__ = module.__doc__
-    for flag in flags.FLAGS.get_key_flags_for_module(module.__name__):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    level = levels[-1].partition("=")[2]
+    if level not in ("-1", "0", "1"):
+        raise settings.UsageError(f"--verbosity must be -1, 0 or 1, not {level}")
+    return int(level)
 
 
 def _misused(error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""Each case is a process of its own: flags live as long as their process."""
+"""What ends a process: its status, one line of error, and how much it says."""
 
 import subprocess
 import sys
@@ -7,58 +7,65 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import sys
-from absl import app, flags, logging
+import dataclasses, sys
+from absl import logging
 from common import command
-flags.DEFINE_integer("n", 1, "A number.", lower_bound=0)
-def main(argv):
+from common.settings import setting
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    n: int = setting("A number.", 1, minimum=0)
+def main(settings):
     {body}
-command.run(main)
+command.start(main, Settings)
 """
 
 
-def _run(body, *flags, program=PROGRAM):
+def _run(body, *flags):
     return subprocess.run(
-        [sys.executable, "-c", program.format(body=body), *flags],
+        [sys.executable, "-c", PROGRAM.format(body=body), *flags],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "status"), [("pass", 0), ("return 0", 0), ("return 3", 3)])
-def test_status(body, status):
-    assert _run(body).returncode == status
-
-
 @pytest.mark.parametrize(
-    "error",
+    ("body", "flags", "status", "error"),
     [
-        "ValueError('a\\nb')",
-        "FileNotFoundError('a b')",
-        "ImportError('a b')",
-        "__import__('common.io').io.CheckpointError('a b')",
-        "__import__('common.io').io.AssetError('a b')",
+        ("return settings.n", ("--n=3",), 3, ""),
+        ("pass", (), 0, ""),
+        ("raise ValueError('a\\nb')", (), 1, "error: a b\n"),
+        ("raise __import__('common.io').io.AssetError('a b')", (), 1, "error: a b\n"),
+        # Neither a name in a file nor a path moves the cursor of a terminal.
+        (
+            "raise ValueError('clears: \\x1b[2J, rückt: \\r\\x08\\u202e')",
+            (), 1, "error: clears: \\x1b[2J, rückt:  \\x08\\u202e\n",
+        ),
+        (
+            "pass", ("--n=-1",), 1,
+            "error: flag --n=-1: -1 is not a non-negative integer. --help lists the flags.\n",
+        ),
+        (
+            "pass", ("--limit=1",), 1,
+            "error: Unknown command line flag 'limit'. --help lists the flags.\n",
+        ),
+        (
+            "pass", ("--verbosity=loud",), 1,
+            "error: --verbosity must be -1, 0 or 1, not loud. --help lists the flags.\n",
+        ),
     ],
-)
-def test_an_error_of_the_user_is_one_line(error):
-    done = _run(f"raise {error}")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: a b\n")
+)  # fmt: skip
+def test_status_and_error(body, flags, status, error):
+    done = _run(body, *flags)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", error)
 
 
 @pytest.mark.parametrize("end", ["pass", "raise ValueError", "raise KeyError"])
-def test_garbage_is_not_looked_for_at_the_end(end):
-    # The object is in a cycle, which the search would break up: `__del__` would tell.
+def test_garbage_is_not_collected_at_the_end(end):
+    # The object is in a cycle, which the collector would break up: `__del__` would tell.
     body = (
-        "sys.held = loop = type('Loop', (), {'__del__': lambda self: print('found')})();"
+        "sys.held = loop = type('Loop', (), {{'__del__': lambda self: print('found')}})();"
         f" loop.itself = loop; sys.held = None; del loop; {end}"
-    )
+    ).replace("{{", "{").replace("}}", "}")  # fmt: skip
     assert _run(body).stdout == ""
-    assert _run("import gc; print(gc.get_freeze_count() > 1000)").stdout == "True\n"
-
-
-def test_an_error_moves_no_cursor():
-    done = _run("raise ValueError('clears: \\x1b[2J, rückt: \\r\\x08\\u202e')")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: clears: \\x1b[2J, rückt:  \\x08\\u202e\n"
 
 
 def test_a_bug_keeps_its_traceback():
@@ -67,34 +74,15 @@ def test_a_bug_keeps_its_traceback():
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("flag", "text"),
-    [
-        ("--n=many", "flag --n=many: invalid literal for int() with base 10: 'many'"),
-        ("--n=-1", "flag --n=-1: -1 is not a non-negative integer"),
-        ("--verbosiy=1", "Unknown command line flag 'verbosiy'. Did you mean: verbosity"),
-        ("stray", "unexpected argument 'stray': write --NAME=VALUE"),
-    ],
-)
-def test_wrong_use_is_one_line(flag, text):
-    done = _run("command.no_arguments(argv)", flag)
-    expected = f"error: {text}. --help lists the flags.\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
-
-
-@pytest.mark.parametrize("flag", ["--limit=1", "--nooverwrite", "--input="])
-def test_flags_of_others_are_refused(flag):
-    program = PROGRAM.replace("import sys", "import sys, common.flags", 1)
-    done = _run("print('ran')", flag, program=program)
-    name = flag.lstrip("-").partition("=")[0].removeprefix("no")
-    expected = f"error: --{name} is no flag of this command. --help lists the flags.\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
-    declared = f"import sys, common.flags\nfrom absl import flags\nflags.declare_key_flag({name!r})"
-    done = _run("print('ran')", flag, program=PROGRAM.replace("import sys", declared, 1))
-    assert (done.returncode, done.stdout) == (0, "ran\n")
-
-
 def test_notes_go_to_stderr_unless_told_otherwise():
-    assert "hello" in _run("logging.info('hello')").stderr
+    note = _run("logging.info('hello')")
+    assert "hello" in note.stderr
+    assert "flag parsing" not in note.stderr
     assert "hello" not in _run("logging.info('hello')", "--verbosity=-1").stderr
     assert "Traceback" in _run("raise ValueError('x')", "--verbosity=1").stderr
+
+
+def test_help_is_the_docstring_and_the_flags():
+    done = _run("sys.exit('not reached')", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "flags:\n  --n=...\n      A number. Default: 1.\n" in done.stdout

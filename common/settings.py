@@ -112,9 +112,9 @@ def usage(cls: type, program: str, about: str) -> str:
         lines += textwrap.wrap(
             " ".join(notes), _WIDTH, initial_indent=indent, subsequent_indent=indent
         )
-    return "\n".join(
-        [f"usage: {program} [flags]{arguments}", "", about.strip(), "", "flags:", *lines]
-    )
+    flags_too = ["", "flags:", *lines] if lines else []
+    start = f"usage: {program}{' [flags]' if lines else ''}{arguments}"
+    return "\n".join([start, "", about.strip(), *flags_too])
 
 
 def _text(value: Any) -> str:
