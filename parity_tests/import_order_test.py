@@ -22,7 +22,7 @@ sys.exit("triton after TensorFlow") if "tensorflow" in sys.modules else print("t
 """
 BACKENDS = ["i3d_tf", "i3d_torch"]
 COMMANDS = sorted(
-    module.format(backend="i3d_tf") for _, module in cli.COMMANDS.values() if "{" in module
+    row.module.format(backend="i3d_tf") for row in cli.COMMANDS.values() if "{" in row.module
 )
 PROGRAMS = {
     "tf, then torch": "import i3d_tf, i3d_torch",
