@@ -10,7 +10,7 @@ from common.demo.chain import Settings
 from common.evaluation import fusion, results, scores
 from common.evaluation.scores import Scores
 from common.training import recipes
-from common.video import stored
+from common.video import frame_files
 
 
 @pytest.fixture
@@ -78,8 +78,9 @@ def test_videos_become_frames_and_flow(settings, monkeypatch):
     annotations = annotation_files.read(settings.output / "motions.json")
     assert annotations.counts == {"training": 8, "validation": 8}
     record = next(each for each in annotations.records if each.name.startswith("left_up/"))
-    assert stored.read_rgb(settings.output / "frames", record.name, [33]).shape == (1, 64, 80, 3)
-    flow = stored.read_flow(settings.output / "flow", record.name, range(34))
+    frames = frame_files.open_rgb(settings.output / "frames", record.name)
+    assert frames.read([33]).shape == (1, 64, 80, 3)
+    flow = frame_files.open_flow(settings.output / "flow", record.name).read(range(34))
     moved = np.median(flow, (0, 1, 2)) * 20  # pixels
     np.testing.assert_allclose(moved, [-3, -3], atol=0.3)
 

@@ -22,7 +22,7 @@ from common.training.data import (
     dropout_masks,
     order,
 )
-from common.video import storing
+from common.video import frame_files
 from common.video.clip_reader import Source
 
 SMALL = ["sample_duration=4", "sample_rate=2", "short_side=20,28", "crop=16", "num_classes=3"]
@@ -41,10 +41,10 @@ def texture(count, seed=0):
 def put(root, names, count=12):
     """Frames and flow of each record: (records, source)."""
     for k, name in enumerate(names):
-        storing.write_rgb(root / "rgb" / name, name, texture(count, k))
+        frame_files.write_rgb(root / "rgb" / name, name, texture(count, k))
         moved = np.random.default_rng(k).uniform(-18, 18, (count - 1, *SIZE, 2)).astype(np.float32)
         targets = [root / f"flow/{name}_flow.npy", root / f"flow/{name}_flow.json"]
-        storing.write_flow(targets, name, moved, STAMP, "npy")
+        frame_files.write_flow(targets, name, moved, STAMP, "npy")
     records = tuple(
         Record(name, f"{name}.avi", "training", (k % 3,)) for k, name in enumerate(names)
     )
@@ -116,10 +116,10 @@ def test_rgb_and_flow_are_cut_at_the_same_place(tmp_path):
     """Both encode where they are: red and x the column, green and y the row."""
     rows, columns = np.mgrid[:24, :32].astype(np.float32)
     rgb = np.stack([columns, rows, rows], -1) * 8 / 255 * 2 - 1
-    storing.write_npy(tmp_path / "a_rgb.npy", [rgb] * 9)
+    frame_files.write_npy(tmp_path / "a_rgb.npy", [rgb] * 9)
     targets = [tmp_path / "a_flow.npy", tmp_path / "a_flow.json"]
     moved = np.stack([columns, rows], -1) / 2
-    storing.write_flow(targets, "a", [moved] * 8, STAMP, "npy")
+    frame_files.write_flow(targets, "a", [moved] * 8, STAMP, "npy")
     annotations = Annotations(("x",), (Record("a", "a.avi", "training", (0,)),))
     same = ["short_side=24,24", "num_classes=none"]
     source = Source(tmp_path, tmp_path)
@@ -215,7 +215,7 @@ def test_mixed_flow_is_refused(tmp_path):
 def test_stored_and_computed_flow_do_not_mix(tmp_path):
     annotations, source = put(tmp_path, ["a", "b"])
     (source.flow / "b_flow.npy").unlink()
-    storing.write_rgb(source.flow / "b", "b", texture(12))
+    frame_files.write_rgb(source.flow / "b", "b", texture(12))
     with pytest.raises(ValueError, match="not all made in the same way"):
         _set(annotations, source, FLOW)
 
