@@ -154,12 +154,12 @@ def test_short_clips_loop(tmp_path):
 
 @pytest.mark.parametrize("unit", ["seconds", "frames"])
 def test_labels_of_exactly_the_frames_that_are_shown(tmp_path, unit):
-    _, source = put(tmp_path, ["a"])
+    _, source = put(tmp_path, ["a", "b"])
     scale = 0.1 if unit == "seconds" else 1
     spans = (Action(0, 2 * scale, 5 * scale), Action(2, 4 * scale, 99 * scale))
     fields = {"fps": 10.0, "frames": 12} if unit == "seconds" else {"frames": 12}
     record = Record("a", "a.avi", "training", (0, 2), actions=spans, unit=unit, **fields)
-    free = Record("a", "a.avi", "training", unit=unit, **fields)
+    free = Record("b", "b.avi", "training", unit=unit, **fields)
     recipe = recipes.changed(RECIPE, ["task=frames"])
     training = _set(Annotations(("x", "y", "z"), (record, free)), source, recipe)
     # Frame 2 is at the very start of a span in seconds: not in it, by pytorch-i3d's rule.
@@ -233,7 +233,7 @@ def test_labels_that_do_not_fit(tmp_path):
     spans = Record("e", "e.avi", "training", actions=(Action(0, 0, 1), Action(5, 0, 1)))
     frames_recipe = recipes.changed(RECIPE, ["task=frames"])
     with pytest.raises(ValueError, match=r"labels below 3, .* up to 5, for 1 of 1 records: e\."):
-        _set(Annotations(("x", "y", "z"), (spans,)), source, frames_recipe)
+        _set(Annotations((), (spans,)), source, frames_recipe)
     with pytest.raises(ValueError, match=r"no records for validation\. .* 3 for training\."):
         _set(annotations, source, RECIPE, "validation")
 
