@@ -25,8 +25,9 @@ def test_errors_are_relative_to_the_largest_value():
 
 def test_memory_of_another_process():
     few = measuring.peak_memory(False, _allocating, 0)
-    many = measuring.peak_memory(False, _allocating, 64)
-    assert 50 < many - few < 90
+    many = measuring.peak_memory(False, _allocating, 512)
+    # Libraries that other processes have loaded add up to some tens of MiB, or do not.
+    assert 400 < many - few < 624
 
 
 def _allocating(mib):
