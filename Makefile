@@ -66,24 +66,18 @@ bench: install
 	@mkdir -p benchmarks/results
 	$(BIN)/python benchmarks/conversion.py --results=benchmarks/results/conversion.md
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow.md
-	$(BIN)/python benchmarks/network.py --results=benchmarks/results/network.json
-	$(BIN)/python benchmarks/train.py --results=benchmarks/results/train.json
-	$(BIN)/python benchmarks/pipeline.py --results=benchmarks/results/pipeline.json
-	$(BIN)/python benchmarks/report.py docs/performance.md
+	$(BIN)/python benchmarks/network.py --results=benchmarks/results/network.md
+	$(BIN)/python benchmarks/train.py --results=benchmarks/results/train.md
+	$(BIN)/python benchmarks/pipeline.py --results=benchmarks/results/pipeline.md
 
-.PHONY: bench-gpu performance
+.PHONY: bench-gpu
 bench-gpu: install
 	@$(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())" || \
 	  { echo "bench-gpu needs a CUDA device that PyTorch can use; there is none here."; exit 1; }
-	$(BIN)/python benchmarks/network.py --device=gpu --rounds=20 --results=benchmarks/results/network-gpu.json
-	$(BIN)/python benchmarks/train.py --device=gpu --batches=2,8 --frames=64 --results=benchmarks/results/train-gpu.json
-	$(BIN)/python benchmarks/pipeline.py --device=gpu --results=benchmarks/results/pipeline-gpu.json
+	$(BIN)/python benchmarks/network.py --device=gpu --rounds=20 --results=benchmarks/results/network-gpu.md
+	$(BIN)/python benchmarks/train.py --device=gpu --batches=2,8 --frames=64 --results=benchmarks/results/train-gpu.md
+	$(BIN)/python benchmarks/pipeline.py --device=gpu --results=benchmarks/results/pipeline-gpu.md
 	$(BIN)/python benchmarks/flow.py --results=benchmarks/results/flow-gpu.md
-	$(BIN)/python benchmarks/report.py docs/performance.md
-
-# The tables of docs/performance.md, from the results that there are.
-performance: install
-	$(BIN)/python benchmarks/report.py docs/performance.md
 
 # Lines and files per folder, and what exceeds the budgets; ARGS=--check fails if something does.
 .PHONY: size

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 import measuring
@@ -65,7 +66,7 @@ def usual(architecture: str, batch: int = 1, device: str = "cpu") -> Case:
 
 def compare(
     case: Case, candidates: Sequence[Candidate], make: Make, rounds: int, memory: bool
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Measures the candidates in turn.
 
     Args:
@@ -76,10 +77,10 @@ def compare(
         memory: Whether to measure the peak memory.
 
     Returns:
-        The case and its "gflop", and under "candidates", for each: "missing", a few words on what
-        it lacks or how it failed; or "seconds" of each round; "peak", 10^9 operations a second of
-        a matrix product in the same framework, precision and turns; "memory" in MiB; and "error",
-        the relative difference of its second result from the first candidate's.
+        For each candidate its fields, and "missing", a few words on what it lacks or how it failed;
+        or "seconds" of each round; "peak", 10^9 operations a second of a matrix product in the same
+        framework, precision and turns; "memory" in MiB; and "error", the relative difference of its
+        second result from the first candidate's.
     """
     rows: dict[Candidate, dict[str, Any]] = {}
     works: dict[Candidate, Work] = {}
@@ -109,13 +110,44 @@ def compare(
         row["error"] = measuring.relative_error(found, expected)
         works[candidate] = Work(run, candidate.kept)
     _take_turns(rows, works, case.device, rounds)
-    return {**case._asdict(), "gflop": case.gflop, "candidates": list(rows.values())}
+    return list(rows.values())
 
 
-def failed(results: Sequence[dict[str, Any]]) -> bool:
-    """Whether a candidate failed in any result of `compare`."""
-    rows = [row for result in results for row in result["candidates"]]
+def failed(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether a candidate failed."""
     return any(row.get("missing", "").startswith("failed") for row in rows)
+
+
+def table(case: Case, rows: Sequence[dict[str, Any]], training: bool = False) -> list[str]:
+    """Returns the lines of a table of `compare`; a step of training costs three times as much."""
+    # Forward, and the gradients of inputs and of kernels.
+    gflop = case.gflop * (3 if training else 1)
+    usual = median(rows[0]["seconds"])
+    # Of the framework that multiplies fastest: PyTorch is slow on some processors.
+    peaks: dict[str, float] = {}
+    for row in rows:
+        peaks[row["precision"]] = max(peaks.get(row["precision"], 0.0), row.get("peak", 0.0))
+    lines = []
+    for row in rows:
+        cells = [row["backend"], row["form"], row["precision"]]
+        if "missing" in row:
+            lines.append([*cells, row["missing"], *[""] * 5])
+            continue
+        seconds = median(row["seconds"])
+        cells.append(measuring.number(1000 * seconds / (1 if training else case.batch)))
+        cells += [measuring.number(case.batch / seconds), f"{usual / seconds:.2f}"]
+        cells.append(f"{gflop / seconds / peaks[row['precision']]:.0%}")
+        cells.append(f"{row['memory']:.0f}" if "memory" in row else "")
+        cells.append(f"{row['error']:.0e}" if row["error"] else "0")
+        lines.append(cells)
+    columns = ["framework", "form", "precision", "ms a step" if training else "ms a clip"]
+    columns += ["clips a second", "times the plain loop" if training else "times the usual port"]
+    columns += ["of the peak", "MiB", "difference"]
+    clips = f"{case.batch} clip{'s' if case.batch > 1 else ''}"
+    size = f"{case.frames}x{case.size}x{case.size}"
+    cost = f"{gflop:.0f} GFLOP{' a step' if training else ''}"
+    title = f"`{case.architecture}`, {clips} of {size}, {cost}:"
+    return [title, "", *measuring.table(columns, lines, texts=3)]
 
 
 def torch_device(device: str) -> Any:

@@ -100,28 +100,24 @@ def main(settings: Settings) -> None:
     bare = [measuring.run(numpy) for _ in range(settings.runs)]
     with tempfile.TemporaryDirectory() as folder:
         size, used = measure(settings, Path(folder))
-    targets = list(dict.fromkeys(target for _, target in used))
-    lines = [
-        f"{measuring.described(measuring.machine('cpu'))}.",
-        "",
+    report = measuring.Report(settings.results, "cpu")
+    report.add(
         f"A checkpoint of {size:.0f} MB, `python -m convert` as a whole process: the shortest"
-        f" time of {settings.runs} runs, the highest peak of resident memory.",
-        "",
-        f"| from \\ to | {' | '.join(targets)} |",
-        "| --- |" + " ---: |" * len(targets),
+        f" time of {settings.runs} runs, the highest peak of resident memory."
+    )
+    targets = list(dict.fromkeys(target for _, target in used))
+    rows = [
+        [source, *(_cell(used[source, target]) for target in targets)]
+        for source in dict.fromkeys(source for source, _ in used)
     ]
-    for source in dict.fromkeys(source for source, _ in used):
-        cells = " | ".join(_cell(used[source, target]) for target in targets)
-        lines.append(f"| {source} | {cells} |")
+    report.add(*measuring.table(["from \\ to", *targets], rows))
     slowest = max(used, key=lambda pair: _seconds(used[pair]))
     largest = max(used, key=lambda pair: max(usage.resident for usage in used[pair]))
-    lines += [
-        "",
+    report.add(
         f"- slowest: {' to '.join(slowest)}, {_cell(used[slowest])}",
         f"- largest: {' to '.join(largest)}, {_cell(used[largest])}",
         f'- `python -c "import numpy"`: {_cell(bare)}',
-    ]
-    measuring.write_lines(settings.results, lines)
+    )
 
 
 if __name__ == "__main__":

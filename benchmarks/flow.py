@@ -57,18 +57,17 @@ def run(greys: Sequence[Grey], engine: str, threads: int = 1) -> list[NDArray[np
     return list(flow.flows(greys, engine=engine, threads=threads, batch=len(greys)))
 
 
-def row(name: str, greys: list[Grey], runs: int) -> str:
-    """Measures one video on one thread."""
+def row(name: str, greys: list[Grey], runs: int) -> list[str]:
+    """Measures one video on one thread; returns the cells of a table's row."""
     works = {e: Work(lambda e=e: run(greys, e), kept=True) for e in ("opencv", "numba")}
     expected, found = (np.stack(work.run()) for work in works.values())
     taken = measuring.in_turn(works, runs)
     theirs, ours = (median(seconds) / (len(greys) - 1) for seconds in taken.values())
     distance = np.linalg.norm(found - expected, axis=-1)
     height, width = greys[0].shape
-    return (
-        f"| {name} | {width}x{height} | {theirs:.3f} | {ours:.4f} | {theirs / ours:.1f} |"
-        f" {distance.mean():.4f} | {np.percentile(distance, 99):.3f} |"
-    )
+    speeds = [f"{theirs:.3f}", f"{ours:.4f}", f"{theirs / ours:.1f}"]
+    errors = [f"{distance.mean():.4f}", f"{np.percentile(distance, 99):.3f}"]
+    return [name, f"{width}x{height}", *speeds, *errors]
 
 
 def on_all_cores(greys: list[Grey], runs: int) -> str:
@@ -109,20 +108,15 @@ def main(settings: Settings) -> None:
         greys = {name: decoded(path, count) for name, path in sources.items()}
     moving = list(greys.values())[min(1, len(greys) - 1)]
     many = [moving[k % len(moving)] for k in range(8 * settings.pairs + 1)]
-    lines = [
-        f"{measuring.described(measuring.machine('cpu'))}.",
-        "",
+    report = measuring.Report(settings.results, "cpu")
+    report.add(
         f"Seconds a pair on one thread, median of {settings.runs} runs over {settings.pairs} pairs,"
-        " and the end-point difference of numba's flow from OpenCV's in pixels.",
-        "",
-        "| video | size | OpenCV | numba | ratio | mean | 99th percentile |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *(row(name, each, settings.runs) for name, each in greys.items()),
-        "",
-        f"- {on_all_cores(many, settings.runs)}",
-        f"- {by_torch(moving, settings)}",
-    ]
-    measuring.write_lines(settings.results, lines)
+        " and the end-point difference of numba's flow from OpenCV's in pixels."
+    )
+    columns = ("video", "size", "OpenCV", "numba", "ratio", "mean", "99th percentile")
+    rows = (row(name, each, settings.runs) for name, each in greys.items())
+    report.add(*measuring.table(columns, rows))
+    report.add(f"- {on_all_cores(many, settings.runs)}", f"- {by_torch(moving, settings)}")
 
 
 if __name__ == "__main__":

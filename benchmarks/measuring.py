@@ -5,7 +5,6 @@ import ctypes
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import multiprocessing
 import os
 import platform
@@ -13,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -122,35 +121,19 @@ def relative_error(found: ArrayLike, expected: ArrayLike) -> float:
     return float(difference.max() / np.abs(expected).max())
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Describes the machine, with the GPU that PyTorch names if `device` is "gpu"."""
-    versions = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    found = {
-        "date": str(datetime.date.today()),
-        "processor": _processor(),
-        "cores": processors.count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "packages": versions,
-    }
+def machine(device: str) -> str:
+    """Returns a line on the machine, with the GPU that PyTorch names if `device` is "gpu"."""
+    parts = [str(datetime.date.today())]
     if device == "gpu":
         import torch
 
-        found["gpu"] = torch.cuda.get_device_name()
-        found["cuda"] = torch.version.cuda
-    return found
-
-
-def described(machine: Mapping[str, Any]) -> str:
-    """Returns a line for a dictionary of `machine`."""
-    parts = [machine["date"], *([machine["gpu"]] if "gpu" in machine else [])]
-    parts += [machine["processor"], f"{machine['cores']} cores", machine["system"]]
-    parts.append(f"Python {machine['python']}")
-    parts += [f"{package} {version}" for package, version in machine["packages"].items()]
-    return ", ".join(parts)
+        parts += [torch.cuda.get_device_name(), f"CUDA {torch.version.cuda}"]
+    parts += [_processor(), f"{processors.count()} cores", platform.system()]
+    parts.append(f"Python {platform.python_version()}")
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            parts.append(f"{package} {importlib.metadata.version(package)}")
+    return f"{', '.join(parts)}."
 
 
 def begin(device: str) -> None:
@@ -174,17 +157,35 @@ def begin(device: str) -> None:
         raise ValueError("PyTorch finds no CUDA device. Leave out --device=gpu.")
 
 
-def write(path: Path | None, result: Mapping[str, Any]) -> None:
-    """Writes a result as JSON, if there is a path."""
-    if path:
-        write_text(path, json.dumps(result, indent=1) + "\n")
+class Report:
+    """Markdown that is printed, and written to a file if there is a path.
+
+    The file is written at each addition, because the next measurement may take long.
+    """
+
+    def __init__(self, path: Path | None, device: str, note: str = ""):
+        self._path = path
+        self._lines: list[str] = []
+        self.add(f"{machine(device)} {note}".strip())
+
+    def add(self, *lines: str) -> None:
+        """Adds a paragraph."""
+        new = [*([""] if self._lines else []), *lines]
+        self._lines += new
+        print("\n".join(new), flush=True)
+        if self._path:
+            write_text(self._path, "\n".join(self._lines) + "\n")
 
 
-def write_lines(path: Path | None, lines: Sequence[str]) -> None:
-    """Prints lines, and writes them if there is a path."""
-    print("\n".join(lines))
-    if path:
-        write_text(path, "\n".join(lines) + "\n")
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> list[str]:
+    """Returns a Markdown table whose first `texts` columns are texts."""
+    aligned = [*["---"] * texts, *["---:"] * (len(columns) - texts)]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, aligned, *rows)]
+
+
+def number(value: float) -> str:
+    """Formats three digits, or all digits before the point."""
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def _peak(kept: bool, make: Callable[..., Run], arguments: tuple[object, ...]) -> float:

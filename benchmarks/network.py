@@ -1,7 +1,7 @@
 """Measures inference of networks in every form.
 
-    python benchmarks/network.py [--rounds=5] [--results=FILE.json]
-    python benchmarks/network.py --device=gpu --results=FILE.json
+    python benchmarks/network.py [--rounds=5] [--results=FILE.md]
+    python benchmarks/network.py --device=gpu --results=FILE.md
     python benchmarks/network.py --architectures=r2plus1d_18 --batches=1,4 --frames=16 --size=112
 
 The first form, PyTorch's plain one, is the usual port: eager, contiguous layout, explicit padding,
@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import comparing
 import measuring
 import numpy as np
-import report
 from comparing import Candidate, Case, torch_device
 from measuring import Run
 from numpy.typing import NDArray
@@ -47,7 +46,7 @@ class Settings:
     rounds: int = setting("Turns of each form.", 5, minimum=1)
     device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
     memory: bool = setting("Also measure the peak memory.", True)
-    results: Path | None = setting("JSON file for the numbers.", None)
+    results: Path | None = setting("File for the tables.", None)
 
 
 class Form(NamedTuple):
@@ -162,15 +161,13 @@ def cases(settings: Settings) -> list[tuple[Case, list[Candidate]]]:
 
 def main(settings: Settings) -> int:
     measuring.begin(settings.device)
-    machine = measuring.machine(settings.device)
-    result: dict[str, Any] = {"machine": machine, "rounds": settings.rounds, "cases": []}
-    print(report.machine(result))
+    note = f"Medians of {settings.rounds} turns."
+    report, failed = measuring.Report(settings.results, settings.device, note), False
     for case, candidates in cases(settings):
-        found = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
-        result["cases"].append(found)
-        print("\n".join(["", *report.case(found)]), flush=True)
-        measuring.write(settings.results, result)  # after each case: the next may take long
-    return int(comparing.failed(result["cases"]))
+        rows = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
+        report.add(*comparing.table(case, rows))
+        failed |= comparing.failed(rows)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measures the stages from a raw video to the logits of two streams.
 
-    I3D_DATA=FOLDER python benchmarks/pipeline.py [--rounds=3] [--results=FILE.json]
+    I3D_DATA=FOLDER python benchmarks/pipeline.py [--rounds=3] [--results=FILE.md]
 
 The usual way: OpenCV's frames, its TV-L1 with default parameters on all cores, and the usual port
 (see `benchmarks/network.py`) for both streams. Ours: the project's decoding, its flow engine on all
@@ -17,12 +17,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import cv2
 import measuring
 import numpy as np
-import report
 import videos
 from comparing import torch_device
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Settings:
     )
     rounds: int = setting("Turns of each way.", 3, minimum=1)
     device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
-    results: Path | None = setting("JSON file for the numbers.", None)
+    results: Path | None = setting("File for the tables.", None)
 
 
 class Way(NamedTuple):
@@ -102,8 +102,8 @@ def ours(device: str, precision: str) -> Way:
     return Way(_read, flow, _networks(device, precision), kept=True)
 
 
-def measure(name: str, path: Path, ways: Mapping[str, Way], settings: Settings) -> dict[str, Any]:
-    """Returns the numbers of a video, as JSON holds them."""
+def measure(name: str, path: Path, ways: Mapping[str, Way], settings: Settings) -> list[str]:
+    """Returns the lines of a video's table."""
     seconds: dict[str, dict[str, list[float]]] = {way: defaultdict(list) for way in ways}
     logits: dict[str, NDArray[np.float64]] = {}
     for k in range(settings.rounds):
@@ -113,35 +113,48 @@ def measure(name: str, path: Path, ways: Mapping[str, Way], settings: Settings) 
             taken, logits[label] = way.run(path, settings.frames)
             for stage, value in taken.items():
                 seconds[label][stage].append(value)
-    expected = next(iter(logits.values()))
-    rows = [
-        {
-            "name": label,
-            "seconds": seconds[label],
-            "error": measuring.relative_error(logits[label], expected),
-        }
-        for label in ways
-    ]
+    usual, *others = logits.values()
+    errors = ["0", *(f"{measuring.relative_error(each, usual):.0e}" for each in others)]
     info = video.info(path)
-    size = {"width": info.width, "height": info.height, "frames": settings.frames}
-    return {"name": name, **size, "ways": rows}
+    title = f"{name}, {settings.frames} frames of {info.width}x{info.height}:"
+    return [title, "", *table(seconds, settings.frames - 1, errors)]
+
+
+def table(
+    seconds: Mapping[str, Mapping[str, list[float]]], pairs: int, errors: list[str]
+) -> list[str]:
+    """Returns the table of a video with so many `pairs` of frames.
+
+    Args:
+        seconds: Way, stage and the seconds in each round; the usual way comes first.
+        pairs: Pairs of frames, for the speed of the flow.
+        errors: Difference of each way's logits from the first's.
+    """
+    ways = list(seconds.values())
+    totals = [median(map(sum, zip(*way.values(), strict=True))) for way in ways]
+    rows = [
+        [f"{stage}, s", *(measuring.number(median(way[stage])) for way in ways)]
+        for stage in ways[0]
+    ]
+    rows.append(["total, s", *map(measuring.number, totals)])
+    rows.append(["times the usual way", *(f"{totals[0] / total:.2f}" for total in totals)])
+    speeds = (measuring.number(pairs / median(way["flow"])) for way in ways)
+    rows.append(["flow, pairs a second", *speeds])
+    rows.append(["difference of the logits", *errors])
+    return measuring.table(["", *seconds], rows)
 
 
 def main(settings: Settings) -> None:
     device = settings.device
     measuring.begin(device)
-    machine = measuring.machine(device)
-    result: dict[str, Any] = {"machine": machine, "rounds": settings.rounds, "videos": []}
-    print(report.machine(result))
+    report = measuring.Report(settings.results, device, f"Medians of {settings.rounds} turns.")
     ways = {"the usual way": usual(device)}
     ways |= {f"ours, {precision}": ours(device, precision) for precision in settings.precisions}
     with tempfile.TemporaryDirectory() as folder:
         generated = Path(folder, "generated.mp4")
         videos.write(generated, WIDTH, HEIGHT, FPS, settings.frames)
         for name, path in {"a generated video": generated, **videos.samples(SAMPLE)}.items():
-            result["videos"].append(measure(name, path, ways, settings))
-            print("\n".join(["", *report.pipeline(result["videos"][-1])]), flush=True)
-            measuring.write(settings.results, result)
+            report.add(*measure(name, path, ways, settings))
 
 
 def _warm(way: Way, count: int, path: Path | None) -> None:

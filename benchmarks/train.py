@@ -1,7 +1,7 @@
 """Measures a training step: the project's beside a plain PyTorch loop.
 
-    python benchmarks/train.py [--rounds=5] [--results=FILE.json]
-    python benchmarks/train.py --device=gpu --batches=2,16 --frames=64 --results=FILE.json
+    python benchmarks/train.py [--rounds=5] [--results=FILE.md]
+    python benchmarks/train.py --device=gpu --batches=2,16 --frames=64 --results=FILE.md
 
 A step begins with uint8 clips in memory. The plain loop is eager PyTorch as usually written:
 `VideoModel` in the contiguous layout, and `torch.optim.SGD`. The others are the training steps of
@@ -14,12 +14,10 @@ import functools
 import importlib
 import itertools
 from pathlib import Path
-from typing import Any
 
 import comparing
 import measuring
 import numpy as np
-import report
 from comparing import Candidate, Case, torch_device
 from measuring import Run
 
@@ -52,7 +50,7 @@ class Settings:
     rounds: int = setting("Turns of each.", 5, minimum=1)
     device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
     memory: bool = setting("Also measure the peak memory.", True)
-    results: Path | None = setting("JSON file for the numbers.", None)
+    results: Path | None = setting("File for the tables.", None)
 
 
 def make(case: Case, candidate: Candidate) -> Run:
@@ -125,19 +123,16 @@ def _train_step(case: Case, candidate: Candidate) -> Run:
 
 def main(settings: Settings) -> int:
     measuring.begin(settings.device)
-    machine = measuring.machine(settings.device)
-    result: dict[str, Any] = {"machine": machine, "rounds": settings.rounds, "cases": []}
-    print(report.machine(result))
+    note = f"Medians of {settings.rounds} turns."
+    report, failed = measuring.Report(settings.results, settings.device, note), False
     asked = itertools.product(MODULES, FORMS, settings.precisions)
     candidates = [PLAIN, *(Candidate(*each, kept=True) for each in asked)]
     for name, batch in itertools.product(settings.architectures, settings.batches):
         case = Case(name, batch, settings.frames, settings.size, settings.device)
-        found = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
-        found["gflop"] *= 3  # forward, and the gradients of inputs and of kernels
-        result["cases"].append(found)
-        print("\n".join(["", *report.case(found, training=True)]), flush=True)
-        measuring.write(settings.results, result)
-    return int(comparing.failed(result["cases"]))
+        rows = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
+        report.add(*comparing.table(case, rows, training=True))
+        failed |= comparing.failed(rows)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ class Url:
         except requests.Timeout as error:
             raise SourceError(f"no answer within {TIMEOUT:g} s") from error
         except requests.RequestException as error:
-            raise SourceError(f"{type(error).__name__}: {_root(error)}") from error
+            root: BaseException = error  # such as the system's "Name or service not known"
+            while inner := root.__cause__ or root.__context__:
+                root = inner
+            raise SourceError(f"{type(error).__name__}: {root}") from error
 
     def __str__(self) -> str:
         return self.address
@@ -215,10 +218,3 @@ def _pip_download(requirement: str, digest: str, folder: Path) -> Path:
         raise SourceError(f"pip downloaded {len(archives)} files, expected one")
     sha256(digest).check(archives[0], "Try again later.")
     return archives[0]
-
-
-def _root(error: BaseException) -> BaseException:
-    """The error at the bottom of a chain, such as the system's "Name or service not known"."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return error

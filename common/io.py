@@ -189,15 +189,51 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def json_field(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
-    """Returns `entry[key]`, checked.
+def check_shape(value: Any, shape: Any, where: str = "$", exact: bool = False) -> Any:
+    """Returns nested JSON after checking it against `shape`.
+
+    Args:
+        value: What `load_json` returns, or a part of it.
+        shape: A kind of `check_json`; `[shape]` for a list of any length; `(shape, shape)` for a
+            list of as many values; `{str: shape}` for an object with any keys; or
+            `{"key": shape, "optional?": shape}`.
+        where: Place of the value, to which errors add the rest: `$.records[3].labels[0]`.
+        exact: Whether objects must have no other keys.
 
     Raises:
-        ValueError: It is missing or of another kind.
+        ValueError: A value is missing, unknown or of another kind; the text starts with its place.
     """
-    if key not in entry:
-        raise ValueError(f"{where}: has no {key!r}; expected {_KINDS[kind]} under that key.")
-    return check_json(entry[key], kind, f"{where}: {key!r}")
+    if isinstance(shape, type):
+        return check_json(value, shape, where)
+    if isinstance(shape, dict):
+        children = _children(check_json(value, dict, where), shape, where, exact)
+    else:
+        items = check_json(value, list, where)
+        if isinstance(shape, tuple) and len(items) != len(shape):
+            raise ValueError(f"{where}: expected {len(shape)} values, got {shown(value)}.")
+        shapes = shape if isinstance(shape, tuple) else shape * len(items)
+        children = ((f"[{i}]", *pair) for i, pair in enumerate(zip(items, shapes, strict=True)))
+    for place, child, kind in children:
+        check_shape(child, kind, where + place, exact)
+    return value
+
+
+def _children(
+    value: dict[str, Any], shape: dict[Any, Any], where: str, exact: bool
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields the place, value and shape of each known key of an object."""
+    if str in shape:
+        yield from ((f"[{shown(key)}]", item, shape[str]) for key, item in value.items())
+        return
+    kinds = {key.removesuffix("?"): kind for key, kind in shape.items()}
+    missing = [key for key in shape if not key.endswith("?") and key not in value]
+    unknown = [key for key in value if exact and key not in kinds]
+    if missing or unknown:
+        raise ValueError(
+            f"{where}: missing fields: {listing(missing) or 'none'}; unknown fields: "
+            f"{listing(unknown) or 'none'}."
+        )
+    yield from ((f".{key}", value[key], kind) for key, kind in kinds.items() if key in value)
 
 
 def shown(value: Any) -> str:

@@ -9,9 +9,9 @@ import pytest
 from common.io import (
     DigestError,
     check_json,
+    check_shape,
     escape,
     git_blob,
-    json_field,
     load_json,
     scratch_folder,
     sha256,
@@ -55,10 +55,24 @@ def test_kinds():
     for value, kind in (*wrong, (10**4000, float)):
         with pytest.raises(ValueError, match=r"here: expected a .* number, got"):
             check_json(value, kind, "here")
-    with pytest.raises(ValueError, match=r"here: 'x': expected a list, got \"long.*\.\.\.\.$"):
-        json_field({"x": "long " * 99}, "x", list, "here")
-    with pytest.raises(ValueError, match="here: has no 'y'; expected an object under that key"):
-        json_field({"x": 1}, "y", dict, "here")
+
+
+def test_shapes():
+    shape = {"x": [int], "y?": {str: (int, str)}}
+    for value in ({"x": []}, {"x": [1, 2], "y": {"a": [1, "b"]}, "z": 0}):
+        assert check_shape(value, shape) is value
+    for value, error in (
+        ([], r"\$: expected an object, got \[\]"),
+        ({"y": {}}, r"\$: missing fields: x; unknown fields: none"),
+        ({"x": "long " * 99}, r"\$\.x: expected a list, got \"long.*\.\.\.\.$"),
+        ({"x": [1, None]}, r"\$\.x\[1\]: expected a whole number, got null"),
+        ({"x": [], "y": {"a b": [1]}}, r'\$\.y\["a b"\]: expected 2 values, got \[1\]'),
+        ({"x": [], "y": {"a": [1, 2]}}, r'\$\.y\["a"\]\[1\]: expected a text, got 2'),
+    ):
+        with pytest.raises(ValueError, match=error):
+            check_shape(value, shape)
+    with pytest.raises(ValueError, match=r"here\[0\]: missing fields: none; unknown fields: z"):
+        check_shape([{"x": [], "z": 0}], [shape], "here", exact=True)
 
 
 def test_both_kinds(tmp_path):

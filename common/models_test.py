@@ -81,7 +81,7 @@ def test_a_card_of_other_weights_is_refused(thin, tmp_path):
 
 def test_a_published_checkpoint(thin, tmp_path, monkeypatch):
     _write(tmp_path / "model.ckpt", classes=400, channels=2, to="kinetics_i3d")
-    row = published.get("flow_scratch")
+    row = published.CHECKPOINTS["flow_scratch"]
     monkeypatch.setattr(published, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
     found = models.load("flow_scratch", "flow")
     assert (found.row, found.card, found.contract) == (row, None, FLOW_CONTRACT)

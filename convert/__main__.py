@@ -85,12 +85,7 @@ def main(settings: Settings) -> None:
 
 
 def describe(report: hub.Report, adjusted_eps: bool = False) -> str:
-    """Returns what was written, for people.
-
-    Args:
-        report: The conversion.
-        adjusted_eps: Whether the variances make up for another eps.
-    """
+    """Returns what was written, for people; `adjusted_eps` leaves out the note on another eps."""
     source, target = report.source, report.target
     lines = [
         f"{source.format} ({source.dialect}) -> {report.path}: {target.format} ({target.dialect})",
@@ -99,10 +94,9 @@ def describe(report: hub.Report, adjusted_eps: bool = False) -> str:
     ]
     if source.ignored:
         lines.append(f"passed over: {listing(source.ignored, 3)}")
-    if source.narrowed:
-        lines.append(f"rounded to float32: {len(source.narrowed)} of {len(source.arrays)} arrays")
-    if source.widened:
-        lines.append(f"widened to float32: {len(source.widened)} of {len(source.arrays)} arrays")
+    for change, names in (("rounded", source.narrowed), ("widened", source.widened)):
+        if names:
+            lines.append(f"{change} to float32: {len(names)} of {len(source.arrays)} arrays")
     lines += [f"note: {note}" for note in report.notes]
     for weights, when in ((source, "trained"), (target, "run")):
         eps = DIALECTS[weights.dialect].eps

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -34,8 +35,11 @@ class Change:
     writing: Callable[[arch.Network, Arrays], Arrays] = _same
 
 
-def _scale_scores(net: arch.Network, arrays: Arrays, power: float) -> dict[str, Array]:
-    """Multiplies theta, and so the scores before the softmax, by inner channels ** power."""
+def _mmaction2(net: arch.Network, arrays: Arrays, power: float, absorb: bool) -> Arrays:
+    """Multiplies theta, and so the scores before the softmax, by inner channels ** power.
+
+    With `absorb`, the norm of the output takes over its bias, which mmaction2 lacks.
+    """
     changed = dict(arrays)
     for node in net.nodes:
         if isinstance(node, arch.NonLocal):
@@ -43,22 +47,11 @@ def _scale_scores(net: arch.Network, arrays: Arrays, power: float) -> dict[str, 
             for field in ("conv.weight", "conv.bias"):
                 name = f"{node.name}.{node.theta.name}.{field}"
                 changed[name] = arrays[name] * factor
-    return changed
-
-
-def _from_mmaction2(net: arch.Network, arrays: Arrays) -> Arrays:
-    return _scale_scores(net, arrays, 0.5)
-
-
-def _to_mmaction2(net: arch.Network, arrays: Arrays) -> Arrays:
-    changed = _scale_scores(net, arrays, -0.5)
-    for node in net.nodes:
-        if isinstance(node, arch.NonLocal):
-            unit = f"{node.name}.{node.out.name}"
-            bias, mean = f"{unit}.conv.bias", f"{unit}.norm.running_mean"
-            # The norm absorbs the bias: (x + bias) - mean = x - (mean - bias).
-            changed[mean] = arrays[mean] - arrays[bias]
-            changed[bias] = np.zeros_like(arrays[bias])
+            if absorb:  # (x + bias) - mean = x - (mean - bias)
+                unit = f"{node.name}.{node.out.name}"
+                bias, mean = f"{unit}.conv.bias", f"{unit}.norm.running_mean"
+                changed[mean] = arrays[mean] - arrays[bias]
+                changed[bias] = np.zeros_like(arrays[bias])
     return changed
 
 
@@ -72,8 +65,8 @@ CHANGES = {
         " they attend to other positions; their missing score scaling and output bias are absorbed"
         " into the weights. Files of its dot-product blocks have the same names and no softmax:"
         " they would compute something else altogether",
-        _from_mmaction2,
-        _to_mmaction2,
+        partial(_mmaction2, power=0.5, absorb=False),
+        partial(_mmaction2, power=-0.5, absorb=True),
     ),
     "gluoncv_nonlocal": Change(
         "GluonCV's non-local blocks attend to all positions, not to the pooled ones"
@@ -120,10 +113,6 @@ def fold_scale(net: arch.Network, arrays: Arrays) -> tuple[arch.Network, dict[st
     gamma * (W x - mean) = (gamma W) x - (gamma mean), whatever gamma's sign: exact but for one
     rounding of each kernel value and mean.
 
-    Args:
-        net: A network whose batch norm has scales.
-        arrays: Its canonical arrays.
-
     Returns:
         The network without scales, and its canonical arrays.
     """
@@ -147,14 +136,9 @@ def to_affine(
     y = s x + b with s = gamma / sqrt(var + eps) and b = beta - s mean. The non-local blocks of the
     affine networks have no norm; theirs is multiplied into the projection before it.
 
-    Args:
-        net: A network that has an affine form.
-        arrays: Its canonical arrays.
-        allow: Names of changes that are allowed.
-
     Raises:
         CheckpointError: The network has no affine form, or one that computes something else,
-            which `allow` does not name.
+            and the change is not in `allow`.
     """
     name = f"{net.name}_affine"
     if name not in arch.ARCHITECTURES:

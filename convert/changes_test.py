@@ -55,18 +55,6 @@ def test_a_file_without_its_classifier_is_the_start_of_a_fine_tuning(tmp_path, n
     )
 
 
-def test_a_new_classifier_is_a_truncated_normal():
-    net, fresh = changes.new_classifier(arch.inception_i3d(7), {}, 400)
-    assert net == arch.inception_i3d(400)
-    kernel = fresh["Logits.Conv3d_0c_1x1.conv.weight"]
-    bias = fresh["Logits.Conv3d_0c_1x1.conv.bias"]
-    deviation = 1024**-0.5
-    assert kernel.dtype == bias.dtype == np.float32
-    assert np.abs(kernel).max() <= 2 * deviation
-    assert kernel.std() == pytest.approx(0.8796 * deviation, rel=0.01)
-    assert not bias.any()
-
-
 def _forward(net, arrays):
     """Every normalised convolution as one kernel and offset, for a comparison by function."""
     result = {}
@@ -185,23 +173,3 @@ def test_an_image_network_is_inflated(tmp_path, dialect, how):
         else:
             assert not np.delete(array, middle, axis=2).any()
     assert kernels >= 10
-
-
-@thin
-def test_an_image_resnet_fits_many_networks(tmp_path):
-    _, _, path = _image_file(tmp_path, "resnet_2d", "i3d_resnet50_8x8")
-    with pytest.raises(CheckpointError, match="--architecture=NAME"):
-        hub.read(path)
-
-
-def test_an_unknown_inflation_is_refused():
-    with pytest.raises(ValueError, match=r"repeat, centre. Received: 'mirror'"):
-        changes.inflate(np.zeros((1, 1, 1, 3, 3), np.float32), 3, "mirror")
-
-
-def test_changes_say_what_they_change():
-    for name, change in changes.CHANGES.items():
-        assert len(change.about) > 40, name
-        with pytest.raises(CheckpointError, match=f"model.pt: .*--allow={name}"):
-            changes.require(name, [], "model.pt")
-        assert changes.require(name, [name], "model.pt") is change

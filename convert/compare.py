@@ -31,15 +31,11 @@ class Settings:
 
 
 def compare(one: str, other: str) -> tuple[str, bool]:
-    """Returns a text for people, and whether both checkpoints hold the same numbers.
-
-    Args:
-        one: Name of a published checkpoint, or path of one in any format.
-        other: The same.
+    """Returns a text for people, and whether two checkpoints hold the same numbers.
 
     Raises:
         CheckpointError: A file is damaged.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, and no published checkpoint of that name.
     """
     (about_a, native_a, a, nets_a), (about_b, native_b, b, nets_b) = _side(one), _side(other)
     lines = [f"A: {about_a}", f"B: {about_b}"]
@@ -92,7 +88,7 @@ def _differences(a: Mapping[str, Array], b: Mapping[str, Array]) -> list[str]:
         if a[name].shape != b[name].shape:
             lines.append(f"{name}: {list(a[name].shape)} in A, {list(b[name].shape)} in B")
         elif not _same(a[name], b[name]):
-            measured.append((name, *_measure(a[name], b[name])))
+            measured.append((name, *measure(a[name], b[name])))
     if not measured:
         return lines
     measured.sort(key=lambda row: -row[2])
@@ -116,7 +112,7 @@ def _same(a: Array, b: Array) -> bool:
     return signs and np.array_equal(a, b, equal_nan=True)
 
 
-def _measure(a: Array, b: Array) -> tuple[float, float]:
+def measure(a: Array, b: Array) -> tuple[float, float]:
     """Returns the largest difference, and its ratio to the largest value of `a`.
 
     Both are infinite where a value is not finite. Zeros that differ only in their sign have a

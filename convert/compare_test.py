@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from common import arch
-from common.io import CheckpointError
 from convert import formats, hub
 from convert.compare import compare
 from convert.dialects import DIALECTS, to_native
@@ -52,14 +51,6 @@ def test_every_array_that_differs_is_measured(tmp_path, first):
     assert rows[mean] == pytest.approx([1, 1 / np.abs(arrays[mean]).max()], rel=1e-2)
     # The larger of the two comes first.
     assert list(rows) == [mean, bias]
-
-
-def test_the_sign_of_a_zero_is_a_difference(tmp_path):
-    zero = {"Logits.fc.conv.bias": np.zeros(7, np.float32)}
-    hub.write(_weights(**zero), tmp_path / "a.pt")
-    hub.write(_weights(**{name: -array for name, array in zero.items()}), tmp_path / "b.pt")
-    text, same = compare(str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
-    assert not same and "1 of 188 arrays" in text
 
 
 def test_other_networks_and_classes(tmp_path, first):
@@ -114,9 +105,3 @@ def test_files_of_no_known_network_are_compared_by_their_names(tmp_path, first):
     assert not same and "1 of 1 arrays" in text
     assert compare(*[str(tmp_path / "b.safetensors")] * 2)[1]
     assert "only in B: x" in compare(first, str(tmp_path / "b.safetensors"))[0]
-
-
-def test_a_damaged_file_is_an_error_not_a_difference(tmp_path, first):
-    (tmp_path / "b.pt").write_bytes(b"PK\3\4 nothing")
-    with pytest.raises(CheckpointError):
-        compare(first, str(tmp_path / "b.pt"))

@@ -62,14 +62,13 @@ def match(
 
     Args:
         arrays: All arrays of a file by native name.
-        path: The file, for the error and for what its name says.
+        path: The file, for errors and for what its name says.
         architecture: Which it is, of several that the names fit; None finds out.
         headless: Whether the classifier may be missing, because there will be a new one.
 
     Raises:
-        CheckpointError: No dialect fits (`UnknownNetworkError`); the closest is named, with what
-            is missing, left over or of another shape. Or several architectures fit, and nothing
-            says which it is (`AmbiguousNetworkError`).
+        UnknownNetworkError: No dialect fits; the text says how the closest one differs.
+        AmbiguousNetworkError: Several architectures fit, and nothing says which it is.
         ValueError: There is no such architecture.
     """
     if architecture is not None:
@@ -141,6 +140,7 @@ def _candidates(arrays: Mapping[str, Array], path: Path, asked: str | None) -> I
     for wrapper in WRAPPERS:
         if not any(name.startswith(wrapper) for name in arrays):
             continue
+        level = wrapper[: wrapper.rfind("/") + 1]
         for dialect in DIALECTS.values():
             for scope in dict.fromkeys((*dialect.scopes.values(), *dialect.other_scopes)):
                 prefix = wrapper + scope
@@ -148,7 +148,13 @@ def _candidates(arrays: Mapping[str, Array], path: Path, asked: str | None) -> I
                 for architecture in _architectures(arrays, dialect, tag, path, asked):
                     if net := _network(architecture, dialect, prefix, arrays):
                         natives = tuple(dialect.natives(net, prefix))
-                        ignored = _ignored(arrays, dialect, wrapper, prefix)
+                        # The dialect's, and those of other levels of a dictionary.
+                        ignored = tuple(
+                            name
+                            for name in arrays
+                            if dialect.ignores(name.removeprefix(prefix))
+                            or not name.startswith(level)
+                        )
                         yield Match(dialect, net, natives, ignored, tag)
 
 
@@ -170,18 +176,6 @@ def _architectures(
             f"{path}: says that it is of {name}. Received: --architecture={asked}."
         )
     return (name,) if name in dialect.architectures else ()
-
-
-def _ignored(
-    arrays: Mapping[str, Array], dialect: Dialect, wrapper: str, prefix: str
-) -> tuple[str, ...]:
-    """Returns names that are no parameters: the dialect's, and other levels of a dictionary."""
-    level, slash, _ = wrapper.rpartition("/")
-    return tuple(
-        name
-        for name in arrays
-        if dialect.ignores(name.removeprefix(prefix)) or not name.startswith(level + slash)
-    )
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import numpy as np
 from common import arch
 from common.io import CheckpointError, check_target, listing, scratch_folder
 from common.settings import setting
-from convert import changes, detect, exports, formats, published
+from convert import changes, detect, formats, published
 from convert.arrays import Array
 from convert.dialects import DIALECTS, Dialect, from_native, has_scale, to_native
 from convert.exports import EXPORTS, Export
@@ -130,7 +130,7 @@ def load(checkpoint: str | os.PathLike[str], options: ConversionOptions = DEFAUL
     """Reads a published checkpoint by name, or any checkpoint by path.
 
     Raises:
-        CheckpointError: See `read`.
+        CheckpointError, ValueError: See `read`.
         FileNotFoundError: There is no such file, or no source of it answers.
     """
     path, row = published.resolve(os.fspath(checkpoint))
@@ -155,16 +155,9 @@ def read(path: str | os.PathLike[str], options: ConversionOptions = DEFAULTS) ->
 def identify(
     native: Mapping[str, Array], path: Path, format: str, options: ConversionOptions = DEFAULTS
 ) -> Weights:
-    """Returns the weights that the arrays of a file are, with the changes that `options` asks for.
+    """Returns the weights of a file from its arrays, as its format `format` reads them.
 
-    Args:
-        native: The file's arrays, as its format reads them.
-        path: The file.
-        format: The name of its format.
-        options: What the file does not say.
-
-    Raises:
-        CheckpointError: See `read`.
+    The changes that `options` asks for are made. Raises what `read` raises.
     """
     weights = _as_stored(native, path, format, options)
     net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
@@ -191,8 +184,11 @@ def average(checkpoints: Sequence[Weights]) -> Weights:
     for other in others:
         if other.net != first.net:
             raise CheckpointError(
-                f"only weights of one network can be averaged. Received: {_kind(first)} and"
-                f" {_kind(other)}."
+                "only weights of one network can be averaged. Received: "
+                + " and ".join(
+                    f"{w.net.name} of {w.net.num_classes} classes ({w.stream})"
+                    for w in (first, other)
+                )
             )
     arrays = {}
     for name in first.arrays:
@@ -225,9 +221,7 @@ def convert(
 
     Raises:
         CheckpointError: The source is damaged or unknown, or what was written reads differently.
-        FileExistsError: The target exists and `overwrite` is false.
-        OSError: The target is a folder, or its folder takes no files.
-        FileNotFoundError: There is no such source.
+        OSError: There is no such source, or the target exists or cannot be written.
         ValueError: The target's name or the dialect is not known.
     """
     return write(load(source, options), target, to, overwrite, options)
@@ -245,7 +239,11 @@ def write(
     target = Path(target)
     module = _format(target, format)
     if isinstance(module, Export):
-        return _export(weights, module, target, to, overwrite)
+        if to is not None:
+            raise ValueError(
+                f"{target}: {module.name} has names of its own; leave out the dialect {to!r}"
+            )
+        return _export(weights, module, target, overwrite)
     dialect = _dialect(to, module.NAME, weights.net)
     for file in module.files(target):
         check_target(file, overwrite)
@@ -283,7 +281,9 @@ def check_equal(
 def _format(target: Path, format: str | None) -> ModuleType | Export:
     """Returns the format or export of that name; None goes by the ending of `target`."""
     if format is None:
-        return exports.for_output(target) or formats.for_output(target)
+        name = target.name.lower()
+        export = next((e for e in EXPORTS.values() if name.endswith(e.suffix)), None)
+        return export or formats.for_output(target)
     writable = {name: module for name, module in FORMATS.items() if module.SUFFIXES} | EXPORTS
     if format not in writable:
         raise ValueError(
@@ -298,31 +298,20 @@ def _as_stored(
     """Returns the weights of a file as they are there; those of 2-D networks are inflated."""
     found = detect.match(native, path, options.architecture, options.num_classes is not None)
     read, narrowed, widened = from_native(native, found.natives, path)
-    net, dialect = found.net, found.dialect
+    net, inflates, notes = found.net, found.dialect.inflates, list[str]()
     arrays: Mapping[str, Array] = read
-    notes = []
-    if dialect.inflates or found.headless:
+    if inflates or found.headless:
         classes = options.num_classes or net.num_classes
         net, whole = changes.new_classifier(net, read, classes, options.seed)
-        notes.append(f"a new classifier of {classes} classes; the file has none")
+        for p in arch.parameters(net):
+            if inflates and p.field == "conv.weight" and p.name in read:
+                whole[p.name] = changes.inflate(read[p.name], p.shape[2], options.inflate)
         arrays = whole
-    if dialect.inflates:
-        for parameter in arch.parameters(net):
-            if parameter.field == "conv.weight" and parameter.name in read:
-                kernel, frames = read[parameter.name], parameter.shape[2]
-                whole[parameter.name] = changes.inflate(kernel, frames, options.inflate)
-        notes = [f"2-D kernels inflated ({options.inflate}); a new classifier of {classes} classes"]
-    return Weights(
-        net,
-        arrays,
-        format,
-        dialect.name,
-        found.ignored,
-        narrowed,
-        widened,
-        tuple(notes),
-        path,
-    )
+        new = f"a new classifier of {classes} classes"
+        how = f"2-D kernels inflated ({options.inflate}); {new}"
+        notes.append(how if inflates else f"{new}; the file has none")
+    kinds = found.ignored, narrowed, widened
+    return Weights(net, arrays, format, found.dialect.name, *kinds, tuple(notes), path)
 
 
 def _adapted(
@@ -342,14 +331,8 @@ def _adapted(
     return net, arrays, tuple(notes)
 
 
-def _export(
-    weights: Weights, export: Export, target: Path, to: str | None, overwrite: bool
-) -> Report:
+def _export(weights: Weights, export: Export, target: Path, overwrite: bool) -> Report:
     """Writes a whole model, which has no dialects."""
-    if to is not None:
-        raise ValueError(
-            f"{target}: {export.name} has names of its own; leave out the dialect {to!r}"
-        )
     replaces = overwrite and export.is_at(target)
     if not replaces:
         check_target(target, overwrite)
@@ -383,7 +366,3 @@ def _dialect(to: str | None, format: str, net: arch.Network) -> Dialect:
         else "can only be read"
     )
     raise ValueError(f"the dialect {name} {reason}.")
-
-
-def _kind(weights: Weights) -> str:
-    return f"{weights.net.name} of {weights.net.num_classes} classes ({weights.stream})"

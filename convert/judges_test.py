@@ -1,7 +1,5 @@
 """Networks as they are written for people, opened by the software that those people use."""
 
-import pickle
-
 import numpy as np
 import pytest
 
@@ -32,31 +30,6 @@ def assert_same(got, expected):
     assert sorted(got) == sorted(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(got[name], array, err_msg=name, strict=True)
-
-
-def test_tensorflow(written):
-    tf = pytest.importorskip("tensorflow", reason="needs the extra 'tf'")
-    path, expected = written("model.ckpt", "kinetics_i3d")
-    reader = tf.train.load_checkpoint(path)
-    assert_same(
-        {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}, expected
-    )
-
-
-def test_torch(written):
-    torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
-    path, expected = written("model.pt", "piergiaj")
-    state = torch.load(path, weights_only=True)
-    assert_same({name: tensor.numpy() for name, tensor in state.items()}, expected)
-
-
-def test_caffe2(written):
-    """As Python's own pickle opens what Python 2 wrote; Caffe2 itself is gone."""
-    path, expected = written("model.pkl", "caffe2")
-    with open(path, "rb") as file:
-        content = pickle.load(file, encoding="latin1")  # noqa: S301  (the file above)
-    assert list(content) == ["blobs"]
-    assert_same(content["blobs"], expected)
 
 
 def test_flax(written, judge):

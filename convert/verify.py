@@ -9,6 +9,7 @@ from common import arch
 from common.io import CheckpointError
 from convert import hub
 from convert.arrays import Array
+from convert.compare import measure
 from convert.exports import EXPORTS
 
 # The two backends differ by some 1e-6 on random weights, and by 1e-4 behind sharp attention.
@@ -58,7 +59,7 @@ def verify(report: hub.Report) -> str:
     else:
         second = choose(target.format, "tf" if first == "torch" else "torch")
         other = _run(second, target.net, target.arrays, clips)
-    differences = {name: _difference(one[name], other[name]) for name in one if name in other}
+    differences = {name: measure(one[name], other[name])[1] for name in one if name in other}
     worst = max(differences, key=differences.__getitem__)
     size = "x".join(str(n) for n in clips.shape[1:4])
     what = (
@@ -82,14 +83,6 @@ def _clips(net: arch.Network) -> Array:
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
-def _difference(one: Array, other: Array) -> float:
-    """Returns the largest difference over the largest value; inf where a value is not finite."""
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        return float("inf")
-    largest = np.abs(one).max()
-    return float(np.abs(one - other).max() / largest) if largest else float(np.abs(other).max())
-
-
 def _run(
     framework: str, net: arch.Network, arrays: Mapping[str, Array], clips: Array
 ) -> dict[str, Array]:
@@ -102,8 +95,7 @@ def _run(
 
         model = i3d_tf.VideoModel(net)
         i3d_tf.assign(model, arrays)
-        _, endpoints = model(tf.constant(clips))
-        return {name: x.numpy() for name, x in endpoints.items()}
+        return {name: x.numpy() for name, x in model(tf.constant(clips))[1].items()}
     import torch
 
     import i3d_torch

@@ -12,7 +12,6 @@ time steps that cannot be divided into the groups of a non-local block. Variable
 `saved_model.pb` has not: TensorFlow numbers the functions that it traces.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,25 +19,20 @@ from typing import Any
 import tensorflow as tf
 
 from common import arch
-from common.io import CheckpointError, scratch_folder
+from common.io import CheckpointError
 from convert.arrays import Array, to_canonical
 from convert.dialects import DIALECTS
 from convert.formats import FORMATS
 from i3d_tf.model import VideoModel
 from i3d_tf.weights import assign
 
-GRAPH = "saved_model.pb"
-
 
 def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
-    """Writes a network with its weights; an older SavedModel at `path` is replaced.
+    """Writes a network with its weights into a new folder.
 
     Raises:
         CheckpointError: The arrays are not the network's.
-        FileExistsError: `path` is there and no SavedModel.
     """
-    if path.exists() and not (path / GRAPH).is_file():
-        raise FileExistsError(f"{path} is no SavedModel and stays as it is; name another folder.")
     arch.check_arrays(net, arrays)
     model = VideoModel(net)
     assign(model, arrays)
@@ -59,11 +53,7 @@ def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
 
     clips = tf.TensorSpec([None, None, None, None, net.in_channels], tf.float32, name="clips")
     signature = tf.function(serve, input_signature=[clips], autograph=False)
-    with scratch_folder(path) as folder:
-        tf.saved_model.save(model, str(folder / "new"), signatures={"serving_default": signature})
-        if path.exists():
-            os.replace(path, folder / "old")
-        os.replace(folder / "new", path)
+    tf.saved_model.save(model, str(path), signatures={"serving_default": signature})
 
 
 def read_back(path: Path, net: arch.Network) -> dict[str, Array]:

@@ -20,7 +20,7 @@ def data(tmp_path_factory):
     """Videos, annotations and flow, by the commands that people use."""
     folder = tmp_path_factory.mktemp("demo")
     settings = Settings(output=folder, train_scenes=20, test_scenes=4, workers=2)
-    motions.render(settings.rendering)
+    motions.render(folder, train=20, test=4)
     for module, *flags in chain.commands(settings):
         if module in ("common.prepare.make_annotations", "common.prepare.extract_flow"):
             chain.run_command(module, flags)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from common import arch
-from parity_tests import randomise
-from parity_tests.compare import assert_all_close
+from parity_tests import randomise, reference
+from parity_tests.compare import assert_all_close, assert_close
 
 # Even and odd sizes. The affine nets need a multiple of four time steps after a stride of eight.
 CLIPS = {
@@ -20,6 +20,19 @@ USUAL = (2, 16, 64, 75, 3)
 # to 1e-5; one flip late in a tiny net of 152 layers moved a kernel's gradient by 3e-2 of its norm.
 GRADIENT_TOLERANCE = 5e-2
 MEDIAN_TOLERANCE = 5e-3
+
+TINY = arch.narrow(arch.inception_i3d(51), 8)
+
+# InceptionI3D: every remainder of a stride of 2 on the way, the smallest clip, and one with several
+# positions of the head's window; other heads and inputs.
+INCEPTION = [
+    *(
+        (TINY, (2, *size, 3))
+        for size in ((9, 193, 193), (16, 224, 224), (17, 195, 201), (23, 224, 213), (12, 240, 256))
+    ),
+    (arch.narrow(arch.inception_i3d(2, 2), 16), (1, 9, 193, 224, 2)),
+    (arch.narrow(arch.inception_i3d(7, 5, scale=True), 16), (1, 9, 193, 224, 5)),
+]
 
 # One of each family and its oddest member.
 FULL = (
@@ -36,15 +49,18 @@ FULL = (
 )
 
 
-def _agree(on_tf, on_torch, net, shape):
+def _agree(on_tf, on_torch, net, shape, gradients=True):
     arrays, clips = randomise.arrays(net), randomise.clips(shape)
-    _, expected = on_tf.inference(net, arrays, clips)
-    _, actual = on_torch.inference(net, arrays, clips)
+    tf_logits, expected = on_tf.inference(net, arrays, clips)
+    torch_logits, actual = on_torch.inference(net, arrays, clips)
+    np.testing.assert_array_equal(tf_logits, expected["Logits"])
+    np.testing.assert_array_equal(torch_logits, actual["Logits"])
     assert list(expected) == list(net.endpoints)
     shapes = arch.endpoint_shapes(net, shape[1:4])
     assert {name: x.shape[1:] for name, x in expected.items()} == shapes
     assert_all_close(actual, expected)
-    _assert_same_gradients(on_tf, on_torch, net, arrays, clips)
+    if gradients:
+        _assert_same_gradients(on_tf, on_torch, net, arrays, clips)
 
 
 def _assert_same_gradients(on_tf, on_torch, net, arrays, clips):
@@ -74,6 +90,17 @@ def test_tiny_network(on_tf, on_torch, name):
     _agree(on_tf, on_torch, net, CLIPS.get(name, USUAL))
 
 
+@pytest.mark.parametrize(("net", "shape"), INCEPTION)
+def test_sizes_and_heads_of_inception(on_tf, on_torch, net, shape):
+    _agree(on_tf, on_torch, net, shape, gradients=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(64, 224, 224, 3), (17, 225, 213, 3), (16, 224, 224, 2)])
+def test_full_inception(on_tf, on_torch, shape):
+    _agree(on_tf, on_torch, arch.inception_i3d(400, shape[-1]), (1, *shape), gradients=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_full_network(on_tf, on_torch, name):
@@ -97,3 +124,26 @@ def test_a_pass_in_training_agrees(on_tf, on_torch, name):
     # See TRAINING_TOLERANCE in training_test.py for the cause.
     assert_all_close(actual, expected, 1e-4)
     assert_all_close(after_torch, after_tf)
+
+
+def test_the_head_averages_classified_features(backend):
+    arrays, clips = randomise.arrays(TINY), randomise.clips((1, 25, 193, 193, 3))
+    logits, endpoints = backend.inference(TINY, arrays, clips)
+    kernel = arrays["Logits.Conv3d_0c_1x1.conv.weight"][:, :, 0, 0, 0]
+    per_step = endpoints["Features"][0, :, 0, 0] @ kernel.T
+    expected = per_step.mean(axis=0) + arrays["Logits.Conv3d_0c_1x1.conv.bias"]
+    assert endpoints["Features"].shape == (1, 3, 1, 1, 128)
+    assert_close(logits[0], expected, "logits")
+    assert_close(endpoints["Predictions"], reference.softmax(logits), "softmax")
+
+
+@pytest.mark.parametrize("name", TINY.endpoints)
+def test_final_endpoint_stops_early_with_the_same_values(backend, name):
+    net = arch.narrow(TINY, 2)
+    arrays, clips = randomise.arrays(net), randomise.clips((1, 9, 193, 193, 3))
+    _, whole = backend.inference(net, arrays, clips)
+    output, endpoints = backend.inference(net, arrays, clips, final_endpoint=name)
+    assert list(endpoints) == list(net.endpoints[: net.endpoints.index(name) + 1])
+    # A model that computes its logits returns them.
+    expected = whole["Logits"] if name == "Predictions" else whole[name]
+    np.testing.assert_array_equal(output, expected)

@@ -2,7 +2,6 @@
 
 The input is Caffe2's blobs and clips [B, T, H, W, C]. Nothing is shared with `common.arch` and the
 backends: names, shapes, kernels and strides are a second copy from the published tables.
-Deliberately slow and simple.
 """
 
 import fnmatch
@@ -12,49 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity_tests.reference import softmax
+from parity_tests import reference
+from parity_tests.reference import Shape, softmax
 
 EPS = 1.0000001e-5  # of SpatialBN in the published nets
 WINDOW = 7  # height and width of pool5
 GROUP = 4  # time steps that attend to each other in conv3 of an affine net
+ONE, POINT = (1, 1, 1), (0, 0, 0)
 
 Blobs = Mapping[str, np.ndarray]
-Shape = tuple[int, ...]
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of residual blocks, at full width.
-
-    Attributes:
-        name: 2 for res2.
-        inner: Channels inside a block; a quarter of its output's.
-        stride: Spatial stride of the first block.
-        temporal: Whether each block's first convolution spans 3 time steps.
-        attends: Indices of the blocks followed by a non-local block.
-    """
-
-    name: int
-    inner: int
-    stride: int
-    temporal: tuple[int, ...]
-    attends: tuple[int, ...] = ()
-
-
-STAGES = {
-    50: (
-        Stage(2, 64, 1, (1, 1, 1)),
-        Stage(3, 128, 2, (1, 0, 1, 0), (1, 3)),
-        Stage(4, 256, 2, (1, 0, 1, 0, 1, 0), (1, 3, 5)),
-        Stage(5, 512, 2, (0, 1, 0)),
-    ),
-    101: (
-        Stage(2, 64, 1, (1, 1, 1)),
-        Stage(3, 128, 2, (1, 0, 1, 0), (1, 3)),
-        Stage(4, 256, 2, (*(1, 0) * 11, 1), (6, 13, 20)),
-        Stage(5, 512, 2, (0, 1, 0)),
-    ),
+# The temporal kernel of the first convolution in each block of res2 to res5, and the blocks of res3
+# and res4 that a non-local block follows.
+KERNELS = {
+    50: ("333", "3131", "313131", "131"),
+    101: ("333", "3131", "31" * 11 + "3", "131"),
 }
+ATTENDS = {50: {3: (1, 3), 4: (1, 3, 5)}, 101: {3: (1, 3), 4: (6, 13, 20)}}
 
 # Temporal strides of conv1 and of pool1, whose window has the same length; "8x8" is `resnet_video`,
 # and "32x2" is `resnet_video_org`.
@@ -86,6 +59,13 @@ class Variant:
         parts = [f"i3d_resnet{self.depth}", "nl" * self.non_local, self.timing]
         return "_".join(filter(None, [*parts, "affine" * self.affine, "padded" * self.padded]))
 
+    def blocks(self) -> Iterator[tuple[int, int, int, bool]]:
+        """Yields stage, index and temporal kernel of each block; and if a non-local one follows."""
+        for stage, kernels in enumerate(KERNELS[self.depth], 2):
+            for index, kernel in enumerate(kernels):
+                attends = self.non_local and index in ATTENDS[self.depth].get(stage, ())
+                yield stage, index, int(kernel), attends
+
 
 def forward(
     blobs: Blobs, clips: np.ndarray, variant: Variant, group: int = GROUP
@@ -97,23 +77,21 @@ def forward(
     """
     step = TEMPORAL_STRIDE[variant.timing]
     # Padded variants have no temporal window.
-    length, around = (1, (0, 1, 1)) if variant.padded else (step, (0, 0, 0))
+    length, around = (1, (0, 1, 1)) if variant.padded else (step, POINT)
     found = {}
     x = conv(clips.astype(np.float64), blobs["conv1_w"], (step, 2, 2))
     x = found["conv1"] = relu(norm(x, blobs, "res_conv1_bn"))
-    x = found["pool1"] = max_pool(x, (length, 3, 3), (step, 2, 2), around)
-    for stage in STAGES[variant.depth]:
-        for index in range(len(stage.temporal)):
-            name = f"res{stage.name}_{index}"
-            x = found[name] = residual(x, blobs, name, 1 if index else stage.stride)
-            if variant.non_local and index in stage.attends:
-                name = f"nonlocal_conv{stage.name}_{index}"
-                grouped = variant.affine and stage.name == 3
-                steps = group if grouped else x.shape[1]
-                x, found[f"{name}/attention"] = non_local(x, blobs, name, steps)
-                found[name] = x
-        if stage.name == 2:
-            x = found["pool2"] = max_pool(x, (2, 1, 1), (2, 1, 1))
+    x = found["pool1"] = reference.max_pool(x, (length, 3, 3), (step, 2, 2), around)
+    for stage, index, _, attends in variant.blocks():
+        if (stage, index) == (3, 0):
+            x = found["pool2"] = reference.max_pool(x, (2, 1, 1), (2, 1, 1), POINT)
+        name = f"res{stage}_{index}"
+        x = found[name] = residual(x, blobs, name, 2 if stage > 2 and index == 0 else 1)
+        if attends:
+            name = f"nonlocal_conv{stage}_{index}"
+            steps = group if variant.affine and stage == 3 else x.shape[1]
+            x, found[f"{name}/attention"] = non_local(x, blobs, name, steps)
+            found[name] = x
     # At 224 pixels, pool5's window is all of the input: T / 2 or T / 8, 7, 7.
     found["Features"] = x.mean(axis=(1, 2, 3), keepdims=True)
     found["Logits"] = classify(found["Features"], blobs)[:, 0, 0, 0]
@@ -139,24 +117,18 @@ def views(blobs: Blobs, x: np.ndarray) -> np.ndarray:
 
 def residual(x: np.ndarray, blobs: Blobs, name: str, stride: int) -> np.ndarray:
     """A bottleneck with the stride in the middle, and a projected shortcut if there are weights."""
-    y = relu(norm(conv(x, blobs[f"{name}_branch2a_w"]), blobs, f"{name}_branch2a_bn"))
-    y = conv(y, blobs[f"{name}_branch2b_w"], (1, stride, stride))
-    y = relu(norm(y, blobs, f"{name}_branch2b_bn"))
-    y = norm(conv(y, blobs[f"{name}_branch2c_w"]), blobs, f"{name}_branch2c_bn")
-    if f"{name}_branch1_w" in blobs:
-        x = conv(x, blobs[f"{name}_branch1_w"], (1, stride, stride))
-        x = norm(x, blobs, f"{name}_branch1_bn")
-    return relu(x + y)
+
+    def branch(x: np.ndarray, which: str, stride: int = 1) -> np.ndarray:
+        y = conv(x, blobs[f"{name}_{which}_w"], (1, stride, stride))
+        return norm(y, blobs, f"{name}_{which}_bn")
+
+    y = relu(branch(relu(branch(x, "branch2a")), "branch2b", stride))
+    shortcut = branch(x, "branch1", stride) if f"{name}_branch1_w" in blobs else x
+    return relu(shortcut + branch(y, "branch2c"))
 
 
 def non_local(x: np.ndarray, blobs: Blobs, name: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the output and the attention of a non-local block in groups of `steps`.
-
-    Raises:
-        ValueError: The time steps of `x` are not a multiple of `steps`.
-    """
-    if x.shape[1] % steps:
-        raise ValueError(f"{name}: {x.shape[1]} time steps are not a multiple of {steps}")
+    """Returns the output and the attention of a non-local block in groups of `steps`."""
     groups = np.split(x, x.shape[1] // steps, axis=1)
     results, attention = zip(*(_attend(part, blobs, name) for part in groups), strict=True)
     y = conv(np.concatenate(results, axis=1), blobs[f"{name}_out_w"]) + blobs[f"{name}_out_b"]
@@ -171,37 +143,15 @@ def _attend(x: np.ndarray, blobs: Blobs, name: str) -> tuple[np.ndarray, np.ndar
         y = conv(x, blobs[f"{name}_{which}_w"]) + blobs[f"{name}_{which}_b"]
         return y.reshape(len(y), -1, y.shape[-1])
 
-    pooled = max_pool(x, (1, 2, 2), (1, 2, 2))
+    pooled = reference.max_pool(x, (1, 2, 2), (1, 2, 2), POINT)
     theta, phi, g = project(x, "theta"), project(pooled, "phi"), project(pooled, "g")
     attention = softmax(theta @ phi.swapaxes(1, 2) / np.sqrt(theta.shape[-1]))
     return (attention @ g).reshape(*x.shape[:-1], -1), attention
 
 
-def conv(x: np.ndarray, kernel: np.ndarray, stride: Shape = (1, 1, 1)) -> np.ndarray:
-    """Convolves with [out, in, t, h, w], padded by (size - 1) / 2: a product for each offset."""
-    size = kernel.shape[2:]
-    around = [(0, 0), *(((k - 1) // 2,) * 2 for k in size), (0, 0)]
-    weights = kernel.astype(np.float64)
-    shifted = _shifts(np.pad(x, around), size, stride)
-    return sum(part @ weights[:, :, i, j, k].T for (i, j, k), part in shifted)
-
-
-def max_pool(x: np.ndarray, size: Shape, stride: Shape, padding: Shape = (0, 0, 0)) -> np.ndarray:
-    """Maximum of each window; windows beyond the end are dropped."""
-    around = [(0, 0), *((n, n) for n in padding), (0, 0)]
-    padded = np.pad(x, around, constant_values=-np.inf)
-    return np.max([part for _, part in _shifts(padded, size, stride)], axis=0)
-
-
-def _shifts(x: np.ndarray, size: Shape, stride: Shape) -> Iterator[tuple[Shape, np.ndarray]]:
-    """Yields each offset in a window, and the values of all windows there, [B, T', H', W', C]."""
-    counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:4], size, stride, strict=True)]
-    for offset in np.ndindex(*size):
-        cells = (
-            slice(first, first + s * (count - 1) + 1, s)
-            for first, s, count in zip(offset, stride, counts, strict=True)
-        )
-        yield offset, x[(slice(None), *cells)]
+def conv(x: np.ndarray, kernel: np.ndarray, stride: Shape = ONE) -> np.ndarray:
+    """Convolves with [out, in, t, h, w], padded by (size - 1) / 2."""
+    return reference.conv(x, kernel, stride, tuple((k - 1) // 2 for k in kernel.shape[2:]))
 
 
 def norm(x: np.ndarray, blobs: Blobs, name: str) -> np.ndarray:
@@ -209,8 +159,8 @@ def norm(x: np.ndarray, blobs: Blobs, name: str) -> np.ndarray:
     scale, offset = (blobs[f"{name}_{part}"].astype(np.float64) for part in ("s", "b"))
     if f"{name}_rm" not in blobs:
         return scale * x + offset
-    mean, variance = (blobs[f"{name}_{part}"].astype(np.float64) for part in ("rm", "riv"))
-    return scale * (x - mean) / np.sqrt(variance + EPS) + offset
+    mean, variance = (blobs[f"{name}_{part}"] for part in ("rm", "riv"))
+    return reference.batch_norm(x, mean, variance, offset, EPS, scale)
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -236,44 +186,45 @@ def to_affine(blobs: Blobs) -> dict[str, np.ndarray]:
     return result
 
 
+def units(
+    variant: Variant, divisor: int, classes: int
+) -> Iterator[tuple[str, Shape, bool, str | None]]:
+    """Yields name, shape of the kernel, whether it has a bias, and the name of its norm."""
+    width = 64 // divisor
+    yield "conv1", (width, 3, 5, 7, 7), False, "res_conv1_bn"
+    for stage, index, kernel, attends in variant.blocks():
+        inner, outer = (n * 2**stage // divisor for n in (16, 64))
+        rows = {
+            "branch2a": (inner, width, kernel, 1, 1),
+            "branch2b": (inner, inner, 1, 3, 3),
+            "branch2c": (outer, inner, *ONE),
+        }
+        if index == 0:
+            rows["branch1"] = (outer, width, *ONE)
+        for which, shape in rows.items():
+            name = f"res{stage}_{index}_{which}"
+            yield name, shape, False, f"{name}_bn"
+        width = outer
+        if attends:
+            name = f"nonlocal_conv{stage}_{index}"
+            for which in ("theta", "phi", "g"):
+                yield f"{name}_{which}", (width // 2, width, *ONE), True, None
+            last = None if variant.affine else f"{name}_bn"
+            yield f"{name}_out", (width, width // 2, *ONE), True, last
+    yield "pred", (classes, width), True, None
+
+
 def shapes(variant: Variant, divisor: int = 1, classes: int = 400) -> dict[str, Shape]:
     """Returns the shapes of all blobs by name, with all channels divided by `divisor`."""
-    width = 64 // divisor
-    found: dict[str, Shape] = {"conv1_w": (width, 3, 5, 7, 7)}
-    found |= _norm_shapes("res_conv1_bn", width, variant)
-    for stage in STAGES[variant.depth]:
-        inner = stage.inner // divisor
-        outer = 4 * inner
-        for index, temporal in enumerate(stage.temporal):
-            block = f"res{stage.name}_{index}"
-            kernels = {
-                "branch2a": (inner, width, 3 if temporal else 1, 1, 1),
-                "branch2b": (inner, inner, 1, 3, 3),
-                "branch2c": (outer, inner, 1, 1, 1),
-            }
-            if index == 0:
-                kernels["branch1"] = (outer, width, 1, 1, 1)
-            for name, shape in kernels.items():
-                found[f"{block}_{name}_w"] = shape
-                found |= _norm_shapes(f"{block}_{name}_bn", shape[0], variant)
-            width = outer
-            if variant.non_local and index in stage.attends:
-                found |= _non_local_shapes(f"nonlocal_conv{stage.name}_{index}", outer, variant)
-    return found | {"pred_w": (classes, width), "pred_b": (classes,)}
-
-
-def _norm_shapes(name: str, channels: int, variant: Variant) -> dict[str, Shape]:
-    parts = ("s", "b") if variant.affine else ("s", "b", "rm", "riv")
-    return {f"{name}_{part}": (channels,) for part in parts}
-
-
-def _non_local_shapes(name: str, channels: int, variant: Variant) -> dict[str, Shape]:
-    inner = channels // 2
     found: dict[str, Shape] = {}
-    for which in ("theta", "phi", "g"):
-        found |= {f"{name}_{which}_w": (inner, channels, 1, 1, 1), f"{name}_{which}_b": (inner,)}
-    found |= {f"{name}_out_w": (channels, inner, 1, 1, 1), f"{name}_out_b": (channels,)}
-    return found if variant.affine else found | _norm_shapes(f"{name}_bn", channels, variant)
+    parts = ("s", "b") if variant.affine else ("s", "b", "rm", "riv")
+    for name, shape, bias, of_norm in units(variant, divisor, classes):
+        found[f"{name}_w"], vector = shape, shape[:1]
+        if bias:
+            found[f"{name}_b"] = vector
+        if of_norm:
+            found |= {f"{of_norm}_{part}": vector for part in parts}
+    return found
 
 
 # Factors of kernels with variance 2 / fan-in: small before a sum, so that 33 blocks keep the scale,
@@ -310,14 +261,3 @@ def random(
             blob = rng.normal(scale=0.1, size=shape)
         blobs[name] = blob.astype(np.float32)
     return blobs
-
-
-def extras(blobs: Blobs) -> dict[str, np.ndarray | int]:
-    """Returns other contents of a training checkpoint: momenta, learning rate and iteration."""
-    statistics = ("_rm", "_riv")
-    momenta = {
-        f"{name}_momentum": np.full_like(blob, np.nan)
-        for name, blob in blobs.items()
-        if not name.endswith(statistics)
-    }
-    return {**momenta, "lr": np.full((1,), 0.00125, np.float32), "model_iter": 400_000}

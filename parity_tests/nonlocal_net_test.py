@@ -71,8 +71,10 @@ def _arrays(native, net):
 
 
 def _pickled(path, blobs, wrapped=True):
-    """Writes blobs with momenta and counters, as Python pickles them."""
-    tree = blobs | nonlocal_net.extras(blobs)
+    """Writes a training checkpoint, with momenta and counters, as Python pickles it."""
+    learned = {name: blob for name, blob in blobs.items() if not name.endswith(("_rm", "_riv"))}
+    momenta = {f"{name}_momentum": np.full_like(blob, np.nan) for name, blob in learned.items()}
+    tree = {**blobs, **momenta, "lr": np.full((1,), 0.00125, np.float32), "model_iter": 400_000}
     path.write_bytes(pickle.dumps({"blobs": tree} if wrapped else tree, 2))
     return path
 

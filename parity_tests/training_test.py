@@ -72,7 +72,8 @@ def test_statistics_follow_the_rule_of_the_release(backend, arrays, clips):
     unit = "Conv3d_1a_7x7"
     fields = [f"{unit}.norm.running_mean", f"{unit}.norm.running_var"]
     _, after = backend.training(NET, arrays | {name: arrays[name] * 0 for name in fields}, clips)
-    x = reference.conv(clips, arrays[f"{unit}.conv.weight"], NET.nodes[0])
+    node = NET.nodes[0]
+    x = reference.conv(clips, arrays[f"{unit}.conv.weight"], node.stride, node.padding)
     for name, batch in zip(
         fields, [x.mean(axis=(0, 1, 2, 3)), x.var(axis=(0, 1, 2, 3))], strict=True
     ):

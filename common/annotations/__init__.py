@@ -75,12 +75,28 @@ class Annotations:
         records: Clips, in the order of the data set's own files.
         dataset: Name in `common.annotations.datasets`; empty if unknown.
         variant: Fold, version or class order; empty if there is only one.
+
+    Raises:
+        ValueError: Names the record and the field, what was expected and what was received.
     """
 
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     dataset: str = ""
     variant: str = ""
+
+    def __post_init__(self) -> None:
+        if "" in self.classes or len(set(self.classes)) < len(self.classes):
+            repeated = [name for name, count in Counter(self.classes).items() if count > 1]
+            raise ValueError(
+                f"class names must be unique and not empty. Received: {repeated or ['']}."
+            )
+        names = set()
+        for record in self.records:
+            _check(record, len(self.classes) or math.inf)
+            if record.name in names:
+                raise ValueError(f"record {record.name!r} appears twice; names must be unique.")
+            names.add(record.name)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -89,25 +105,7 @@ class Annotations:
         return {subset: found[subset] for subset in SUBSETS if found[subset]}
 
 
-def check(annotations: Annotations) -> None:
-    """Validates names, paths, labels and times.
-
-    Raises:
-        ValueError: Names the record and the field, what was expected and what was received.
-    """
-    classes = annotations.classes
-    repeated = [name for name, count in Counter(classes).items() if count > 1]
-    if repeated or "" in classes:
-        raise ValueError(f"class names must be unique and not empty. Received: {repeated or ['']}.")
-    names = set()
-    for record in annotations.records:
-        _check_record(record, len(classes))
-        if record.name in names:
-            raise ValueError(f"record {record.name!r} appears twice; names must be unique.")
-        names.add(record.name)
-
-
-def _check_record(record: Record, classes: int) -> None:
+def _check(record: Record, classes: float) -> None:
     def need(right: bool, field: str, expected: str) -> None:
         if not right:
             received = getattr(record, field)
@@ -115,15 +113,15 @@ def _check_record(record: Record, classes: int) -> None:
                 f"record {record.name!r}, {field}: expected {expected}. Received: {received!r}."
             )
 
-    relative = "a relative path with / and without empty parts, . and .."
     for field in ("name", "path", "boxes"):
-        value = getattr(record, field)
-        need(value is None or _is_relative(value), field, relative)
+        parts = (getattr(record, field) or "").split("/")
+        relative = not {"", ".", ".."} & set(parts) and "\0" not in "".join(parts)
+        absent = field == "boxes" and record.boxes is None
+        need(absent or relative, field, "a relative path with / and without empty parts, . and ..")
     need(record.subset in SUBSETS, "subset", f"one of {', '.join(SUBSETS)}")
     need(record.unit in UNITS, "unit", f"one of {', '.join(UNITS)}")
     labels = [*record.labels, *(action.label for action in record.actions)]
-    limit = classes or math.inf  # no names: the number of classes is unknown
-    need(all(0 <= label < limit for label in labels), "labels", f"labels from 0, below {limit}")
+    need(all(0 <= x < classes for x in labels), "labels", f"labels from 0, below {classes}")
     need(list(record.labels) == sorted(set(record.labels)), "labels", "ascending labels")
     for field in ("start", "end", "duration", "fps", "frames"):
         value = getattr(record, field)
@@ -131,7 +129,3 @@ def _check_record(record: Record, classes: int) -> None:
     times = [time for action in record.actions for time in (action.start, action.end)]
     need(all(map(math.isfinite, times)), "actions", "finite times")
     need(record.end is None or (record.start or 0) < record.end, "end", "a time after the start")
-
-
-def _is_relative(path: str) -> bool:
-    return not {"", ".", ".."} & set(path.split("/")) and "\0" not in path

@@ -38,50 +38,38 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
-from common.annotations import SUBSETS, Action, Annotations, Record, check
+from common.annotations import Action, Annotations, Record
 from common.annotations.frame_labels import as_written
-from common.io import check_json, json_field, listing, load_json, shown, write_text
+from common.io import check_shape, load_json, write_text
 
 _NATIVE = "i3d-annotations"
 
 _VERSION = 1
 
-_HEADER = {
-    **dict.fromkeys(("format", "dataset", "variant"), str),
-    **dict.fromkeys(("classes", "records"), list),
-    "version": int,
-    "counts": dict,
-}
-
+# Shapes for `common.io.check_shape`.
+_ACTION = {"label": int, "start": float, "end": float, "subject?": int}
 _RECORD = {
-    **dict.fromkeys(("name", "path", "subset", "unit", "boxes"), str),
-    **dict.fromkeys(("labels", "actions"), list),
-    **dict.fromkeys(("start", "end", "duration", "fps"), float),
-    "frames": int,
+    **dict.fromkeys(("name", "path", "subset", "unit?", "boxes?"), str),
+    **dict.fromkeys(("start?", "end?", "duration?", "fps?"), float),
+    "frames?": int,
+    "labels?": [int],
+    "actions?": [_ACTION],
 }
-
-_ACTION = {"label": int, "start": float, "end": float, "subject": int}
+_NATIVE_FILE = {
+    **dict.fromkeys(("format", "dataset", "variant"), str),
+    "version": int,
+    "classes": [str],
+    "counts": {str: int},
+    "records": [_RECORD],
+}
+_KENSHOHARA_ENTRY = {"subset": str, "annotations": {"label?": str, "segment?": (int, int)}}
+_KENSHOHARA_FILE = {"labels": [str], "database": {str: _KENSHOHARA_ENTRY}}
+_PIERGIAJ_ENTRY = {"subset": str, "duration": float, "actions": [(int, float, float)]}
 
 _UNLABELLED = "test"  # kenshohara's folder of clips without a label
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """An annotation format.
-
-    Attributes:
-        recognises: Whether a JSON document has this format.
-        read: Converts such a document; raises ValueError if it is malformed.
-        text: Returns the content of a file; raises ValueError for what the format cannot express.
-    """
-
-    recognises: Callable[[Any], bool]
-    read: Callable[[Any], Annotations]
-    text: Callable[[Annotations], str]
 
 
 def read(path: str | os.PathLike[str]) -> Annotations:
@@ -91,18 +79,29 @@ def read(path: str | os.PathLike[str]) -> Annotations:
         FileNotFoundError: The file does not exist.
         ValueError: The format is unknown, or the content is malformed; the text names the file.
     """
-    path = Path(path)
     document = load_json(path)
-    for row in FORMATS.values():
-        if row.recognises(document):
-            try:
-                content = row.read(document)
-                check(content)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
-            return content
+    try:
+        return FORMATS[format_of(document)][0](document)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+def format_of(document: Any) -> str:
+    """Returns the format of a JSON document: a key of `FORMATS`.
+
+    Raises:
+        ValueError: It has none of them.
+    """
+    keys = set(document) if isinstance(document, dict) else set()
+    if "format" in keys and document["format"] == _NATIVE:
+        return "native"
+    if {"labels", "database"} <= keys:
+        return "kenshohara"
+    entries = [document[key] for key in keys]
+    if keys and all(isinstance(x, dict) and {"subset", "actions"} <= set(x) for x in entries):
+        return "piergiaj"
     raise ValueError(
-        f"{path}: not annotations in a known format ({', '.join(FORMATS)}). "
+        f"not annotations in a known format ({', '.join(FORMATS)}). "
         "`python -m common.prepare.make_annotations` makes them from a data set's own files."
     )
 
@@ -111,19 +110,14 @@ def text(content: Annotations, container: str = "native") -> str:
     """Returns the content of a file in the format `container`; it is deterministic.
 
     Raises:
-        ValueError: `content` is invalid, or the format cannot express it.
+        ValueError: The format cannot express `content`.
     """
-    check(content)
-    return FORMATS[container].text(content)
+    return FORMATS[container][1](content)
 
 
 def write(path: str | os.PathLike[str], content: Annotations, container: str = "native") -> None:
     """Writes `text(content, container)` atomically; raises the same errors."""
     write_text(path, text(content, container))
-
-
-def _is_native(document: Any) -> bool:
-    return isinstance(document, dict) and document.get("format") == _NATIVE
 
 
 def _native_text(content: Annotations) -> str:
@@ -140,62 +134,6 @@ def _native_text(content: Annotations) -> str:
     return "{" + ",\n".join(lines) + ',\n"records": [\n' + records + "\n]}\n"
 
 
-def _read_native(document: Any) -> Annotations:
-    if document.get("version") != _VERSION:
-        raise ValueError(
-            f"expected version {_VERSION} of the format. Received: {document.get('version')!r}. "
-            "Write the file again with this version of the project."
-        )
-    header = _fields("the file", document, _HEADER, required=_HEADER)
-    content = Annotations(
-        classes=tuple(check_json(name, str, "classes") for name in header["classes"]),
-        records=tuple(_native_record(*item) for item in enumerate(header["records"])),
-        dataset=header["dataset"],
-        variant=header["variant"],
-    )
-    check(content)
-    if content.counts != header["counts"]:
-        raise ValueError(
-            f"expected as many records as the file says: {header['counts']}. Received: "
-            f"{content.counts}."
-        )
-    return content
-
-
-def _native_record(number: int, value: Any) -> Record:
-    where = f"record {number}"
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
-        where = f"record {value['name']!r}"
-    fields = _fields(where, value, _RECORD, required=("name", "path", "subset"))
-    labels = fields.pop("labels", ())
-    actions = fields.pop("actions", ())
-    return Record(
-        **fields,
-        labels=tuple(check_json(label, int, f"{where}, labels") for label in labels),
-        actions=tuple(
-            Action(**_fields(f"{where}, action {i}", action, _ACTION, ("label", "start", "end")))
-            for i, action in enumerate(actions)
-        ),
-    )
-
-
-def _fields(
-    where: str, value: Any, kinds: Mapping[str, type], required: Iterable[str]
-) -> dict[str, Any]:
-    """Returns a copy of an object after checking its keys and the kinds of its values."""
-    fields = dict(check_json(value, dict, where))
-    missing = [key for key in required if key not in fields]
-    unknown = [key for key in fields if key not in kinds]
-    if missing or unknown:
-        raise ValueError(
-            f"{where}: missing fields: {listing(missing) or 'none'}; unknown fields: "
-            f"{listing(unknown) or 'none'}."
-        )
-    for key, item in fields.items():
-        check_json(item, kinds[key], f"{where}, {key}")
-    return fields
-
-
 def _changed(value: Record | Action) -> dict[str, Any]:
     """Returns the fields that differ from their default."""
     found = {}
@@ -207,8 +145,31 @@ def _changed(value: Record | Action) -> dict[str, Any]:
     return found
 
 
-def _is_kenshohara(document: Any) -> bool:
-    return isinstance(document, dict) and {"labels", "database"} <= set(document)
+def _read_native(document: dict[str, Any]) -> Annotations:
+    if document.get("version") != _VERSION:
+        raise ValueError(
+            f"expected version {_VERSION} of the format. Received: {document.get('version')!r}. "
+            "Write the file again with this version of the project."
+        )
+    check_shape(document, _NATIVE_FILE, exact=True)
+    content = Annotations(
+        classes=tuple(document["classes"]),
+        records=tuple(map(_native_record, document["records"])),
+        dataset=document["dataset"],
+        variant=document["variant"],
+    )
+    if content.counts != document["counts"]:
+        raise ValueError(
+            f"expected as many records as the file says: {document['counts']}. Received: "
+            f"{content.counts}."
+        )
+    return content
+
+
+def _native_record(entry: dict[str, Any]) -> Record:
+    labels = tuple(entry.get("labels", ()))
+    actions = tuple(Action(**action) for action in entry.get("actions", ()))
+    return Record(**{**entry, "labels": labels, "actions": actions})
 
 
 def _kenshohara_text(content: Annotations) -> str:
@@ -218,21 +179,19 @@ def _kenshohara_text(content: Annotations) -> str:
     for record in content.records:
         if record.id in database:
             raise ValueError(f"record {record.name!r}: another record has the key {record.id!r}.")
-        annotations = _kenshohara_entry(record, content.classes)
+        annotations = _kenshohara_annotations(record, content.classes)
         database[record.id] = {"subset": record.subset, "annotations": annotations}
     return json.dumps({"labels": content.classes, "database": database}) + "\n"
 
 
-def _kenshohara_entry(record: Record, classes: tuple[str, ...]) -> dict[str, Any]:
+def _kenshohara_annotations(record: Record, classes: tuple[str, ...]) -> dict[str, Any]:
     unlabelled = record.subset == "testing" and not record.labels
     if record.actions or not (len(record.labels) == 1 or unlabelled):
         raise ValueError(
             f"record {record.name!r}: this format has one class a clip and no spans. Received: "
             f"{len(record.labels)} classes, {len(record.actions)} spans. Choose another format."
         )
-    entry: dict[str, Any] = {}
-    if record.labels:
-        entry["label"] = classes[record.labels[0]]
+    entry: dict[str, Any] = {} if unlabelled else {"label": classes[record.labels[0]]}
     place = f"{entry.get('label', _UNLABELLED)}/{record.id}"
     if record.name != place:
         raise ValueError(
@@ -244,57 +203,35 @@ def _kenshohara_entry(record: Record, classes: tuple[str, ...]) -> dict[str, Any
     return entry
 
 
-def _read_kenshohara(document: Any) -> Annotations:
-    labels, database = document["labels"], document["database"]
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ValueError(f"labels: expected a list of texts. Received: {labels!r:.80}.")
-    if not isinstance(database, dict):
-        raise ValueError(f"database: expected an object. Received: {database!r:.80}.")
-    indices = {label: index for index, label in enumerate(labels)}
-    records = (_kenshohara_record(key, entry, indices) for key, entry in database.items())
-    return Annotations(classes=tuple(labels), records=tuple(records))
-
-
-def _kenshohara_record(key: str, entry: Any, indices: Mapping[str, int]) -> Record:
-    def wrong(expected: str, received: object) -> NoReturn:
-        raise ValueError(f"entry {key!r}: expected {expected}. Received: {received!r:.80}.")
-
-    subset = entry.get("subset") if isinstance(entry, dict) else None
-    found = entry.get("annotations") if isinstance(entry, dict) else None
-    if subset not in SUBSETS or not isinstance(found, dict):
-        wrong(f"a subset of {', '.join(SUBSETS)} and annotations", entry)
-    frames = None
-    if "segment" in found:
-        segment = found["segment"]
-        integers = isinstance(segment, list) and all(type(number) is int for number in segment)
-        if not integers or len(segment) != 2 or not 0 <= segment[0] <= min(1, segment[1]):
-            wrong("a segment [1, frames + 1] or [0, frames]", segment)
-        frames = int(segment[1] - segment[0])
-    if subset == "testing" and "label" not in found:
-        name = f"{_UNLABELLED}/{key}"
-        return Record(name, name, subset, frames=frames)
-    label = found.get("label")
-    if not isinstance(label, str) or label not in indices:
-        wrong("a label that is one of the file's labels", label)
-    name = f"{label}/{key}"
-    return Record(name, name, str(subset), (indices[label],), frames=frames)
-
-
-def _is_piergiaj(document: Any) -> bool:
-    return (
-        isinstance(document, dict)
-        and bool(document)
-        and all(
-            isinstance(entry, dict) and {"subset", "actions"} <= set(entry)
-            for entry in document.values()
-        )
-    )
+def _read_kenshohara(document: dict[str, Any]) -> Annotations:
+    check_shape(document, _KENSHOHARA_FILE)
+    classes = document["labels"]
+    indices = {label: index for index, label in enumerate(classes)}
+    records = []
+    for key, entry in document["database"].items():
+        found, subset = entry["annotations"], entry["subset"]
+        first, stop = found.get("segment", (0, 0))
+        if not 0 <= first <= min(1, stop):
+            raise ValueError(
+                f"entry {key!r}: expected a segment [1, frames + 1] or [0, frames]. Received: "
+                f"{found['segment']}."
+            )
+        label = found.get("label")
+        if label not in indices and (label is not None or subset != "testing"):
+            raise ValueError(
+                f"entry {key!r}: expected a label that is one of the file's labels. Received: "
+                f"{label!r}."
+            )
+        name = f"{_UNLABELLED if label is None else label}/{key}"
+        labels = () if label is None else (indices[label],)
+        frames = stop - first if "segment" in found else None
+        records.append(Record(name, name, subset, labels, frames=frames))
+    return Annotations(tuple(classes), tuple(records))
 
 
 def _piergiaj_text(content: Annotations) -> str:
     lines = (
-        f"{json.dumps(record.name, ensure_ascii=False)}: "
-        f"{json.dumps(_piergiaj_entry(record), allow_nan=False)}"
+        f"{json.dumps(record.name, ensure_ascii=False)}: {json.dumps(_piergiaj_entry(record))}"
         for record in content.records
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -338,36 +275,24 @@ def _seconds(record: Record, time: float) -> float:
     return math.floor(as_written(time) / as_written(record.fps) * 1_000_000) / 1_000_000
 
 
-def _read_piergiaj(document: Any) -> Annotations:
-    records = (_piergiaj_record(key, entry) for key, entry in document.items())
-    return Annotations(classes=(), records=tuple(records))
+def _read_piergiaj(document: dict[str, Any]) -> Annotations:
+    check_shape(document, {str: _PIERGIAJ_ENTRY})
+    records = []
+    for key, entry in document.items():
+        duration = float(entry["duration"])
+        if duration <= 0:
+            raise ValueError(f"entry {key!r}: expected a duration above 0 s, got {duration:g}.")
+        actions = tuple(Action(c, float(start), float(end)) for c, start, end in entry["actions"])
+        labels = tuple(sorted({action.label for action in actions}))
+        records.append(
+            Record(key, f"{key}.mp4", entry["subset"], labels, actions=actions, duration=duration)
+        )
+    return Annotations((), tuple(records))
 
 
-def _piergiaj_record(key: str, entry: Any) -> Record:
-    where = f"entry {shown(key)}"
-    subset = json_field(entry, "subset", str, where)
-    duration = float(json_field(entry, "duration", float, where))
-    if duration <= 0:
-        raise ValueError(f"{where}: expected a duration above 0 seconds, got {duration:g}.")
-    actions = tuple(
-        _piergiaj_action(action, f"{where}: action {number}")
-        for number, action in enumerate(json_field(entry, "actions", list, where))
-    )
-    labels = tuple(sorted({action.label for action in actions}))
-    return Record(key, f"{key}.mp4", subset, labels, actions=actions, duration=duration)
-
-
-def _piergiaj_action(action: Any, where: str) -> Action:
-    if len(check_json(action, list, where)) != 3:
-        raise ValueError(f"{where}: expected [class, start, end], got {shown(action)}.")
-    label = check_json(action[0], int, where)
-    start, end = (float(check_json(time, float, where)) for time in action[1:])
-    return Action(label, start, end)
-
-
-# In the order in which they are tried.
-FORMATS = {
-    "native": Format(_is_native, _read_native, _native_text),
-    "kenshohara": Format(_is_kenshohara, _read_kenshohara, _kenshohara_text),
-    "piergiaj": Format(_is_piergiaj, _read_piergiaj, _piergiaj_text),
+# A function that converts a JSON document, and one that returns the content of a file.
+FORMATS: dict[str, tuple[Callable[[Any], Annotations], Callable[[Annotations], str]]] = {
+    "native": (_read_native, _native_text),
+    "kenshohara": (_read_kenshohara, _kenshohara_text),
+    "piergiaj": (_read_piergiaj, _piergiaj_text),
 }

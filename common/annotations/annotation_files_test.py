@@ -3,10 +3,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from common.annotations import SUBSETS, UNITS, Action, Annotations, Record, annotation_files
+from common.annotations import Action, Annotations, Record, annotation_files
 from common.annotations.frame_labels import frame_labels
 
 CLASSES = ("drinking", "air drumming", "größe", 'a "quoted" one, with a comma')
@@ -14,7 +12,7 @@ CLASSES = ("drinking", "air drumming", "größe", 'a "quoted" one, with a comma'
 NATIVE = Annotations(
     CLASSES,
     (
-        Record("YoYo/v_1", "YoYo/v_1.avi", "training", (1,), frames=7),
+        Record("YoYo/v_1", "YoYo/v_1.avi", "training", (1,), 2, 3.5, duration=1.5, frames=7),
         Record(
             "0/12", "0/12.mp4", "validation", (0, 3), unit="frames", fps=29.97,
             actions=(Action(3, 0, 1.5), Action(0, 2, 4, 5)), boxes="validation/0/12.json",
@@ -30,7 +28,7 @@ NATIVE_TEXT = r"""{"format": "i3d-annotations",
 "classes": ["drinking", "air drumming", "gr\u00f6\u00dfe", "a \"quoted\" one, with a comma"],
 "counts": {"training": 1, "validation": 1},
 "records": [
-{"name": "YoYo/v_1", "path": "YoYo/v_1.avi", "subset": "training", "labels": [1], "frames": 7},
+{"name": "YoYo/v_1", "path": "YoYo/v_1.avi", "subset": "training", "labels": [1], "start": 2, "end": 3.5, "duration": 1.5, "frames": 7},
 {"name": "0/12", "path": "0/12.mp4", "subset": "validation", "labels": [0, 3], "actions": [{"label": 3, "start": 0, "end": 1.5}, {"label": 0, "start": 2, "end": 4, "subject": 5}], "unit": "frames", "fps": 29.97, "boxes": "validation/0/12.json"}
 ]}
 """  # noqa: E501
@@ -91,53 +89,7 @@ def test_the_exact_text_is_written_recognised_and_read_back(tmp_path, container)
     annotation_files.write(path, content, container)
     assert path.read_text(encoding="utf-8") == text
     assert annotation_files.read(path) == content
-    formats = annotation_files.FORMATS.items()
-    assert [name for name, row in formats if row.recognises(json.loads(text))] == [container]
-
-
-PARTS = st.text(min_size=1, max_size=8).filter(lambda text: not {"/", "\0"} & set(text))
-PATHS = (
-    st.lists(PARTS.filter(lambda part: part not in (".", "..")), min_size=1, max_size=3)
-    .map("/".join)
-)  # fmt: skip
-NUMBERS = st.floats(0, 1e9) | st.integers(0, 10**6)
-LABELS = st.integers(0, len(CLASSES) - 1)
-ACTIONS = st.builds(
-    Action, LABELS, NUMBERS, NUMBERS | st.floats(-9, 0), st.none() | st.integers(-3, 9)
-)
-RECORDS = st.builds(
-    Record,
-    name=PATHS,
-    path=PATHS,
-    subset=st.sampled_from(SUBSETS),
-    labels=st.sets(LABELS).map(lambda labels: tuple(sorted(labels))),
-    start=st.none() | st.floats(0, 100),
-    end=st.none() | st.floats(101, 1e6),
-    actions=st.lists(ACTIONS, max_size=3).map(tuple),
-    unit=st.sampled_from(UNITS),
-    duration=st.none() | NUMBERS,
-    fps=st.none() | NUMBERS,
-    frames=st.none() | st.integers(0, 10**6),
-    boxes=st.none() | PATHS,
-)
-CONTENT = st.builds(
-    Annotations,
-    st.just(CLASSES),
-    st.lists(RECORDS, max_size=5, unique_by=lambda record: record.name).map(tuple),
-    st.text(max_size=9),
-    st.text(max_size=9),
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(content=CONTENT)
-def test_native_files_hold_every_field(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("annotations") / "all.json"
-    annotation_files.write(path, content)
-    assert annotation_files.read(path) == content
-    first = path.read_bytes()
-    annotation_files.write(path, annotation_files.read(path))
-    assert path.read_bytes() == first
+    assert annotation_files.format_of(json.loads(text)) == container
 
 
 @pytest.mark.parametrize(("segment", "frames"), [([1, 121], 120), ([0, 120], 120), ([1, 1], 0)])
@@ -150,12 +102,9 @@ def test_kenshohara_segments_exclude_their_end(tmp_path, segment, frames):
 def test_piergiaj_times_may_be_whole_numbers(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": {"subset": "training", "duration": 3, "actions": [[1, 0, 2]]}}')
-    (record,) = annotation_files.read(path).records
-    assert record == Record(
-        "a", "a.mp4", "training", (1,), actions=(Action(1, 0.0, 2.0),), duration=3.0
-    )
-    assert isinstance(record.duration, float)
-    assert isinstance(record.actions[0].end, float)
+    action = Action(1, 0.0, 2.0)
+    record = Record("a", "a.mp4", "training", (1,), actions=(action,), duration=3.0)
+    assert str(annotation_files.read(path).records) == str((record,))  # 3.0 rather than 3
 
 
 def test_piergiaj_spans_in_frames_label_the_same_frames_when_read_back(tmp_path):
@@ -194,8 +143,6 @@ def test_piergiaj_spans_in_frames_label_the_same_frames_when_read_back(tmp_path)
         ("piergiaj", {"start": 1.0, "end": 2.0}, "7UPGT: a part of a longer video .from 1.0 to 2"),
         ("piergiaj", {"labels": (3, 12, 149)}, r"7UPGT: has labels without spans \(\[3\]\)"),
         ("piergiaj", {"unit": "frames"}, "7UPGT: its spans are in frames of an unknown rate"),
-        ("piergiaj", {"name": "00SL4"}, "record '00SL4' appears twice"),
-        ("native", {"labels": (4,)}, "record 'YoYo/v_1', labels: .* below 4"),
     ],
 )
 def test_what_a_format_cannot_express_is_not_written(tmp_path, container, change, error):
@@ -214,69 +161,52 @@ def test_kenshohara_files_need_class_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "old", "new", "error"),
+    ("container", "old", "new", "error"),
     [
-        *(
-            (NATIVE_TEXT, *case)
-            for case in (
+        (container, *case)
+        for container, cases in {
+            "native": (
                 ('"version": 1', '"version": 2', r"expected version 1 .* Received: 2\."),
-                ('"variant": "1",', "", "the file: missing fields: variant; unknown .* none"),
-                ('"variant": "1",', '"variant": 1,', "the file, variant: expected a text, got 1"),
-                ('"variant"', '"fold": "1", "variant"', "the file: .* unknown fields: fold"),
+                ('"variant": "1",', "", r"\$: missing fields: variant; unknown .* none"),
+                ('"variant"', '"fold": "1", "variant"', r"\$: .* unknown fields: fold"),
                 ('"validation": 1}', '"validation": 2}', "expected as many records as the file"),
-                ('["drinking"', "[7", "classes: expected a text, got 7"),
-                ('"path": "YoYo/v_1.avi", ', "", "record 'YoYo/v_1': missing fields: path"),
-                ('"name": "YoYo/v_1", ', "", "record 0: missing fields: name"),
-                ('"labels": [1]', '"labels": [true]', "labels: expected a whole number, got true"),
-                ('"labels": [1]', '"labels": 1', "'YoYo/v_1', labels: expected a list, got 1"),
+                ('["drinking"', "[7", r"\$\.classes\[0\]: expected a text, got 7"),
+                ('"name": "YoYo/v_1", ', "", r"\$\.records\[0\]: missing fields: name"),
+                ('"labels": [1]', '"labels": [true]', r"labels\[0\]: expected a whole number"),
+                ('"labels": [1]', '"labels": 1', r"\[0\]\.labels: expected a list, got 1"),
                 ('"labels": [1]', '"labels": [4]', "record 'YoYo/v_1', labels: .* below 4"),
-                ('"frames": 7', '"frames": null', "frames: expected a whole number, got null"),
-                ('"start": 0, ', "", "record '0/12', action 0: missing fields: start"),
-                ('"end": 4', '"end": "4"', "'0/12', action 1, end: expected a finite number"),
+                ('"start": 0, ', "", r"\$\.records\[1\]\.actions\[0\]: missing fields: start"),
                 ('"fps": 29.97', '"fps": 1e999', "fps: expected a finite number"),
                 ('"name": "0/12"', '"name": "YoYo/v_1"', "record 'YoYo/v_1' appears twice"),
                 (NATIVE_TEXT[-20:], "", "not well-formed JSON"),
-            )
-        ),
-        *(
-            (KENSHOHARA_TEXT, *case)
-            for case in (
-                ('"HammerThrow"], ', "1], ", "labels: expected a list of texts"),
+            ),
+            "kenshohara": (
+                ('"HammerThrow"], ', "1], ", r"\$\.labels\[1\]: expected a text"),
                 ('"database": {', '"database": [], "x": {', "database: expected an object"),
-                ('"training"', '"train"', "entry 'v_1': expected a subset of training"),
-                ('"annotations": {}', '"a": {}', "entry 'v_5': expected a subset .* and annota"),
+                ('"training"', '"train"', "'HammerThrow/v_1', subset: expected one of training"),
+                ('"annotations": {}', '"a": {}', r'\["v_5"\]: missing fields: annotations'),
                 ('"label": "HammerThrow"', '"l": 1', "entry 'v_1': expected a label .* None"),
                 ('"label": "HammerThrow"', '"label": "b"', "expected a label .* 'b'"),
-                ('"label": "HammerThrow"', '"label": ["b"]', "expected a label"),
-                *(
-                    ("[1, 121]", segment, r"'v_1': expected a segment \[1, frames \+ 1\] or \[0")
-                    for segment in ("[1]", "[2, 9]", "[1, 0]", "[1.0, 9]", "[-1, 9]", '"19"')
-                ),
-            )
-        ),
-        *(
-            (PIERGIAJ_TEXT, *case)
-            for case in (
-                ('"duration": 23.21, ', "", "entry \"7UPGT\": has no 'duration'"),
+                ("[1, 121]", "[1]", "annotations.segment: expected 2 values"),
+                ("[1, 121]", "[2, 9]", r"'v_1': expected a segment \[1, frames \+ 1\] or \[0"),
+                ("[1, 121]", "[1, 0]", "'v_1': expected a segment"),
+                ("[1, 121]", "[-1, 9]", "'v_1': expected a segment"),
+            ),
+            "piergiaj": (
+                ('"duration": 23.21, ', "", r'\$\["7UPGT"\]: missing fields: duration'),
                 ('"training"', '"train"', "record '7UPGT', subset: expected one of training"),
-                ('"training"', "[]", "'subset': expected a text, got"),
-                ("23.21", '"x"', "'duration': expected a finite number, got \"x\""),
-                ("23.21", "0", "expected a duration above 0 seconds, got 0"),
-                ("[]", "null", "entry \"00SL4\": 'actions': expected a list, got null"),
-                ("[149, 16.0, 22.2]", "[1, 2]", r"action 0: expected \[class, start, end\]"),
-                ("[12, ", "[12.0, ", "action 1: expected a whole number, got 12.0"),
+                ("23.21", "0", "entry '7UPGT': expected a duration above 0 s, got 0"),
+                ("[149, 16.0, 22.2]", "[1, 2]", r"actions\[0\]: expected 3 values"),
                 ("[12, ", "[-1, ", "record '7UPGT', labels: expected labels from 0"),
-                ("16.0", "true", "action 0: expected a finite number, got true"),
-                *(
-                    ("00SL4", key, "name: expected a relative path")
-                    for key in ("../a", "/a", "a/../../b")
-                ),
-            )
-        ),
+                ("00SL4", "a/../../b", "name: expected a relative path"),
+            ),
+        }.items()
+        for case in cases
     ],
 )
-def test_malformed_files_are_refused_with_the_place(tmp_path, text, old, new, error):
+def test_malformed_files_are_refused_with_the_place(tmp_path, container, old, new, error):
     path = tmp_path / "all.json"
+    text = EXAMPLES[container][1]
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"all\.json: .*{error}") as caught:

@@ -44,8 +44,8 @@ def frame_labels(
         [frames, num_classes], 0 or 1.
 
     Raises:
-        ValueError: The rule is unknown, a label is outside the classes, a frame count or rate is
-            missing, out of range or contradicts the record, or a time is not finite.
+        ValueError: The rule is unknown, a label is outside the classes, or a frame count or rate
+            is missing, out of range or contradicts the record.
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; expected one of {', '.join(RULES)}.")
@@ -78,13 +78,7 @@ def rule_of(record: Record) -> str:
 
 
 def as_written(value: float | Fraction) -> Fraction:
-    """Returns the decimal number written in a file, not the nearest binary fraction.
-
-    Raises:
-        ValueError: The value is infinite or NaN.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value}.")
+    """Returns the decimal number written in a file, not the nearest binary fraction."""
     return Fraction(str(value))
 
 

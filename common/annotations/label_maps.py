@@ -45,17 +45,12 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, one class a line; {error}.") from error
-    if not lines:
-        raise ValueError(f"{path}: expected one class a line, got an empty file.")
     names = tuple(line.strip() for line in lines)
     if "" in names:
-        number = names.index("") + 1
-        raise ValueError(f"{path}: line {number} is empty. Expected one class a line, no gaps.")
+        raise ValueError(f"{path}: line {names.index('') + 1} is empty. Expected one class a line.")
     expected = _CLASSES.get(name, len(names))
-    if len(names) != expected:
-        raise ValueError(
-            f"{path}: expected {expected} classes, got {len(names)}. Restore the project's file."
-        )
+    if not names or len(names) != expected:
+        raise ValueError(f"{path}: expected {expected or 'some'} classes, got {len(names)}.")
     return names
 
 
@@ -68,11 +63,12 @@ def for_classes(count: int) -> tuple[str, ...]:
 
 
 def _own_file(name: str) -> Path:
+    """Returns the path in the installed package, or in a checkout."""
     places = (_PACKAGE / "data" / name, _PACKAGE.parent / "data" / name)
-    for path in places:
-        if path.is_file():
-            return path
-    raise AssetError(
-        f"{name}: the project's label map is missing. Looked for {places[0]} and {places[1]}. "
-        "Reinstall the project, or restore `data/` of the checkout."
-    )
+    path = next(filter(Path.is_file, places), None)
+    if path is None:
+        raise AssetError(
+            f"{name}: the project's label map is missing. Looked for {places[0]} and {places[1]}. "
+            "Reinstall the project, or restore `data/` of the checkout."
+        )
+    return path

@@ -40,15 +40,14 @@ def test_the_users_own_file(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("cat\ndog\n")
     assert label_maps.load(path) == ("cat", "dog")
-    path.write_text("cat\n\ndog\n")
-    with pytest.raises(ValueError, match=r"names\.txt: line 2 is empty"):
-        label_maps.load(path)
-    path.write_bytes(b"")
-    with pytest.raises(ValueError, match="empty file"):
-        label_maps.load(path)
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="UTF-8"):
-        label_maps.load(path)
+    for content, error in (
+        (b"cat\n\ndog\n", r"names\.txt: line 2 is empty"),
+        (b"", "expected some classes, got 0"),
+        (b"\xff\xfe", "UTF-8"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=error):
+            label_maps.load(path)
     with pytest.raises(FileNotFoundError, match=r"label_map\.txt"):
         label_maps.load(tmp_path / "nothing.txt")
 

@@ -132,6 +132,23 @@ class Head:
 Node = Conv | Pool | Branches | Residual | NonLocal | Head
 
 
+def chains(node: Node) -> list[tuple[tuple[str, ...], tuple[Conv | Pool, ...]]]:
+    """Returns the ops on each path through a node, and the names before theirs."""
+    match node:
+        case Conv() | Pool():
+            return [((), (node,))]
+        case Branches():
+            return [((node.name, name), branch) for name, branch in node.branches]
+        case Residual():
+            shortcut = (node.shortcut,) if node.shortcut else ()
+            return [((node.name,), node.body), ((node.name,), shortcut)]
+        case NonLocal():
+            paths = ((node.theta,), (node.pool, node.phi), (node.pool, node.g, node.out))
+            return [((node.name,), path) for path in paths]
+        case Head():
+            return [((node.name,), (node.conv,))]
+
+
 @dataclass(frozen=True)
 class Network:
     """A network.

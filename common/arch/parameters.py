@@ -2,23 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from common.arch.nodes import (
-    Branches,
-    Conv,
-    Head,
-    Network,
-    Node,
-    NonLocal,
-    Norm,
-    Pool,
-    Residual,
-)
+from common.arch.nodes import Branches, Conv, Network, Node, NonLocal, Norm, chains
 from common.io import CheckpointError, listing
 
 Field = Literal[
@@ -64,7 +53,7 @@ def parameters(net: Network) -> tuple[Parameter, ...]:
     found: list[Parameter] = []
     channels = net.in_channels
     for node in net.nodes:
-        for unit, conv, read in _convolutions(node, (), channels):
+        for unit, conv, read in _convolutions(node, channels):
             found += _of_conv(conv, unit, read)
         channels = _width(node, channels)
     return tuple(found)
@@ -72,7 +61,7 @@ def parameters(net: Network) -> tuple[Parameter, ...]:
 
 def convolutions(net: Network) -> list[tuple[tuple[str, ...], Conv]]:
     """Returns all convolutions with the paths of their units, in the order the nodes run."""
-    return [(unit, conv) for node in net.nodes for unit, conv, _ in _convolutions(node, (), 0)]
+    return [(unit, conv) for node in net.nodes for unit, conv, _ in _convolutions(node, 0)]
 
 
 def count(net: Network, trainable_only: bool = True) -> int:
@@ -107,49 +96,25 @@ def check_arrays(net: Network, arrays: Arrays) -> None:
         raise CheckpointError(f"{net.name}: the arrays do not fit the network; {'; '.join(wrong)}.")
 
 
-def _convolutions(
-    node: Node, path: tuple[str, ...], channels: int
-) -> Iterator[tuple[tuple[str, ...], Conv, int]]:
+def _convolutions(node: Node, channels: int) -> Iterator[tuple[tuple[str, ...], Conv, int]]:
     """Yields path, convolution and input channels, for a node that reads `channels`."""
-    path = (*path, node.name)
-    match node:
-        case Conv():
-            yield path, node, channels
-        case Branches():
-            for name, branch in node.branches:
-                yield from _of_chain(branch, (*path, name), channels)
-        case Residual():
-            yield from _of_chain(node.body, path, channels)
-            if node.shortcut:
-                yield from _convolutions(node.shortcut, path, channels)
-        case NonLocal():
-            for conv in (node.theta, node.phi, node.g):
-                yield from _convolutions(conv, path, channels)
-            yield from _convolutions(node.out, path, node.g.out_channels)
-        case Head():
-            yield from _convolutions(node.conv, path, channels)
-
-
-def _of_chain(
-    chain: tuple[Conv | Pool, ...], path: tuple[str, ...], channels: int
-) -> Iterator[tuple[tuple[str, ...], Conv, int]]:
-    for part in chain:
-        yield from _convolutions(part, path, channels)
-        channels = _width(part, channels)
+    for before, chain in chains(node):
+        read = channels
+        for part in chain:
+            if isinstance(part, Conv):
+                yield (*before, part.name), part, read
+                read = part.out_channels
 
 
 def _width(node: Node, channels: int) -> int:
     """Returns the output channels of a node that reads `channels`."""
-    match node:
-        case Conv():
-            return node.out_channels
-        case Residual():
-            return node.body[-1].out_channels
-        case Branches():
-            ends = (reduce(lambda c, part: _width(part, c), b, channels) for _, b in node.branches)
-            return sum(ends)
-        case _:
-            return channels
+    if isinstance(node, NonLocal):
+        return channels
+    ends = []
+    for _, chain in chains(node):
+        convs = [part for part in chain if isinstance(part, Conv)]
+        ends.append(convs[-1].out_channels if convs else channels)
+    return sum(ends) if isinstance(node, Branches) else ends[0]
 
 
 def _of_conv(conv: Conv, unit: tuple[str, ...], channels: int) -> Iterator[Parameter]:

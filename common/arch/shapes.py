@@ -1,10 +1,10 @@
 """Padding of every op and shape of every endpoint, for any input size."""
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 
 from common.arch.nodes import (
-    Branches,
     Conv,
     Head,
     Network,
@@ -14,6 +14,7 @@ from common.arch.nodes import (
     Pool,
     Residual,
     Triple,
+    chains,
 )
 
 Shape = tuple[int, int, int, int]
@@ -167,15 +168,12 @@ def multiply_adds(net: Network, size: Triple) -> int:
 
 
 def _multiply_adds(node: Node, shape: Shape) -> int:
-    """Multiply-adds of a node that reads `shape`."""
+    """Returns the multiply-adds of a node that reads `shape`."""
     match node:
         case Conv():
             return prod(_output(node, shape)) * prod(node.kernel) * shape[3]
-        case Branches():
-            return sum(_of_chain(branch, shape) for _, branch in node.branches)
-        case Residual():
-            shortcut = _multiply_adds(node.shortcut, shape) if node.shortcut else 0
-            return _of_chain(node.body, shape) + shortcut
+        case Pool():
+            return 0
         case NonLocal():
             pooled, inner = _output(node.pool, shape), node.theta.out_channels
             groups = shape[0] // node.group if node.group else 1
@@ -185,15 +183,13 @@ def _multiply_adds(node: Node, shape: Shape) -> int:
             projections.append((node.out, (*shape[:3], inner)))
             return attention + sum(_multiply_adds(conv, before) for conv, before in projections)
         case _:
-            return 0
-
-
-def _of_chain(chain: Sequence[Conv | Pool], shape: Shape) -> int:
-    total = 0
-    for part in chain:
-        total += _multiply_adds(part, shape)
-        shape = _output(part, shape)
-    return total
+            total = 0
+            for _, chain in chains(node):
+                before = shape
+                for part in chain:
+                    total += _multiply_adds(part, before)
+                    before = _output(part, before)
+            return total
 
 
 def _output(node: Node, shape: Shape) -> Shape:
@@ -204,34 +200,13 @@ def _output(node: Node, shape: Shape) -> Shape:
             return (*window(shape[:3], node), shape[3])
         case NonLocal():
             return shape
-        case Branches():
-            outputs = [_chained(branch, shape) for _, branch in node.branches]
-            return (*_common(node.name, outputs), sum(output[3] for output in outputs))
-        case Residual():
-            outputs = [_chained(node.body, shape), shape]
-            if node.shortcut:
-                outputs[1] = _output(node.shortcut, shape)
-            if outputs[0][3] != outputs[1][3]:
-                raise ValueError(
-                    f"{node.name}: cannot add {outputs[0][3]} to {outputs[1][3]} channels"
-                )
-            return (*_common(node.name, outputs), outputs[0][3])
-        case Head():
-            raise ValueError(f"{node.name}: a head can only be the last node")
-
-
-def _chained(chain: Sequence[Conv | Pool], shape: Shape) -> Shape:
-    for part in chain:
-        shape = _output(part, shape)
-    return shape
-
-
-def _common(name: str, shapes: Sequence[Shape]) -> Triple:
-    """Returns the common [T, H, W] of shapes that are joined."""
-    sizes = {shape[:3] for shape in shapes}
+    outputs = [reduce(lambda x, part: _output(part, x), chain, shape) for _, chain in chains(node)]
+    sizes, channels = {output[:3] for output in outputs}, [output[3] for output in outputs]
     if len(sizes) != 1:
-        raise ValueError(f"{name}: its branches must agree in [T, H, W]. Received: {sizes}")
-    return sizes.pop()
+        raise ValueError(f"{node.name}: its branches must agree in [T, H, W]. Received: {sizes}")
+    if isinstance(node, Residual) and channels[0] != channels[1]:
+        raise ValueError(f"{node.name}: cannot add {channels[0]} to {channels[1]} channels")
+    return (*sizes.pop(), channels[0] if isinstance(node, Residual) else sum(channels))
 
 
 def _features(head: Head, shape: Shape) -> Shape:

@@ -15,7 +15,7 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from common.arch.nodes import Branches, Conv, Network, Node, NonLocal, Pool, Residual, Triple
+from common.arch.nodes import Conv, Network, Node, NonLocal, Pool, Triple, chains
 from common.arch.shapes import Shape, check_endpoint, endpoint_shapes, pads, smallest_size, window
 from common.io import listing
 
@@ -90,7 +90,9 @@ def _period(net: Network, nodes: Sequence[Node]) -> int:
 
 def _stride(node: Node) -> int:
     """Returns the temporal stride of a node."""
-    strides = {math.prod(part.stride[0] for part in chain) for chain in _chains(node)}
+    if isinstance(node, NonLocal):
+        return 1
+    strides = {math.prod(part.stride[0] for part in chain) for _, chain in chains(node)}
     if len(strides) != 1:
         raise ValueError(
             f"{node.name}: its branches must agree in their stride in time. Received: {strides}"
@@ -98,25 +100,12 @@ def _stride(node: Node) -> int:
     return strides.pop()
 
 
-def _chains(node: Node) -> list[Sequence[Conv | Pool]]:
-    """Returns the ops of each path from a node's input to its output."""
-    match node:
-        case Conv() | Pool():
-            return [(node,)]
-        case Branches():
-            return [branch for _, branch in node.branches]
-        case Residual():
-            return [node.body, (node.shortcut,) if node.shortcut else ()]
-        case _:
-            return [()]
-
-
 def _seen(node: Node, size: Triple, ends: Ends) -> Ends:
     """Returns the intervals of a node's input, of `size`, for intervals of its output."""
     if isinstance(node, NonLocal) and node.group:
         first, last = (at // node.group * node.group for at in ends)
         return first, last + node.group - 1
-    firsts, lasts = zip(*(_seen_by(chain, size, ends) for chain in _chains(node)), strict=True)
+    firsts, lasts = zip(*(_seen_by(chain, size, ends) for _, chain in chains(node)), strict=True)
     return np.minimum.reduce(firsts), np.maximum.reduce(lasts)
 
 

@@ -1,83 +1,23 @@
 """Spans against what the inputs reach: each frame is followed forward through the time axis."""
 
+import contextlib
 import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from common import arch
 
 ONE = (1, 1, 1)
 
 
-@st.composite
-def ops(draw, name, stride=None, pools=True):
-    """A convolution or pool along time; where a stride is given, n become ceil(n / stride)."""
-    kernel = draw(st.integers(1, 5))
-    paddings = [(kernel // 2, 0, 0)] * (kernel % 2)
-    if stride is None:
-        stride = draw(st.integers(1, 3))
-        paddings = [(cells, 0, 0) for cells in range(kernel)]
-    shared = {
-        "kernel": (kernel, 1, 1),
-        "stride": (stride, 1, 1),
-        "padding": draw(st.sampled_from(["same", *paddings])),
-    }
-    if pools and draw(st.booleans()):
-        return arch.Pool(name, draw(st.sampled_from(["max", "average"])), **shared)
-    return arch.Conv(name, 1, **shared)
-
-
-@st.composite
-def chains(draw, stride, pools=True):
-    """Ops in a row, with 1, 2 or 4 as their stride; 4 is two halvings."""
-    strides = [2, 2] if stride == 4 else draw(st.permutations([stride, 1]) | st.just([stride]))
-    return tuple(draw(ops(f"part{i}", stride, pools)) for i, stride in enumerate(strides))
-
-
-@st.composite
-def nodes(draw, name):
-    """A node, with what makes one channel of its own."""
-    stride, one = draw(st.sampled_from([1, 2, 4])), arch.Conv(f"{name}_one", 1, ONE)
-    kind = draw(st.sampled_from([arch.Conv, arch.Branches, arch.Residual, arch.NonLocal]))
-    if kind is arch.Branches:
-        branches = draw(st.lists(chains(stride), min_size=1, max_size=3))
-        named = tuple((f"b{i}", chain) for i, chain in enumerate(branches))
-        return arch.Branches(name, named), one
-    if kind is arch.Residual:
-        shortcut = ops("shortcut", stride, pools=False)
-        shortcut = draw(st.none() | shortcut if stride == 1 else shortcut)
-        return (arch.Residual(name, draw(chains(stride, pools=False)), shortcut),)
-    if kind is arch.NonLocal:
-        pool = arch.Pool("pool", "max", ONE, ONE)
-        group = draw(st.integers(1, 3))
-        return (arch.NonLocal(name, one, pool, one, one, one, group=group),)
-    return (draw(ops(name)),)
-
-
-@st.composite
-def networks(draw):
-    """Small networks whose windows lie along time, in which a row sees a part of a clip."""
-    inner = [draw(nodes(f"node{i}")) for i in range(draw(st.integers(1, 4)))]
-    length = draw(st.none() | st.integers(1, 4))
-    pool = arch.Pool("pool", "average", (length, 1, 1), ONE, (0, 0, 0)) if length else None
-    head = arch.Head("Logits", "Features", pool, 0.0, arch.Conv("fc", 2, ONE), "Predictions")
-    return arch.Network("made_up", 1, (*itertools.chain(*inner), head))
-
-
-def lengths(net, start):
-    """Lengths of clips that the network takes, of 30 from `start`."""
+def lengths(net):
+    """Yields lengths of clips that the network takes, from the shortest on."""
     least = arch.smallest_size(net)
-    for frames in range(max(start, least[0]), max(start, least[0]) + 30):
-        try:
-            shapes = arch.endpoint_shapes(net, (frames, *least[1:]))
-        except ValueError as error:
-            assert "groups of" in str(error)
-        else:
-            if min(map(min, shapes.values())) > 0:
-                yield frames
+    for frames in range(least[0], least[0] + 30):
+        with contextlib.suppress(ValueError):  # the groups of a non-local block
+            arch.endpoint_shapes(net, (frames, *least[1:]))
+            yield frames
 
 
 def local_endpoints(net):
@@ -146,14 +86,6 @@ def check(net, frames, endpoints):
         )
 
 
-@settings(max_examples=200, deadline=None)
-@given(networks(), st.integers(1, 40))
-def test_of_made_up_networks(net, start):
-    frames = next(lengths(net, start), None)
-    assume(frames is not None)
-    check(net, frames, local_endpoints(net))
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -163,14 +95,10 @@ def test_of_made_up_networks(net, start):
 )
 def test_of_the_architectures(name):
     net = arch.make(name)
-    found = list(itertools.islice(lengths(net, 1), 9))
-    for frames in {found[0], found[1], found[-1]}:
+    found = list(itertools.islice(lengths(net), 9))
+    inception = (16, 33, 64, 65, 79, 250) if name == "inception_i3d" else ()
+    for frames in {found[0], found[1], found[-1], *inception}:
         check(net, frames, local_endpoints(net))
-
-
-@pytest.mark.parametrize("frames", [9, 10, 16, 33, 64, 65, 79, 250])
-def test_of_inception(frames):
-    check(arch.inception_i3d(), frames, local_endpoints(arch.inception_i3d()))
 
 
 def test_inception_by_hand():
@@ -226,14 +154,17 @@ def test_an_endpoint_that_sees_all_is_refused(name, endpoint, last):
     assert len(arch.time_spans(net, last, 64).first)
 
 
-def test_what_the_network_refuses_is_refused():
-    net = arch.inception_i3d()
-    with pytest.raises(ValueError, match=r"no such endpoint.*Received: 'Mixed_6a'"):
-        arch.time_spans(net, "Mixed_6a", 64)
-    with pytest.raises(ValueError, match=r"at least 9x.*Received: 8x"):
-        arch.time_spans(net, "Features", 8)
-    with pytest.raises(ValueError, match=r"groups of 4.*Received: 6, from a clip of 12 frames"):
-        arch.time_spans(arch.make("i3d_resnet50_nl_8x8_affine"), "conv1", 12)
+@pytest.mark.parametrize(
+    ("name", "endpoint", "frames", "error"),
+    [
+        ("inception_i3d", "Mixed_6a", 64, r"no such endpoint.*Received: 'Mixed_6a'"),
+        ("inception_i3d", "Features", 8, r"at least 9x.*Received: 8x"),
+        ("i3d_resnet50_nl_8x8_affine", "conv1", 12, "groups of 4.*Received: 6, from a clip of 12"),
+    ],
+)
+def test_what_the_network_refuses_is_refused(name, endpoint, frames, error):
+    with pytest.raises(ValueError, match=error):
+        arch.time_spans(arch.make(name), endpoint, frames)
 
 
 def test_branches_of_several_strides_are_refused():

@@ -64,10 +64,6 @@ class Settings:
         """Folder for what the framework makes."""
         return self.output / self.framework
 
-    @property
-    def rendering(self) -> motions.Options:
-        return motions.Options(self.output, self.train_scenes, self.test_scenes)
-
 
 def main(settings: Settings) -> int:
     """Runs all steps, each of which skips what was done before, and prints the table.
@@ -145,7 +141,7 @@ def _render(settings: Settings) -> None:
             "same numbers of scenes, or another --output."
         )
     if not (lists / "classInd.txt").exists():  # the last file that is written
-        print(motions.render(settings.rendering), flush=True)
+        print(motions.render(settings.output, **wanted), flush=True)
 
 
 def _train(settings: Settings, stream: str) -> list[str]:

@@ -10,7 +10,7 @@ from common.demo.chain import Settings
 from common.evaluation import fusion, results, scores
 from common.evaluation.scores import Scores
 from common.training import recipes
-from common.video import stored
+from common.video import frame_files
 
 
 @pytest.fixture
@@ -18,25 +18,20 @@ def settings(tmp_path):
     return Settings(output=tmp_path, train_scenes=1, test_scenes=1, workers=1)
 
 
-def _fields(command):
-    return [flag.removeprefix("--set=") for flag in command if flag.startswith("--set=")]
-
-
-def test_trainings_change_a_recipe_in_ways_it_can_be(settings):
-    rgb, flow = (each for each in chain.commands(settings) if each[0].endswith(".train"))
-    recipe = recipes.changed(recipes.get("finetune"), _fields(rgb))
+def test_commands(settings):
+    commands = chain.commands(settings)
+    assert all(importlib.util.find_spec(module) for module, *_ in commands[:4])
+    rgb, flow = (each for each in commands if each[0].endswith(".train"))
+    fields = [flag.removeprefix("--set=") for flag in rgb if flag.startswith("--set=")]
+    recipe = recipes.changed(recipes.get("finetune"), fields)
     assert (recipe.sample_duration, recipe.short_side, recipe.crop) == (16, (64, 64), 64)
     assert recipe.global_pool and not recipe.flip  # a mirrored left is a right
     assert "--streams=flow" in flow and "--checkpoint=rgb_scratch" in rgb
     assert not any(flag.startswith("--checkpoint") for flag in flow)
-
-
-def test_both_frameworks_get_the_same_commands(settings):
-    torch = [" ".join(each) for each in chain.commands(settings)]
     tf = chain.commands(dataclasses.replace(settings, framework="i3d_tf"))
-    assert [" ".join(each).replace("i3d_tf", "i3d_torch") for each in tf] == torch
-    modules = {each.split()[0] for each in torch if each.startswith("common.")}
-    assert len(modules) == 4 and all(map(importlib.util.find_spec, modules))
+    assert [" ".join(each).replace("i3d_tf", "i3d_torch") for each in tf] == [
+        " ".join(each) for each in commands
+    ]
 
 
 def _scores(path, names, predicted):
@@ -78,18 +73,23 @@ def test_videos_become_frames_and_flow(settings, monkeypatch):
     annotations = annotation_files.read(settings.output / "motions.json")
     assert annotations.counts == {"training": 8, "validation": 8}
     record = next(each for each in annotations.records if each.name.startswith("left_up/"))
-    assert stored.read_rgb(settings.output / "frames", record.name, [33]).shape == (1, 64, 80, 3)
-    flow = stored.read_flow(settings.output / "flow", record.name, range(34))
+    frames = frame_files.open_rgb(settings.output / "frames", record.name)
+    assert frames.read([33]).shape == (1, 64, 80, 3)
+    flow = frame_files.open_flow(settings.output / "flow", record.name).read(range(34))
     moved = np.median(flow, (0, 1, 2)) * 20  # pixels
     np.testing.assert_allclose(moved, [-3, -3], atol=0.3)
 
 
 @pytest.fixture
 def rendered(settings, monkeypatch):
-    """Runs nothing after the rendering; what was rendered."""
-    found = []
-    render = motions.render
-    monkeypatch.setattr(motions, "render", lambda given: found.append(given) or render(given))
+    """The calls of `render`; nothing runs after it, and its videos are not written."""
+    found, render = [], motions.render
+
+    def counting(output, **scenes):
+        found.append(scenes)
+        return render(output, **scenes)
+
+    monkeypatch.setattr(motions, "render", counting)
     monkeypatch.setattr(motions, "write_video", lambda path, pictures: None)
     monkeypatch.setattr(chain, "commands", lambda _: [])
     monkeypatch.setattr(chain, "table", lambda _: "done")
@@ -97,45 +97,33 @@ def rendered(settings, monkeypatch):
 
 
 def test_rendering_is_done_once_and_with_the_same_settings(settings, rendered):
-    for _ in range(2):
-        chain.main(settings)
-    assert len(rendered) == 1
+    for steps in (500, 500, 3):
+        chain.main(dataclasses.replace(settings, steps=steps))
     with pytest.raises(ValueError, match=r"rendering\.json: .*'train': 1.*Received: .*'train': 2"):
         chain.main(dataclasses.replace(settings, train_scenes=2))
-    chain.main(dataclasses.replace(settings, steps=3))  # no matter of the videos
-    assert len(rendered) == 1
+    assert rendered == [{"train": 1, "test": 1}]
 
 
-@pytest.mark.parametrize("written", [0, 2])
-def test_rendering_that_was_stopped_is_done_again(settings, rendered, monkeypatch, written):
-    write, count = motions.write_text, []
-
-    def stopping(path, text):
-        count.append(path)
-        if len(count) > written:
-            raise KeyboardInterrupt
-        write(path, text)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(motions, "write_text", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            chain.main(settings)
+def test_rendering_that_was_stopped_is_done_again(settings, rendered, monkeypatch):
+    write = motions.write_text
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        patched.setattr(motions, "write_text", lambda path, text: write(path / "no folder", text))
+        (settings.output / "lists").mkdir()
+        (settings.output / "lists" / "trainlist01.txt").touch()
+        (settings.output / "rendering.json").write_text('{"train": 1, "test": 1}')
+        chain.main(settings)
     chain.main(settings)
     assert len(rendered) == 2
-    names = {path.name for path in (settings.output / "lists").iterdir()}
-    assert names == {"classInd.txt", "trainlist01.txt", "testlist01.txt"}
+    assert (settings.output / "lists" / "classInd.txt").read_text().startswith("1 right\n2 left\n")
 
 
-def test_lists_of_others_are_left_alone(settings, rendered):
+def test_other_lists_are_left_alone(settings, rendered):
     (settings.output / "lists").mkdir()
     with pytest.raises(FileExistsError, match="lists exists and is not of this command"):
         chain.main(settings)
     assert not rendered
-    assert [path.name for path in settings.output.iterdir()] == ["lists"]
 
 
-def test_a_command_that_fails_ends_it(settings, monkeypatch):
-    monkeypatch.setattr(chain, "commands", lambda _: [["common.prepare.check", "--nonsense"]])
-    monkeypatch.setattr(motions, "render", lambda _: "rendered")
+def test_a_command_that_fails_ends_it():
     with pytest.raises(ValueError, match=r"common\.prepare\.check ended with status 1"):
-        chain.main(settings)
+        chain.run_command("common.prepare.check", ["--nonsense"])

@@ -17,7 +17,6 @@ coded alone, so its coding reveals nothing.
     OUTPUT/lists/classInd.txt, trainlist01.txt, testlist01.txt     as those of UCF101
 """
 
-import dataclasses
 from pathlib import Path
 from typing import cast
 
@@ -42,6 +41,12 @@ DIRECTIONS = {
 }  # fmt: skip
 """x and y of the motion of a class, in shifts a frame; y is down."""
 
+FRAMES = 2 * PICTURES
+"""Frames of a video, at 25 a second: each picture twice."""
+
+HEIGHT, WIDTH, SHIFT = 64, 80, 3
+"""Pixels of a picture, and of a shift."""
+
 _FPS = 25
 _CODEC = "mpeg4"  # that of UCF101
 _QUALITY = {"flags": "qscale", "global_quality": "354"}  # 3 * FF_QP2LAMBDA; 31 would be the worst
@@ -52,75 +57,53 @@ Field = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to render; see `render`.
+def render(output: Path, train: int, test: int) -> str:
+    """Writes the videos, then their lists, classInd.txt last; returns a summary.
 
-    Attributes:
+    The same numbers of scenes give the same bytes.
+
+    Args:
         output: Folder to write to.
         train: Scenes to train on; each gives a video a class.
         test: Scenes to evaluate on, others than those.
-        frames: Of a video, at 25 a second; multiples of 17 show each picture equally often.
-        height: Of the pictures, pixels, even.
-        width: Of the pictures, pixels, even.
-        shift: Pixels that a scene moves a frame along x, along y, or both.
-        seed: Of everything random.
     """
-
-    output: Path
-    train: int = 40
-    test: int = 10
-    frames: int = 2 * PICTURES
-    height: int = 64
-    width: int = 80
-    shift: int = 3
-    seed: int = 0
-
-
-def render(options: Options) -> str:
-    """Writes the videos, then their lists, classInd.txt last; returns a summary.
-
-    The same options give the same bytes.
-    """
-    videos, lists = options.output / "videos", options.output / "lists"
     listed: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
-    scenes = options.train + options.test
-    progress = Progress("render", scenes * len(MOTIONS))
-    for scene in range(scenes):
-        pictures = scene_pictures(options, scene)
-        training = scene < options.train
-        lines = listed["trainlist01.txt" if training else "testlist01.txt"]
+    progress = Progress("render", (train + test) * len(MOTIONS))
+    for scene in range(train + test):
+        pictures = scene_pictures(scene)
         for label, motion in enumerate(MOTIONS, 1):
             name = f"{motion}/v_{motion}_g{scene + 1:02d}_c01.avi"
-            write_video(videos / name, pictures[order(options, scene, motion)])
-            lines.append(f"{name} {label}" if training else name)
+            write_video(output / "videos" / name, pictures[order(scene, motion)])
+            if scene < train:
+                listed["trainlist01.txt"].append(f"{name} {label}")
+            else:
+                listed["testlist01.txt"].append(name)
             progress.add(failed=False)
     progress.close()
     listed["classInd.txt"] = [f"{label} {motion}" for label, motion in enumerate(MOTIONS, 1)]
     for name, lines in listed.items():
-        write_text(lists / name, "\n".join(lines) + "\n")
+        write_text(output / "lists" / name, "\n".join(lines) + "\n")
     return (
-        f"{options.train * len(MOTIONS):,} videos to train on and {options.test * len(MOTIONS):,} "
-        f"to evaluate on, of {len(MOTIONS)} classes -> {videos}, {lists}"
+        f"{train * len(MOTIONS):,} videos to train on and {test * len(MOTIONS):,} to evaluate on, "
+        f"of {len(MOTIONS)} classes -> {output}/videos, {output}/lists"
     )
 
 
-def order(options: Options, scene: int, motion: str) -> NDArray[np.int64]:
-    """Which picture each frame of a video shows: [frames], from a random one on."""
-    label = list(MOTIONS).index(motion)
-    start = np.random.default_rng([options.seed, scene, 1, label]).integers(PICTURES)
-    return np.asarray((start + MOTIONS[motion] * np.arange(options.frames)) % PICTURES)
+def order(scene: int, motion: str) -> NDArray[np.int64]:
+    """Which picture each frame of a video shows: [FRAMES], from a random one on."""
+    start = np.random.default_rng([0, scene, 1, list(MOTIONS).index(motion)]).integers(PICTURES)
+    return np.asarray((start + MOTIONS[motion] * np.arange(FRAMES)) % PICTURES)
 
 
-def scene_pictures(options: Options, scene: int) -> Picture:
-    """The pictures [17, height, width, 3], RGB, of a scene: 0-based number and seed say which."""
-    rng = np.random.default_rng([options.seed, scene, 0])
+def scene_pictures(scene: int) -> Picture:
+    """The pictures [17, HEIGHT, WIDTH, 3], RGB, of the scene with this 0-based number."""
+    rng = np.random.default_rng([0, scene, 0])
     # One canvas, over which the pictures are windows: each a shift to the left of the one before.
-    extent = options.width + (PICTURES - 1) * options.shift
-    y, x = np.mgrid[: options.height, :extent] / options.shift
-    canvas = np.asarray(np.rint(_scene(rng, y, x, options.shift).clip(0, 255)), np.uint8)
-    lefts = range(extent - options.width, -1, -options.shift)
-    return np.stack([canvas[:, left : left + options.width] for left in lefts])
+    extent = WIDTH + (PICTURES - 1) * SHIFT
+    y, x = np.mgrid[:HEIGHT, :extent] / SHIFT
+    canvas = np.asarray(np.rint(_scene(rng, y, x).clip(0, 255)), np.uint8)
+    lefts = range(extent - WIDTH, -1, -SHIFT)
+    return np.stack([canvas[:, left : left + WIDTH] for left in lefts])
 
 
 def write_video(path: Path, pictures: Picture) -> None:
@@ -140,8 +123,8 @@ def write_video(path: Path, pictures: Picture) -> None:
         out.mux(stream.encode(None))
 
 
-def _scene(rng: np.random.Generator, y: Field, x: Field, shift: int) -> Field:
-    """Colours [H, W, 3], 0 to 255 and beyond, at y and x [H, W], in shifts of so many pixels."""
+def _scene(rng: np.random.Generator, y: Field, x: Field) -> Field:
+    """Colours [H, W, 3], 0 to 255 and beyond, at y and x [H, W], in shifts."""
     # Along the two periods, which are orthogonal, and both 17 ** 0.5 shifts long.
     u, v = (4 * x + y) / PICTURES, (4 * y - x) / PICTURES
     ground, filling = _texture(rng, u, v, detail=2), _texture(rng, u, v, detail=3)
@@ -150,7 +133,7 @@ def _scene(rng: np.random.Generator, y: Field, x: Field, shift: int) -> Field:
     side = 2 * np.pi / rng.integers(3, 7)
     angle = (np.arctan2(v, u) + rng.uniform(0, 2 * np.pi)) % side - side / 2
     outside = np.hypot(u, v) * np.cos(angle) - rng.uniform(0.22, 0.34)
-    soft = 0.25 / (PICTURES**0.5 * shift)  # about a pixel from inside to outside
+    soft = 0.25 / (PICTURES**0.5 * SHIFT)  # about a pixel from inside to outside
     mask = 1 / (1 + np.exp(outside / soft))[..., None]
     return np.asarray(ground + mask * (filling - ground))
 

@@ -1,8 +1,6 @@
 """What a frame says of the motion (nothing), what frames in any order say (nothing), and flow."""
 
-import dataclasses
 import functools
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,20 +9,19 @@ import pytest
 from common import flow, video
 from common.annotations import annotation_files
 from common.demo import motions
-from common.demo.motions import DIRECTIONS, MOTIONS, PICTURES, Options
+from common.demo.motions import DIRECTIONS, MOTIONS, PICTURES
 from common.prepare import make_annotations
 
-OPTIONS = Options(Path("nowhere"), height=48, width=64)
 CHANCE = 1 / len(MOTIONS)
 
 
-def _clip(scene, motion, options=OPTIONS):
-    return motions.scene_pictures(options, scene)[motions.order(options, scene, motion)]
+def _clip(scene, motion):
+    return motions.scene_pictures(scene)[motions.order(scene, motion)]
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_a_scene_moves_in_its_direction(motion):
-    x, y = (OPTIONS.shift * each for each in DIRECTIONS[motion])
+    x, y = (motions.SHIFT * each for each in DIRECTIONS[motion])
     clip = _clip(3, motion).astype(int)
     height, width = clip.shape[1:3]
     before = clip[:-1, max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
@@ -35,39 +32,36 @@ def test_a_scene_moves_in_its_direction(motion):
 
 def test_any_17_frames_are_the_same_pictures_in_every_class():
     for motion in MOTIONS:
-        order = motions.order(OPTIONS, 0, motion)
+        order = motions.order(0, motion)
         for start in range(len(order) - PICTURES + 1):
             assert sorted(order[start : start + PICTURES]) == list(range(PICTURES))
 
 
 def test_videos_begin_anywhere_in_every_class():
     for motion in MOTIONS:
-        starts = [motions.order(OPTIONS, scene, motion)[0] for scene in range(1_000)]
+        starts = [motions.order(scene, motion)[0] for scene in range(1_000)]
         counts = np.bincount(starts, minlength=PICTURES)
         chi_squared = (np.square(counts - counts.mean()) / counts.mean()).sum()
         assert chi_squared < 50  # 16 degrees of freedom: once in 40,000
 
 
-def test_scenes_differ_and_come_back():
-    pictures = motions.scene_pictures(OPTIONS, 1)
-    assert pictures.shape == (PICTURES, 48, 64, 3) and pictures.dtype == np.uint8
-    assert len(np.unique(pictures.reshape(PICTURES, -1), axis=0)) == PICTURES
-    np.testing.assert_array_equal(pictures, motions.scene_pictures(OPTIONS, 1))
-    other = dataclasses.replace(OPTIONS, seed=1)
-    for each in (motions.scene_pictures(OPTIONS, 2), motions.scene_pictures(other, 1)):
-        assert np.abs(pictures[0].astype(int) - each[0]).mean() > 10
+def test_scenes_differ():
+    first, second = motions.scene_pictures(1), motions.scene_pictures(2)
+    assert first.shape == (PICTURES, 64, 80, 3) and first.dtype == np.uint8
+    assert len(np.unique(first.reshape(PICTURES, -1), axis=0)) == PICTURES
+    assert np.abs(first[0].astype(int) - second[0]).mean() > 10
 
 
 @functools.cache
 def _clips(scenes):
-    """A clip of 16 frames of each scene in each motion, [N, 16, levels of 9x12], and labels."""
+    """A clip of 16 frames of each scene in each motion, [N, 16, levels of 8x10], and labels."""
     rng = np.random.default_rng(scenes[0])
     clips, labels = [], []
     for scene in scenes:
-        pictures = motions.scene_pictures(OPTIONS, scene)
-        small = [cv2.resize(each, (12, 9), interpolation=cv2.INTER_AREA) for each in pictures]
+        pictures = motions.scene_pictures(scene)
+        small = [cv2.resize(each, (10, 8), interpolation=cv2.INTER_AREA) for each in pictures]
         for label, motion in enumerate(MOTIONS):
-            order = motions.order(OPTIONS, scene, motion)
+            order = motions.order(scene, motion)
             start = rng.integers(len(order) - 15)
             clips.append(np.stack(small)[order[start : start + 16]].reshape(16, -1) / 255)
             labels.append(label)
@@ -76,7 +70,7 @@ def _clips(scenes):
 
 def _accuracy(features):
     """Of a linear classifier of the features of a clip, on scenes that it has not seen."""
-    (train, labels), (test, test_labels) = _clips(range(100)), _clips(range(100, 200))
+    (train, labels), (test, test_labels) = _clips(range(50)), _clips(range(50, 100))
     rows = np.stack([[*features(clip), 1] for clip in train])
     ridge = rows.T @ rows + 1e-3 * len(rows) * np.eye(rows.shape[1])
     weights = np.linalg.solve(ridge, rows.T @ np.eye(len(MOTIONS))[labels])
@@ -94,8 +88,8 @@ def _accuracy(features):
     ids=["one frame", "mean and variance", "sorted levels"],
 )
 def test_frames_without_their_order_say_nothing(features):
-    # 800 clips: four standard deviations are 4.7 %.
-    assert abs(_accuracy(features) - CHANCE) < 0.047
+    # 400 clips: four standard deviations are 6.6 %.
+    assert abs(_accuracy(features) - CHANCE) < 0.066
 
 
 def test_frames_in_their_order_say_something():
@@ -105,7 +99,7 @@ def test_frames_in_their_order_say_something():
 
 def _moved(clip):
     """Products of neighbours in space and time, as far as motion goes, averaged over all places."""
-    before, after = clip[:-1].reshape(15, 9, 12, 3), clip[1:].reshape(15, 9, 12, 3)
+    before, after = clip[:-1].reshape(15, 8, 10, 3), clip[1:].reshape(15, 8, 10, 3)
     before, after = (each - each.mean((1, 2), keepdims=True) for each in (before, after))
     spread = before.var()
     return [
@@ -120,7 +114,7 @@ def test_flow_says_all():
     for scene in range(3):
         for motion in MOTIONS:
             greys = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in _clip(scene, motion)[:2])
-            found = np.median(flow.tvl1(*greys, engine="numba"), (0, 1)) / OPTIONS.shift
+            found = np.median(flow.tvl1(*greys, engine="numba"), (0, 1)) / motions.SHIFT
             distance = {name: np.hypot(*(found - each)) for name, each in DIRECTIONS.items()}
             right.append(min(distance, key=distance.__getitem__) == motion)
             assert distance[motion] < 0.1
@@ -128,8 +122,7 @@ def test_flow_says_all():
 
 
 def test_the_videos_and_their_lists(tmp_path):
-    options = Options(tmp_path / "a", train=2, test=1, height=48, width=64, frames=17)
-    said = motions.render(options)
+    said = motions.render(tmp_path / "a", train=2, test=1)
     assert said.startswith("16 videos to train on and 8 to evaluate on, of 8 classes -> ")
     make_annotations.run(
         make_annotations.Settings(
@@ -141,25 +134,23 @@ def test_the_videos_and_their_lists(tmp_path):
     )
     annotations = annotation_files.read(tmp_path / "own.json")
     assert annotations.classes == tuple(MOTIONS)
-    assert annotations.counts == {"training": 16, "validation": 8}
-    groups = {record.subset: set() for record in annotations.records}
-    for record in annotations.records:
-        name = Path(record.path).stem
-        assert name.startswith(f"v_{annotations.classes[record.labels[0]]}_g")
-        groups[record.subset].add(name[-7:-4])
-    assert groups == {"training": {"g01", "g02"}, "validation": {"g03"}}
-
-    motions.render(dataclasses.replace(options, output=tmp_path / "b"))
+    names = [(record.subset, record.id) for record in annotations.records]
+    assert sorted(names) == sorted(
+        (subset, f"v_{motion}_g{group:02d}_c01")
+        for group, subset in ((1, "training"), (2, "training"), (3, "validation"))
+        for motion in MOTIONS
+    )
+    motions.render(tmp_path / "b", train=2, test=1)
     for path in (tmp_path / "a").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
 
 def test_coding_adds_nothing_that_tells_the_order(tmp_path):
-    source = motions.scene_pictures(OPTIONS, 0)
+    source = motions.scene_pictures(0)
     by_order = {}
     for motion in MOTIONS:
         path = tmp_path / f"{motion}.avi"
-        order = motions.order(OPTIONS, 0, motion)
+        order = motions.order(0, motion)
         motions.write_video(path, source[order])
         frames = np.stack(list(video.read_frames(path)))
         grey = frames.mean(-1) - source[order].mean(-1)  # colours are stored coarsely

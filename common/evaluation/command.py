@@ -15,7 +15,7 @@ from common.io import check_target, listing
 from common.models import MakePredictor, Model
 from common.settings import UsageError, setting
 from common.training.recipes import PRECISIONS, TASKS
-from common.video.clip_reader import ClipReader, Source, flow_stamp
+from common.video.clip_reader import ClipReader, Source
 
 _STREAMS = ("rgb", "flow")
 
@@ -258,7 +258,7 @@ def _flow(
     stamps: dict[str, FlowStamp | None] = {}
     for record in records:
         with contextlib.suppress(OSError, ValueError):  # the video fails when it is read
-            stamps[record.name] = flow_stamp(reader.open(record, "flow"))
+            stamps[record.name] = reader.open(record, "flow").stamp
     kinds = [each and dataclasses.asdict(each) for each in stamp.kinds(stamps.values())]
     made: dict[str, object] = {"flow": kinds if len(kinds) > 1 else next(iter(kinds), None)}
     if model.card:

@@ -24,7 +24,8 @@ from common.jobs.pictures import Picture, Pictures
 from common.jobs.task import Item
 from common.preprocessing import crops, frames
 from common.preprocessing.crops import Frames
-from common.video import clip_reader, stored
+from common.video import clip_reader, frame_files
+from common.video.source import FrameSource
 
 _AT_ONCE = 64  # frames of an array, or stored flows, that are read together
 
@@ -263,14 +264,14 @@ def _rgb(item: Item, pictures: Pictures, extraction: Extraction) -> Iterator[Pic
         yield sized
 
 
-def _in_parts(clip: clip_reader.Clip) -> Iterator[Any]:
+def _in_parts(clip: FrameSource) -> Iterator[Any]:
     for start in range(0, len(clip), _AT_ONCE):
         yield from clip.read(range(start, min(start + _AT_ONCE, len(clip))))
 
 
 def _fps(item: Item, pictures: Pictures) -> float | None:
     if _is_array(item):
-        return clip_reader.RgbArray(item.source).fps
+        return clip_reader.RgbArray(item.source).rate
     if item.source.is_dir() or pictures.fps:
         return pictures.rate(item)
     return video.info(item.source).fps
@@ -315,7 +316,7 @@ def _streams(
     if settings.flow:
         if "rgb" in wanted:
             yield from (("rgb", picture) for picture in rgb)
-        parts = _in_parts(stored.open_flow(settings.flow, item.name))
+        parts = _in_parts(frame_files.open_flow(settings.flow, item.name))
         yield from (("flow", np.asarray(each, np.float32)) for each in parts)
         return
     passed: list[Picture] = []

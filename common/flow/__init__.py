@@ -77,15 +77,10 @@ def flows(
         batch: Pairs that "torch" works on at a time.
 
     Yields:
-        [H, W, 2] float32, one fewer than there are frames.
-
-    Raises:
-        ValueError: As for `tvl1`; or (`TooFewFramesError`) there are fewer than two frames.
-        ImportError: As for `tvl1`.
+        [H, W, 2] float32, one fewer than there are frames. Raises as `tvl1`, and
+        `TooFewFramesError` for fewer than two frames.
     """
     engine = resolve(engine)
-    if threads < 1 or batch < 1:
-        raise ValueError(f"threads and batch must be at least 1. Received: {threads}, {batch}.")
     pairs = _pairs(frames)
     if engine == "torch":
         return _batched(pairs, params, batch)
@@ -95,8 +90,7 @@ def flows(
 def resolve(engine: str) -> str:
     """Returns the engine of a name: "auto" is "torch" with a CUDA device, else "numba".
 
-    Raises:
-        ValueError: There is no such engine.
+    Raises `ValueError` for an engine that there is not.
     """
     if engine == "auto":
         return "torch" if _cuda() else "numba"
@@ -134,33 +128,30 @@ def _cuda() -> bool:
 
 def _pairs(frames: Iterable[Grey]) -> Iterator[tuple[Grey, Grey]]:
     previous: Grey | None = None
-    count = 0
+    paired = False
     for frame in frames:
         _check(frame, previous)
         held = frame.copy()  # callers may reuse their buffer
         if previous is not None:
+            paired = True
             yield previous, held
         previous = held
-        count += 1
-    if count < 2:
-        raise TooFewFramesError(f"flow needs at least two frames. Received: {count}.")
+    if not paired:
+        received = 0 if previous is None else 1
+        raise TooFewFramesError(f"flow needs at least two frames. Received: {received}.")
 
 
 def _check(frame: Grey, previous: Grey | None) -> None:
-    if frame.ndim != 2 or frame.dtype not in (np.uint8, np.float32):
+    received = f"Received: {list(frame.shape)} of {frame.dtype}."
+    if frame.ndim != 2 or frame.dtype not in (np.uint8, np.float32) or min(frame.shape) < _SMALLEST:
         raise ValueError(
-            "expected grey frames [H, W], uint8 or float32 in 0 to 255. "
-            f"Received: shape {list(frame.shape)}, {frame.dtype}."
-        )
-    if min(frame.shape) < _SMALLEST:
-        raise ValueError(
-            f"expected frames of at least {_SMALLEST}x{_SMALLEST} pixels. "
-            f"Received: {list(frame.shape)}."
+            f"expected grey frames [H, W] of at least {_SMALLEST}x{_SMALLEST} pixels, uint8 or "
+            f"float32 in 0 to 255. {received}"
         )
     if previous is not None and (frame.shape, frame.dtype) != (previous.shape, previous.dtype):
         raise ValueError(
-            f"all frames must have one size and type. Expected: {list(previous.shape)}, "
-            f"{previous.dtype}. Received: {list(frame.shape)}, {frame.dtype}."
+            f"all frames must have one size and type. Expected: {list(previous.shape)} of "
+            f"{previous.dtype}. {received}"
         )
     if frame.dtype == np.uint8:
         return

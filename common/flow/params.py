@@ -17,8 +17,7 @@ class TVL1Params:
         theta: Tightness of the coupling between the two parts of the problem.
         scales: Levels of the pyramid; fewer if a level would have a side below 16 pixels.
         warps: Times the second frame is warped by the flow so far, at each level.
-        epsilon: Iterations end when the flow changes by less than this, in pixels (root mean
-            square).
+        epsilon: Iterations end when the flow changes by less (root mean square, pixels).
         inner_iterations: Iterations between two median filters.
         outer_iterations: Median filters for each warp.
         scale_step: Size of a level as a fraction of the next finer one.
@@ -37,13 +36,12 @@ class TVL1Params:
     median: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("tau", "lambda_", "theta", "epsilon"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"{name} must be above 0. Received: {value}.")
-        for name in ("scales", "warps", "inner_iterations", "outer_iterations"):
-            if not (value := getattr(self, name)) >= 1:
-                raise ValueError(f"{name} must be at least 1. Received: {value}.")
-        if not 0 < self.scale_step < 1:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:  # so NaN fails, too
+                least = "at least 1" if isinstance(field.default, int) else "above 0"
+                raise ValueError(f"{field.name} must be {least}. Received: {value}.")
+        if not self.scale_step < 1:
             raise ValueError(f"scale_step must lie between 0 and 1. Received: {self.scale_step}.")
         if self.median not in (1, 3, 5):
             raise ValueError(f"median must be 1, 3 or 5. Received: {self.median}.")

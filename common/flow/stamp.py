@@ -174,9 +174,8 @@ def _kind(stamp: FlowStamp | None) -> _Kind:
 
 
 def _differences(kinds: Mapping[_Kind, list[str]]) -> str:
-    fields = dict.fromkeys(field for kind in kinds for field, _ in kind)
     texts = []
-    for field in fields:
+    for field in dict.fromkeys(field for kind in kinds for field, _ in kind):
         places: dict[str, list[str]] = {}
         for kind, names in kinds.items():
             if field == "engine" or kind != _UNSTAMPED:

@@ -104,10 +104,9 @@ def _solve(frames: Tensor, u: Tensor, params: TVL1Params, compiled: bool) -> Non
 def _converge(
     state: list[Tensor], data: list[Tensor], numbers: Tensor, params: TVL1Params, compiled: bool
 ) -> None:
-    """Iterates until each pair has converged or had its iterations.
+    """Iterates until each pair has converged or had its iterations; changes the state in place.
 
-    Changes the state (u, px and py) in place. The data are gradient, rest and inverse; see
-    `_iterate`.
+    The state is u, px and py; the data are gradient, rest and inverse: see `_iterate`.
     """
     functions: tuple[Callable[..., Any], ...] = _iterate, _median
     iterate, median = map(_compiled, functions) if compiled else functions
@@ -148,19 +147,10 @@ def _iterate(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Runs `count` iterations, for each pair until it has converged.
 
-    Args:
-        u: [N, 2, H, W] flow in pixels.
-        px: [N, 2, H, W] dual variables along x of both components of the flow.
-        py: [N, 2, H, W] the same along y.
-        gradient: [N, 2, H, W] gradient of the warped frame.
-        rest: [N, H, W] residual without the flow.
-        inverse: [N, H, W] 1 / |gradient|^2.
-        numbers: [4] lambda theta, theta, tau / theta, and the sum of squared changes up to which a
-            pair has converged.
-        count: Number of iterations.
-
-    Returns:
-        u, px and py afterwards, and which pairs [N] have not converged.
+    Shapes are [N, 2, H, W] for the flow u, the dual variables px and py along x and y, and the
+    gradient of the warped frame; [N, H, W] for the residual without the flow (`rest`) and
+    1 / |gradient|^2 (`inverse`). The numbers are lambda theta, theta, tau / theta, and the sum of
+    squared changes up to which a pair has converged. Returns u, px, py, and which pairs have not.
     """
     bound, theta, step, limit = numbers.unbind()
     going = None  # all

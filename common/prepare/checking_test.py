@@ -20,7 +20,7 @@ from common.jobs.runs import Settings
 from common.jobs.task import Item
 from common.prepare import checking
 from common.prepare.checking import Finding
-from common.video import storing
+from common.video import frame_files
 
 
 def _check(folder, *items, min_frames=1, workers=0):
@@ -113,7 +113,7 @@ def test_a_clip_of_a_video(folder, tmp_path, start, end, problem, reason):
 
 def _frames(folder, count=10):
     clip = np.random.default_rng(0).integers(0, 256, (count, 24, 32, 3), np.uint8)
-    storing.write_rgb(folder, folder.name, clip)
+    frame_files.write_rgb(folder, folder.name, clip)
     return folder
 
 

@@ -17,7 +17,7 @@ from common.jobs.pictures import Pictures
 from common.jobs.settings import FrameSettings, RunSettings
 from common.jobs.task import Item
 from common.testing import commands
-from common.video import stored
+from common.video import frame_files
 
 RUN = (
     "allow_failures", "annotations", "dry_run", "engine", "input", "limit", "output", "overwrite",
@@ -125,14 +125,14 @@ def test_frames_then_flow_of_them(videos, tmp_path):
     arguments = (f"--input={frames}", f"--output={flow}", "--short_side=24", "--layout=flow_xy")
     done = _run("extract_flow", *arguments, "--workers=2")
     assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 20 flows\n"
-    for clip in (stored.open_flow(flow, name) for name in ("run/a", "walk/b")):
+    for clip in (frame_files.open_flow(flow, name) for name in ("run/a", "walk/b")):
         assert (len(clip), clip.stamp.fps, clip.stamp.short_side) == (10, 25, 24)
     done = _run("extract_flow", *arguments, "--dry_run")
     assert done.stdout == "extract_flow: 0 to do, 2 skipped, 0 failed, 20 flows\n"
     done = _run("extract_flow", *arguments, "--fps=12.5")
     assert done.stdout.startswith("extract_flow: 2 done (2 in place of what was there), ")
     assert stamp.read(flow / "run/a").fps == 12.5
-    assert len(stored.open_flow(flow, "run/a")) == 5
+    assert len(frame_files.open_flow(flow, "run/a")) == 5
 
 
 def test_videos_and_folders_of_frames_together(videos, tmp_path):
@@ -172,7 +172,7 @@ def test_clips_of_annotations_and_then_their_frames(videos, tmp_path):
     done = _run("extract_flow", f"--input={frames}", f"--output={flow}", *arguments)
     assert done.returncode == 0
     assert "1 done, 0 skipped, 1 failed, 9 flows" in done.stdout
-    made = stored.open_flow(flow, "x/clip 1")
+    made = frame_files.open_flow(flow, "x/clip 1")
     assert (len(made), made.stamp.fps, made.stamp.short_side) == (9, None, None)
 
 

@@ -17,7 +17,7 @@ from common.flow.encoding import BOUND
 from common.testing import actions, classes, commands
 from common.testing.corpus import SIDE, Case
 from common.testing.films import SIZE
-from common.video import stored
+from common.video import frame_files
 
 CASES = classes.CASES | actions.CASES
 FAST = ("ucf101", "something_v1")
@@ -144,7 +144,7 @@ def test_each_frame_is_the_right_picture(corpus, name, file):
     records = annotation_files.read(data.folder / file).records
     for number, record in enumerate(records):
         film, shown = data.expected(number)
-        clip = stored.open_rgb(data.folder / "frames", record.name)
+        clip = frame_files.open_rgb(data.folder / "frames", record.name)
         assert (clip.layout.name, len(clip)) == (data.case.layouts[0], len(shown))
         if data.case.container != "piergiaj" or file == "native.json":
             assert record.frames == len(shown)
@@ -152,7 +152,7 @@ def test_each_frame_is_the_right_picture(corpus, name, file):
 
 
 def _check_flow(data, root, layout, fps):
-    clips = [stored.open_flow(root, record.name) for record in data.case.records]
+    clips = [frame_files.open_flow(root, record.name) for record in data.case.records]
     stamp.check_same({clip.name: clip.stamp for clip in clips})
     for number, clip in enumerate(clips):
         film, shown = data.expected(number)
@@ -201,7 +201,7 @@ def test_frame_labels_of_charades(corpus, file):
     records = annotation_files.read(data.folder / file).records
     labels = []
     for record in records:
-        count = len(stored.open_rgb(data.folder / "frames", record.name))
+        count = len(frame_files.open_rgb(data.folder / "frames", record.name))
         labels.append(frame_labels(record, 157, frames=count, fps=25, rule="strict"))
     assert [each.shape for each in labels] == [(19, 157), (13, 157), (19, 157)]
     assert list(map(_on, labels)) == [
@@ -218,7 +218,7 @@ def test_frame_labels_of_vidor(corpus, file):
     records = annotation_files.read(data.folder / file).records
     labels = []
     for record in records:
-        count = len(stored.open_flow(data.folder / "flow", record.name))
+        count = len(frame_files.open_flow(data.folder / "flow", record.name))
         labels.append(frame_labels(record, 42, frames=count, fps=29.97))
     assert [each.shape for each in labels] == [(12, 42), (13, 42), (14, 42)]
     assert list(map(_on, labels)) == [
@@ -243,7 +243,7 @@ def test_vidor_at_another_rate(corpus):
     assert any(line.startswith("3 clips have another number of frames than") for line in said)
     record, *_ = annotation_files.read(data.folder / "at_15.json").records
     assert (record.frames, record.fps) == (12, 29.97)  # the spans are in these
-    clip = stored.open_rgb(data.folder / "at_15", record.name)
+    clip = frame_files.open_rgb(data.folder / "at_15", record.name)
     assert _pictures(clip, data.case.films[0]) == [0, 1, 3, 5, 7, 9, 11]
     labels = frame_labels(record, 42, frames=len(clip), fps=15)
     assert _on(labels) == {0: [1, 2, 3, 4], 16: [0, 1], 26: [5, 6]}

@@ -15,15 +15,15 @@ from common.jobs.settings import ItemSettings
 from common.jobs.task import Item
 from common.settings import UsageError, setting
 from common.video import layouts
-from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, ImageLayout
+from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, Layout
 
 # Layouts with x and y in folders of their own are counted folder by folder, as frames.
-_LAYOUTS: dict[str, ImageLayout] = {
+_LAYOUTS: dict[str, Layout] = {
     **{f"rgb {kind.name}": kind for kind in RGB_LAYOUTS.values()},
     **{
         f"flow {kind.name}": kind
         for kind in FLOW_LAYOUTS.values()
-        if isinstance(kind, ImageLayout) and len(kind.targets("clip")) == 1
+        if isinstance(kind, Layout) and len(kind.targets("clip")) == 1
     },
 }
 

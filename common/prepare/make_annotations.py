@@ -85,16 +85,14 @@ def run(settings: Settings) -> str:
     dataset = datasets.load(settings.dataset)
     variant = _variant(dataset, settings)
     check_target(settings.output, overwrite=True)  # an existing file may be right
-    classes = dataset.classes(settings.input, variant)
-    records = dataset.records(settings.input, variant)
+    classes, records = dataset.read(settings.input, variant)
     notes = datasets.check_counts(dataset, variant, records)
     if settings.limit is not None:
         records = records[: settings.limit]
         notes = [f"only the first {len(records):,} clips, as --limit says"]
-    expected = dataset.class_counts.get(variant, len(classes))
-    if len(classes) != expected:
-        notes.append(f"{len(classes)} classes; complete copies have {expected}")
-    notes += _slips(dataset, records)
+    if dataset.num_classes not in (None, len(classes)):
+        notes.append(f"{len(classes)} classes; complete copies have {dataset.num_classes}")
+    notes += _oddities(dataset, records)
     if settings.videos is not None:
         records, missing = datasets.locate(dataset, records, settings.videos)
         notes.append(_coverage("videos", settings.videos, records, missing))
@@ -176,8 +174,8 @@ def _variant(dataset: Dataset, settings: Settings) -> str:
     return variant
 
 
-def _slips(dataset: Dataset, records: list[Record]) -> list[str]:
-    counts = ((sum(map(slip.met, records)), slip.text) for slip in dataset.slips)
+def _oddities(dataset: Dataset, records: list[Record]) -> list[str]:
+    counts = ((sum(map(met, records)), text) for text, met in dataset.oddities.items())
     return [f"{count:,} x {text}" for count, text in counts if count]
 
 

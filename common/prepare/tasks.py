@@ -15,7 +15,7 @@ from common.jobs.pictures import Picture, Pictures
 from common.jobs.task import Item
 from common.preprocessing import frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.video import layouts, preview, storing, video_clips
+from common.video import frame_files, layouts, preview, video_clips
 
 STREAMS = ("rgb", "flow")
 
@@ -47,14 +47,14 @@ class FrameTask:
     command = "extract_frames"
 
     def parameters(self) -> Mapping[str, object]:
-        return {**dataclasses.asdict(self), "quality": storing.QUALITY}
+        return {**dataclasses.asdict(self), "quality": frame_files.QUALITY}
 
     def targets(self, item: Item) -> Sequence[str]:
         return layouts.get(self.layout, layouts.RGB_LAYOUTS).targets(item.name)
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
         (folder,) = temporary
-        count = storing.write_rgb(folder, item.name, self.pictures.of(item), self.layout)
+        count = frame_files.write_rgb(folder, item.name, self.pictures.of(item), self.layout)
         layouts.write_n_frames(folder, count)
         return {"frames": count}
 
@@ -86,7 +86,7 @@ class FlowTask:
         object.__setattr__(self, "bound", float(self.bound))  # in markers 20 is not 20.0
 
     def parameters(self) -> Mapping[str, object]:
-        return {**dataclasses.asdict(self), "quality": storing.QUALITY}
+        return {**dataclasses.asdict(self), "quality": frame_files.QUALITY}
 
     def targets(self, item: Item) -> Sequence[str]:
         return layouts.get(self.layout, layouts.FLOW_LAYOUTS).targets(item.name)
@@ -98,7 +98,7 @@ class FlowTask:
             short_side=self.pictures.side(item.source),
             square_pixels=self.pictures.square(item.source),
         )
-        count = storing.write_flow(temporary, item.name, self._flows(item), stamp, self.layout)
+        count = frame_files.write_flow(temporary, item.name, self._flows(item), stamp, self.layout)
         for folder in temporary:
             if folder.is_dir():
                 layouts.write_n_frames(folder, count)
@@ -158,7 +158,7 @@ class ArrayTask:
         count = 0
         if rgb := paths.get(f"{item.name}_rgb.npy"):
             clip = video_clips.rgb_of_frames(self._frames(item), RGB_CONTRACT)
-            count = storing.write_npy(rgb, clip)
+            count = frame_files.write_npy(rgb, clip)
         if flow := paths.get(f"{item.name}_flow.npy"):
             flows = video_clips.flow_of_frames(
                 self._frames(item), FLOW_CONTRACT, self.engine, self.params, processors.share()
@@ -172,7 +172,7 @@ class ArrayTask:
                 square_pixels=self.pictures.square(item.source),
             )
             targets = [flow, paths[f"{item.name}_flow.json"]]
-            count = storing.write_flow(targets, item.name, flows, stamp, "npy")
+            count = frame_files.write_flow(targets, item.name, flows, stamp, "npy")
         return {"frames": count}
 
     def _frames(self, item: Item) -> Iterator[Picture]:

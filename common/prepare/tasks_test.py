@@ -17,7 +17,7 @@ from common.jobs.task import Item
 from common.prepare.tasks import ArrayTask, FlowTask, FrameTask, PreviewTask
 from common.preprocessing import frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.video import layouts, preview, stored, storing, video_clips
+from common.video import frame_files, layouts, preview, video_clips
 
 HEIGHT, WIDTH, STEP = 48, 64, 2
 QUICK = flow.TVL1Params(warps=1, scales=1)
@@ -120,7 +120,7 @@ def test_the_rate_and_the_size_that_come_out(fast, extracted, tmp_path):
     assert Pictures().side(extracted) == 40
     assert Pictures(short_side=20).side(extracted) == 20
     others = tmp_path / "others"
-    storing.write_rgb(others, "others", fast[1])
+    frame_files.write_rgb(others, "others", fast[1])
     item = Item("others", others)
     assert Pictures(fps=12).rate(item) is Pictures().side(others) is None
     (others / ".done").write_text('{"command": "other", "parameters": {"pictures": {"fps": 3}}}')
@@ -130,7 +130,7 @@ def test_the_rate_and_the_size_that_come_out(fast, extracted, tmp_path):
 
 
 def test_the_rate_that_the_annotation_says(fast, extracted, tmp_path):
-    storing.write_rgb(tmp_path / "a", "a", fast[1])
+    frame_files.write_rgb(tmp_path / "a", "a", fast[1])
     item = Item("a", tmp_path / "a", fps=12)
     assert Pictures().rate(item) == 12
     assert Pictures(source_fps=30).rate(item) == 30
@@ -158,7 +158,7 @@ def test_frames(fast, tmp_path):
     names = [f"image_{k:05d}.jpg" for k in range(1, 21)]
     assert sorted(path.name for path in made.iterdir()) == sorted([".done", *names, "n_frames"])
     assert (made / "n_frames").read_bytes() == b"20"
-    stored_clip = stored.read_rgb(tmp_path, item.name, range(20))
+    stored_clip = frame_files.open_rgb(tmp_path, item.name).read(range(20))
     assert np.abs(stored_clip.astype(int) - clip).mean() < 1
     assert json.loads((made / ".done").read_text())["parameters"] == {
         "layout": "image",
@@ -177,7 +177,7 @@ def test_flow(fast, tmp_path):
     item, _ = fast
     task = FlowTask(Pictures(fps=25, short_side=48))
     assert _run(task, item, tmp_path) == {"flows": 10}
-    clip = stored.open_flow(tmp_path, item.name)
+    clip = frame_files.open_flow(tmp_path, item.name)
     assert (clip.layout.name, len(clip)) == ("image_xy", 10)
     assert layouts.read_n_frames(tmp_path / item.name) == 10
     assert clip.stamp == stamp.FlowStamp(
@@ -193,7 +193,7 @@ def test_flow(fast, tmp_path):
 def test_flow_of_every_frame_without_the_last(fast, tmp_path):
     task = FlowTask(Pictures(), layout="uv", last="drop", bound=10)
     assert _run(task, fast[0], tmp_path) == {"flows": 19}
-    clip = stored.open_flow(tmp_path, "class/fast")
+    clip = frame_files.open_flow(tmp_path, "class/fast")
     assert (clip.layout.name, clip.stamp.fps, clip.stamp.short_side) == ("uv", None, None)
     assert np.median(clip.read(range(19))[..., 0]) * encoding.BOUND == pytest.approx(STEP, abs=0.2)
     for part in "uv":

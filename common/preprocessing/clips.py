@@ -9,10 +9,7 @@ import numpy as np
 
 
 def random_window(total: int, duration: int, rate: int, rng: np.random.Generator) -> list[int]:
-    """Draws a window, uniformly among those that fit; if none fits, it begins at 0.
-
-    Exactly one number is drawn, whatever the sizes.
-    """
+    """Draws a window, uniformly among those that fit (from 0 if none does), with one number."""
     last = _last_start(total, duration, rate)
     return _window(int(rng.integers(last + 1)), total, duration, rate)
 
@@ -26,9 +23,8 @@ def even_windows(total: int, duration: int, rate: int, count: int) -> list[list[
     """Returns `count` windows, of which number j begins at frame floor(j * total / count).
 
     This is how non-local networks are tested (facebookresearch/video-nonlocal-net, with 10 of
-    them), and the reimplementation Caoliangjie/video-action-recognition-models: the last windows
-    wrap around to the start of the clip. (PySlowFast spreads them from the first to the last that
-    fits.)
+    them): the last windows wrap around to the start of the clip. (PySlowFast spreads them from the
+    first to the last that fits.)
     """
     _check(total=total, duration=duration, rate=rate, count=count)
     return [_window(j * total // count, total, duration, rate) for j in range(count)]
@@ -37,14 +33,9 @@ def even_windows(total: int, duration: int, rate: int, count: int) -> list[list[
 def sliding_windows(total: int, duration: int, rate: int, stride: int) -> list[list[int]]:
     """Returns windows that begin every `stride` taken frames, up to the first that leaves the clip.
 
-    The last one holds what is left, repeated until it is long enough. These are the rules of
-    kenshohara/3D-ResNets-PyTorch (`inference_stride`), for which `rate` is 1.
-
-    Args:
-        total: Frames of the clip.
-        duration: Frames of a window.
-        rate: Every `rate`-th frame is taken.
-        stride: Frames taken from window to window; `duration` gives one after the other.
+    The last one holds what is left, repeated until it is long enough. A stride of `duration` gives
+    one after the other. These are the rules of kenshohara/3D-ResNets-PyTorch (`inference_stride`),
+    for which `rate` is 1.
     """
     _check(total=total, duration=duration, rate=rate, stride=stride)
     taken = list(range(0, total, rate))
@@ -61,10 +52,7 @@ def whole(total: int, most: int, least: int = 1) -> list[int]:
     """Returns the first `most` frames at most, looped to at least `least`.
 
     InceptionI3D is tested on 250, ten seconds (Carreira and Zisserman, CVPR 2017); its last pool
-    needs at least 9.
-
-    Raises:
-        ValueError: `least` is above `most`.
+    needs at least 9. Raises `ValueError` if `least` is above `most`.
     """
     _check(total=total, most=most, least=least)
     if least > most:

@@ -8,35 +8,26 @@ from common.preprocessing import clips
 SIZES = [(300, 64, 1), (79, 16, 4), (64, 64, 1), (10, 4, 3), (7, 16, 1), (3, 4, 2), (1, 5, 3)]
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 @pytest.mark.parametrize(("total", "duration", "rate"), SIZES)
-def test_a_random_window_is_even_and_inside_or_loops(rng, total, duration, rate):
-    window = clips.random_window(total, duration, rate, rng)
-    assert len(window) == duration
-    assert all(type(frame) is int for frame in window)
+def test_a_random_window_is_even_and_inside_or_loops(total, duration, rate):
+    first, second = (
+        clips.random_window(total, duration, rate, np.random.default_rng([1, 2])) for _ in range(2)
+    )
+    assert first == second
+    assert all(type(frame) is int for frame in first)
     if (duration - 1) * rate < total:
-        assert window == list(range(window[0], window[0] + duration * rate, rate))
-        assert window[-1] < total
+        assert first == list(range(first[0], first[0] + duration * rate, rate))
+        assert first[-1] < total
     else:
-        assert window == [k * rate % total for k in range(duration)]
+        assert first == [k * rate % total for k in range(duration)]
 
 
-def test_random_windows_begin_everywhere_equally_often(rng):
+def test_random_windows_begin_everywhere_equally_often():
+    rng = np.random.default_rng(0)
     starts = [clips.random_window(12, 3, 4, rng)[0] for _ in range(4000)]
     # Frames 0 to 3: the span is 9. Measured: 985 to 1038 of 4000.
     counts = np.bincount(starts)
     assert len(counts) == 4 and counts.min() > 900 and counts.max() < 1100
-
-
-def test_a_random_window_is_a_function_of_the_generator():
-    def window(seed):
-        return clips.random_window(500, 16, 4, np.random.default_rng([seed, 2, 7]))
-
-    assert window(1) == window(1) != window(2)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +46,8 @@ def test_the_middle(size, expected):
 
 
 def test_even_windows_begin_as_those_of_non_local_networks():
-    starts = [window[0] for window in clips.even_windows(300, 32, 2, 10)]
-    assert starts == list(range(0, 300, 30))
     assert clips.even_windows(10, 4, 2, 3) == [[0, 2, 4, 6], [3, 5, 7, 9], [6, 8, 0, 2]]
     assert clips.even_windows(2, 3, 1, 4) == [[0, 1, 0], [0, 1, 0], [1, 0, 1], [1, 0, 1]]
-    assert clips.even_windows(5, 2, 1, 1) == [[0, 1]]
     for total in range(1, 400):
         theirs = [int(j * total / 10) % total for j in range(10)]
         assert [window[0] for window in clips.even_windows(total, 1, 1, 10)] == theirs
@@ -81,14 +69,6 @@ def test_sliding_windows(size, expected):
     assert clips.sliding_windows(*size) == expected
 
 
-def test_sliding_windows_leave_nothing_out():
-    for total in range(1, 60):
-        windows = clips.sliding_windows(total, 16, 1, 16)
-        assert sorted({frame for window in windows for frame in window}) == list(range(total))
-        assert len(windows) == math.ceil(total / 16)
-        assert {len(window) for window in windows} == {16}
-
-
 def test_whole():
     assert clips.whole(79, 250) == list(range(79))
     assert clips.whole(300, 250, least=9) == list(range(250))
@@ -99,10 +79,8 @@ def test_whole():
 
 
 def test_frames_of_the_localisation_metric():
-    assert clips.localisation_frames(25) == list(range(25))
     assert clips.localisation_frames(100) == list(range(0, 100, 4))
     assert clips.localisation_frames(10, 4) == [0, 2, 5, 7]
-    assert clips.localisation_frames(1) == [0] * 25
     # What is shown at j * length / 25, at 24 frames a second.
     for total in range(1, 300):
         length = total / 24

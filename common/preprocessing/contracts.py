@@ -104,17 +104,12 @@ _AFFINE_TIMINGS = {"8x8": (32, 4), "32x2": (128, 1)}
 
 
 def of_stream(architecture: str, stream: str) -> InputContract:
-    """Returns the contract of a stream: `usual`, or flow in [-1, 1] of the same size.
-
-    Raises:
-        ValueError: The architecture is unknown.
-    """
+    """Returns the contract of a stream: `usual`, or flow in [-1, 1] of the same size."""
     contract = usual(architecture)
     if stream != "flow":
         return contract
-    order = FLOW_CONTRACT.channel_order
     return dataclasses.replace(
-        contract, channels="flow", channel_order=order, value_range=(-1.0, 1.0), mean=(), std=()
+        contract, channels="flow", channel_order="xy", value_range=(-1.0, 1.0), mean=(), std=()
     )
 
 

@@ -2,7 +2,8 @@
 
 Random choices are made apart from the pixels, so that RGB and flow can share them. Sizes are in
 pixels; a corner is the (top, left) of a square of `size`. Frames are [T, H, W, C], in any range
-unless a function says otherwise.
+unless a function says otherwise. A crop larger than the frames, or frames with other axes, are a
+`ValueError`.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,6 @@ def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Returns height and width with a shorter side of `short_side` and the same aspect ratio.
 
     The longer side is rounded to whole pixels, halves to even.
-
-    Raises:
-        ValueError: The short side is below 1.
     """
     if short_side < 1:
         raise ValueError(f"the short side must be at least 1 pixel, got {short_side}.")
@@ -31,11 +29,7 @@ def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def center_corner(height: int, width: int, size: int) -> Corner:
-    """Returns the corner of the centre crop; odd margins are one pixel larger below and right.
-
-    Raises:
-        ValueError: A side is shorter than `size`.
-    """
+    """Returns the corner of the centre crop; odd margins are one pixel larger below and right."""
     if size < 1 or min(height, width) < size:
         raise ValueError(
             f"cannot cut {size}x{size} out of frames of {height}x{width} (height x width). "
@@ -49,9 +43,6 @@ def three_corners(height: int, width: int, size: int) -> tuple[Corner, Corner, C
 
     With frames of short side 256 and a size of 256, these are the spatial crops that non-local
     networks are tested on (Wang et al., CVPR 2018).
-
-    Raises:
-        ValueError: A side is shorter than `size`.
     """
     top, left = center_corner(height, width, size)
     if height > width:
@@ -60,22 +51,14 @@ def three_corners(height: int, width: int, size: int) -> tuple[Corner, Corner, C
 
 
 def five_corners(height: int, width: int, size: int) -> tuple[Corner, ...]:
-    """Returns top left, top right, centre, bottom left, bottom right.
-
-    Raises:
-        ValueError: A side is shorter than `size`.
-    """
+    """Returns top left, top right, centre, bottom left, bottom right."""
     center = center_corner(height, width, size)
     bottom, right = height - size, width - size
     return (0, 0), (0, right), center, (bottom, 0), (bottom, right)
 
 
 def random_corner(height: int, width: int, size: int, rng: np.random.Generator) -> Corner:
-    """Draws a corner, uniformly among those that fit.
-
-    Raises:
-        ValueError: A side is shorter than `size`.
-    """
+    """Draws a corner, uniformly among those that fit."""
     center_corner(height, width, size)
     top, left = rng.integers(0, (height - size + 1, width - size + 1))
     return int(top), int(left)
@@ -85,9 +68,6 @@ def random_short_side(rng: np.random.Generator, low: int = 256, high: int = 320)
     """Draws a short side for scale jitter, uniformly from `low` to `high`, both included.
 
     The defaults are those of non-local networks (Wang et al., CVPR 2018), which crop 224.
-
-    Raises:
-        ValueError: `low` is below 1 or above `high`.
     """
     if not 1 <= low <= high:
         raise ValueError(f"expected 1 <= low <= high, got low {low} and high {high}.")
@@ -100,23 +80,19 @@ def random_flip(rng: np.random.Generator) -> bool:
 
 
 def crop(frames: Frames, corner: Corner, size: int) -> Frames:
-    """Cuts [T, size, size, C] out of [T, H, W, C] at (top, left); a view.
-
-    Raises:
-        ValueError: The frames do not have four axes, or the square does not lie within them.
-    """
+    """Cuts [T, size, size, C] out of [T, H, W, C] at (top, left); a view."""
     check_corner(*size_of(frames), corner, size)
     top, left = corner
     return frames[:, top : top + size, left : left + size]
 
 
 def center_crop(frames: Frames, size: int = 224) -> Frames:
-    """Cuts [T, size, size, C] out of the middle of [T, H, W, C]; a view. Raises as `crop`."""
+    """Cuts [T, size, size, C] out of the middle of [T, H, W, C]; a view."""
     return crop(frames, center_corner(*size_of(frames), size), size)
 
 
 def three_crop(frames: Frames, size: int = 256) -> Frames:
-    """Cuts [3, T, size, size, C] along the longer side: see `three_corners`. Raises as `crop`."""
+    """Cuts [3, T, size, size, C] along the longer side: see `three_corners`."""
     corners = three_corners(*size_of(frames), size)
     return np.stack([crop(frames, corner, size) for corner in corners])
 
@@ -127,9 +103,6 @@ def ten_crop(frames: Frames, size: int = 224, flow: bool = False) -> Frames:
     The order is top left, top right, centre, bottom left, bottom right, then the same five
     mirrored: 5 + i is crop i mirrored. (In torchvision the centre is the last of the five, and the
     second five are cut after mirroring, so that left and right change places.)
-
-    Raises:
-        ValueError: As `crop`, or flow does not have two channels.
     """
     corners = five_corners(*size_of(frames), size)
     five = [crop(frames, corner, size) for corner in corners]

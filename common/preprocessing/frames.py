@@ -18,18 +18,7 @@ _ALL = slice(None)
 
 
 def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
-    """Resizes so that the shorter side is `size`, keeping the aspect ratio.
-
-    Args:
-        frames: [T, H, W, C], any range.
-        size: Shorter side afterwards, in pixels.
-
-    Returns:
-        [T, H', W', C], the range of the input; see `resize` and `crops.resized_size`.
-
-    Raises:
-        ValueError: As `resize`.
-    """
+    """Resizes [T, H, W, C] to a shorter side of `size` with `resize`; see `crops.resized_size`."""
     height, width = crops.size_of(frames)
     return resize(frames, *crops.resized_size(height, width, size))
 
@@ -37,16 +26,8 @@ def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
 def resized_center_crop(frames: Frames, short_side: int, size: int) -> NDArray[np.float32]:
     """Computes the centre crop of `resize_short_side`, bit for bit, and nothing around it.
 
-    Args:
-        frames: [T, H, W, C], any range.
-        short_side: Shorter side before the crop, in pixels.
-        size: Side of the crop in pixels.
-
-    Returns:
-        [T, size, size, C], the range of the input, not rounded; never a view.
-
-    Raises:
-        ValueError: As `resize`, or the short side is smaller than the crop.
+    Returns [T, size, size, C], not rounded; never a view. Raises `ValueError` as `resize`, or if
+    the short side is smaller than the crop.
     """
     height, width = crops.resized_size(*crops.size_of(frames), short_side)
     top, left = crops.center_corner(height, width, size)
@@ -90,15 +71,9 @@ def resize(
 
 
 def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Resizes flow and scales its vectors with it: twice the width, twice the x.
+    """Resizes float flow [T, H, W, 2] and scales its vectors with it: twice the width, twice the x.
 
-    Args:
-        flow: [T, H, W, 2], x and y in pixels.
-        height: Pixels afterwards.
-        width: Pixels afterwards.
-
-    Raises:
-        ValueError: As `resize`, or the flow is not float or does not have two channels.
+    Raises `ValueError` as `resize`, or for uint8 or another number of channels.
     """
     if crops.is_stored(flow.dtype.name):
         raise ValueError("expected flow in pixels, got uint8. Decode what was stored first.")
@@ -119,9 +94,7 @@ def to_contract(frames: Frames, contract: InputContract) -> NDArray[np.float32]:
     """Converts RGB in 0..255, or flow, channels last, to the values of the contract, as float32.
 
     Flow in pixels is clipped to +-20; stored flow (uint8) must have been stored with that bound.
-
-    Raises:
-        ValueError: As `standardisation`.
+    Raises `ValueError` as `standardisation`.
     """
     shift, scale = standardisation(contract, frames.shape[-1], frames.dtype.name)
     values = frames.astype(np.float32)
@@ -135,10 +108,7 @@ def standardisation(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns shift and scale, [C] each, so that (values - shift) / scale meets the contract.
 
-    Args:
-        contract: What the network expects.
-        channels: Number of channels of the values.
-        dtype: Name of their type: uint8 is 0..255; float is 0..255 for RGB, pixels for flow.
+    Values of the type uint8 are 0..255; of a float type 0..255 for RGB, and pixels for flow.
 
     Raises:
         ValueError: The channels are not the contract's, or flow has integers other than uint8.
@@ -168,27 +138,15 @@ def to_grey(frame: NDArray[np.uint8 | np.float32]) -> NDArray[np.uint8]:
 
 
 class Neighbours(NamedTuple):
-    """The two pixels that each pixel of a resized axis lies between.
-
-    Attributes:
-        before: Index of the pixel at or before it.
-        after: Index of the next one; at the end, the last pixel itself.
-        weight: Weight of the second in [0, 1), float32; the first has 1 - weight.
-    """
+    """The two pixels that each pixel of a resized axis lies between."""
 
     before: NDArray[np.intp]
-    after: NDArray[np.intp]
-    weight: NDArray[np.float32]
+    after: NDArray[np.intp]  # at the end, the last pixel itself
+    weight: NDArray[np.float32]  # of the second, in [0, 1); the first has 1 - weight
 
 
 def neighbours(length: int, size: int, part: slice = _ALL) -> Neighbours:
-    """Returns the neighbours for an axis of `length` pixels resized to `size`.
-
-    Args:
-        length: Pixels before.
-        size: Pixels afterwards.
-        part: Which pixels of the result are asked for.
-    """
+    """Returns the neighbours of a `part` of an axis of `length` pixels resized to `size`."""
     position = (np.arange(size)[part] + 0.5) * (length / size) - 0.5
     position = np.clip(position, 0, length - 1)
     before = np.floor(position).astype(np.intp)

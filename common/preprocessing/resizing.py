@@ -11,15 +11,7 @@ Picture = NDArray[np.uint8]
 
 
 def resize_short_side(picture: Picture, size: int) -> Picture:
-    """Resizes a picture as `frames.resize_short_side` does, rounded half to even.
-
-    Args:
-        picture: [H, W, C] uint8.
-        size: Shorter side afterwards, in pixels.
-
-    Returns:
-        [H', W', C] uint8; the picture itself if it has the size.
-    """
+    """Resizes [H, W, C] uint8 to a shorter side of `size`, as `resize` does."""
     height, width = picture.shape[:2]
     return resize(picture, *crops.resized_size(height, width, size))
 
@@ -27,8 +19,7 @@ def resize_short_side(picture: Picture, size: int) -> Picture:
 def resize(picture: Picture, height: int, width: int) -> Picture:
     """Resizes [H, W, C] uint8 as `frames.resize` does, rounded half to even.
 
-    Returns:
-        [height, width, C] uint8; the picture itself if it has the size.
+    Returns [height, width, C] uint8; the picture itself if it has the size.
     """
     if picture.shape[:2] == (height, width):
         return picture
@@ -40,15 +31,10 @@ def resize(picture: Picture, height: int, width: int) -> Picture:
 
 
 def resize_clip(stored: Frames, short_side: int) -> Frames:
-    """Resizes frames to a shorter side of `short_side`; returns them as they are if it is.
+    """Resizes [T, H, W, C] to a shorter side of `short_side`; returns it as it is if it is that.
 
-    Args:
-        stored: [T, H, W, C], uint8 RGB, or float32 flow in [-1, 1].
-        short_side: Shorter side afterwards, in pixels.
-
-    Returns:
-        [T, H', W', C]: uint8 RGB, rounded half to even; or float32 flow, its vectors scaled as the
-        sides and clipped to [-1, 1].
+    uint8 RGB is rounded half to even; the vectors of float32 flow in [-1, 1] are scaled as the
+    sides and clipped to that range.
     """
     size = crops.resized_size(*crops.size_of(stored), short_side)
     if size == stored.shape[1:3]:

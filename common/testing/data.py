@@ -7,7 +7,7 @@ import numpy as np
 
 from common.annotations import Annotations, Record, annotation_files
 from common.flow.stamp import FlowStamp
-from common.video import storing
+from common.video import frame_files
 from common.video.clip_reader import Source
 
 CLASSES = ("dark", "light", "striped")
@@ -25,9 +25,11 @@ def put(
             label = k % len(CLASSES)
             name = f"{CLASSES[label]}/{subset}_{k}"
             records.append(Record(name, f"{name}.avi", subset, (label,)))
-            storing.write_rgb(folder / "rgb" / name, name, _pictures(label, frames, len(records)))
+            frame_files.write_rgb(
+                folder / "rgb" / name, name, _pictures(label, frames, len(records))
+            )
             targets = [folder / f"flow/{name}_flow.npy", folder / f"flow/{name}_flow.json"]
-            storing.write_flow(targets, name, _flow(label, frames, len(records)), STAMP, "npy")
+            frame_files.write_flow(targets, name, _flow(label, frames, len(records)), STAMP, "npy")
     path = folder / "annotations.json"
     annotation_files.write(path, Annotations(CLASSES, tuple(records), "own"))
     return path, Source(folder / "rgb", folder / "flow")

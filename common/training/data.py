@@ -27,7 +27,8 @@ from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
 from common.training.recipes import Recipe
 from common.training.worker_pool import Key, ordered_map
-from common.video.clip_reader import Clip, ClipReader, ComputedFlow, Source, flow_stamp, frame_rate
+from common.video.clip_reader import ClipReader, ComputedFlow, Source, frame_rate
+from common.video.source import FrameSource
 
 # Further numbers that seed NumPy's generator beside a key. An example's own generator is seeded
 # with the bare key, which NumPy takes for the same as the key followed by zeros.
@@ -145,7 +146,9 @@ class TrainingSet:
             reason = " ".join(str(error).splitlines())
             raise ItemError(f"{record.name} ({record.path}): {reason}") from error
 
-    def _target(self, record: Record, whole: Clip, window: list[int]) -> int | NDArray[np.float32]:
+    def _target(
+        self, record: Record, whole: FrameSource, window: list[int]
+    ) -> int | NDArray[np.float32]:
         if self._recipe.task == "classes":
             return record.labels[0]
         rate = frame_rate(record, whole)
@@ -183,7 +186,7 @@ class TrainingSet:
                 failed[record.name] = error
                 continue
             if self._recipe.stream == "flow":
-                stamps[record.name] = flow_stamp(clip)
+                stamps[record.name] = clip.stamp
             if isinstance(clip, ComputedFlow):
                 computed.append(record.name)
         if failed:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.video import timestamps
 from common.video.image_folders import ImageFolder
 from common.video.source import FrameSource
-from common.video.spans import Rate, Span, exact
-from common.video.timestamps import Shown
+from common.video.timestamps import Rate, Shown, exact
 from common.video.timestamps import VideoError as VideoError
 from common.video.video_file import VideoFile
 
@@ -38,10 +38,8 @@ class Video(FrameSource):
     All frames are as large as the first. Pixels that are not square are made so by stretching or
     shrinking the width, as players do; less than 1 % from square is square.
 
-    A folder of numbered images is a video too: see `image_folders.find` for the names.
-
     Attributes:
-        path: The video file, or the folder.
+        path: The video file, or a folder of numbered images: see `image_folders.find`.
         fps: Frames per second to resample to; None yields every frame as it is stored.
         start: First moment, in seconds from the first frame.
         end: Moment to stop before, in seconds from the first frame; None is the end of the video.
@@ -73,17 +71,25 @@ class Video(FrameSource):
     square_pixels: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", _existing(self.path, self.threads))
-        span = self._span
-        if self.source_fps is not None and not 0 < self.source_fps <= 1000:
-            raise ValueError(f"source_fps must be above 0 and at most 1000, got {self.source_fps}.")
-        is_folder = self.path.is_dir()
-        if self.source_fps is not None and not is_folder:
+        object.__setattr__(self, "path", _existing(self.path))
+        for name in ("fps", "source_fps"):
+            if (rate := getattr(self, name)) is not None and not 0 < rate <= 1000:
+                raise ValueError(f"{name} must be above 0 and at most 1000, got {rate}.")
+        for name in ("max_frames", "threads"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise ValueError(f"{name} must be at least 1, or None, got {count}.")
+        if not 0 <= self.start < (math.inf if self.end is None else self.end) or (
+            self.end is not None and math.isinf(self.end)
+        ):
+            raise ValueError(
+                f"a span must have 0 <= start < end, in seconds, got {self.start} to {self.end}."
+            )
+        if self.source_fps is not None and not self.path.is_dir():
             raise ValueError(
                 f"{self.path}: source_fps is for folders of images; a file has timestamps."
             )
-        whole = span == Span(max_frames=self.max_frames)
-        if is_folder and self.source_fps is None and not whole:
+        whole = self.fps is self.end is None and not self.start
+        if self.path.is_dir() and self.source_fps is None and not whole:
             raise ValueError(
                 f"{self.path}: a folder of images has no times of its own: fps, start and end need "
                 "source_fps, the rate the images were taken at."
@@ -91,14 +97,15 @@ class Video(FrameSource):
 
     @property
     def rate(self) -> float | None:  # type: ignore[override]
-        """Frames per second that come out; without `fps`, a file's header states it."""
-        if self.fps is None and not self.path.is_dir():
-            return info(self.path).fps
-        rate = self.fps or self.source_fps
-        return None if rate is None else float(rate)
+        """Frames per second that come out; without `fps`, those that `info` states."""
+        return float(self.fps) if self.fps else info(self.path, self.source_fps).fps
 
     def __len__(self) -> int:
         return self._length
+
+    @functools.cached_property
+    def _length(self) -> int:
+        return sum(1 for _ in dataclasses.replace(self, strict=True).timed())
 
     def __str__(self) -> str:
         return str(self.path)
@@ -109,18 +116,13 @@ class Video(FrameSource):
         With `fps` that is the moment `start + k / fps`, else the frame's own timestamp; images
         in a folder without a rate count as one per second.
         """
-        with self._opened() as source:
-            last: Any = None
-            rgb: RGB | None = None
-            shown: Iterator[Shown[Any]] = source.frames(exact(self.start), self.strict)
-            for moment, item in self._span.pick(shown, source.tick):
-                if rgb is None or item is not last:  # a frame shown twice is converted once
-                    last, rgb = item, source.to_rgb(item)
-                yield float(moment), rgb
-        if rgb is None:
+        moment = None
+        for moment, rgb in self._decoded(self.start, self.max_frames, self.strict):
+            yield moment, rgb
+        if moment is None:
+            end = "the end" if self.end is None else f"{float(self.end):g}"
             raise VideoError(
-                f"{self.path}: no frame is shown from second {float(self.start):g} "
-                f"to {'the end' if self.end is None else f'{float(self.end):g}'}. "
+                f"{self.path}: no frame is shown from second {float(self.start):g} to {end}. "
                 "Choose a span inside the video."
             )
 
@@ -128,35 +130,32 @@ class Video(FrameSource):
         if indices is None:
             yield from (frame for _, frame in self.timed())
             return
-        wanted, count, first = set(indices), 0, 0
-        last = min(indices[-1], (self.max_frames or math.inf) - 1)
-        part = dataclasses.replace(self, max_frames=int(max(last, 0)) + 1, strict=False)
-        if self.fps and 0 < indices[0] <= last:
-            start = exact(self.start) + indices[0] / exact(self.fps)
-            if exact(start) == start:  # else it would be rounded, and another frame might be shown
-                first = indices[0]
-                part = dataclasses.replace(part, start=start, max_frames=int(last) - first + 1)
-        for index, frame in enumerate(part.pictures(), first):
-            if index in wanted:
+        wanted = [*reversed(indices)]
+        start, first = exact(self.start), 0
+        if self.fps:  # begin with the first that is wanted
+            first = max(indices[0], 0)
+            start += first / exact(self.fps)
+        count = min(indices[-1] + 1, self.max_frames or math.inf) - first
+        decoded = self._decoded(start, int(count), strict=False) if count > 0 else ()
+        for index, (_, frame) in enumerate(decoded, first):
+            if index == wanted[-1]:
                 yield frame
-                count += 1
-        if count < len(indices):
+                wanted.pop()
+        if wanted:
             at = f" at {float(self.fps):g} a second" if self.fps else ""
-            missing = indices[0] if indices[0] < 0 else indices[count]
-            raise ValueError(f"{self.path}: has no frame {missing}{at}.")
+            raise ValueError(f"{self.path}: has no frame {wanted[-1]}{at}.")
 
-    @property
-    def _span(self) -> Span:
-        return Span(self.fps, self.start, self.end, self.max_frames)
-
-    @functools.cached_property
-    def _length(self) -> int:
-        return sum(1 for _ in dataclasses.replace(self, strict=True).timed())
-
-    def _opened(self) -> VideoFile | ImageFolder:
-        if self.path.is_dir():
-            return ImageFolder(self.path, exact(self.source_fps or 1))
-        return VideoFile(self.path, self.threads, self.square_pixels)
+    def _decoded(
+        self, start: Rate, max_frames: int | None, strict: bool
+    ) -> Iterator[tuple[float, RGB]]:
+        last: Any = None
+        with _open(self.path, self.source_fps, self.threads, self.square_pixels) as source:
+            shown: Iterator[Shown[Any]] = source.frames(exact(start), strict)
+            span = self.fps, start, self.end, max_frames
+            for moment, item in timestamps.pick(shown, *span, source.tick):
+                if item is not last:  # a frame shown twice is converted once
+                    last, rgb = item, source.to_rgb(item)
+                yield float(moment), rgb
 
 
 def read_frames(
@@ -184,7 +183,7 @@ class VideoInfo:
         fps: Average frames per second as the header states, None if it does not.
         frames: Frame count; None if a header does not state it, where it is often wrong.
         duration: Seconds; None if nothing states it.
-        times: Of a measured file, when each frame is shown, in seconds from the first.
+        times: When each frame of a measured file is shown, in seconds from the first.
     """
 
     width: int
@@ -198,24 +197,10 @@ class VideoInfo:
 def info(path: str | os.PathLike[str], source_fps: Rate | None = None) -> VideoInfo:
     """Reads size, rate and length from the header, and the rotation from the first frame.
 
-    Args:
-        path: The video file, or a folder of images, which are counted.
-        source_fps: Images per second of a folder, if known.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        VideoError: Not a video, no video stream, or no frame that decodes.
+    `source_fps` is the images per second of a folder, if known. Raises as `measure`.
     """
-    path = _existing(path)
-    if path.is_dir():
-        folder = ImageFolder(path, exact(source_fps or 1))
-        count = len(folder.paths)
-        rate = None if source_fps is None else float(source_fps)
-        return VideoInfo(folder.width, folder.height, rate, count, rate and count / rate)
-    with VideoFile(path) as file:
-        fps = float(file.rate) if file.rate else None
-        duration = float(file.duration) if file.duration else None
-        return VideoInfo(file.width, file.height, fps, file.stated_frames, duration)
+    with _open(path, source_fps) as source:
+        return _stated(source)
 
 
 def measure(
@@ -223,35 +208,45 @@ def measure(
 ) -> VideoInfo:
     """Decodes a whole video, strictly, and keeps no pictures: whatever is wrong is an error.
 
-    Args:
-        path: The video file, or a folder of images, which has no rate and no times.
-        threads: See `Video`.
-        square_pixels: See `Video`.
+    A folder of images has no rate and no times. For the settings see `Video`.
 
     Raises:
         FileNotFoundError: There is no such file.
         VideoError: As `Video` with `strict`.
-        ValueError: `threads` is below 1.
     """
-    path = _existing(path, threads)
-    if path.is_dir():
-        folder = ImageFolder(path, Fraction(1))
-        for image in folder.paths:
-            folder.to_rgb(image)  # checks it
-        return VideoInfo(folder.width, folder.height, None, len(folder.paths), None)
-    times = []
-    with VideoFile(path, threads, square_pixels) as file:
-        for shown in file.frames(Fraction(0), strict=True):
+    with _open(path, None, threads, square_pixels) as source:
+        if isinstance(source, ImageFolder):
+            for image in source.paths:
+                source.to_rgb(image)  # checks it
+            return _stated(source)
+        times = []
+        for shown in source.frames(Fraction(0), strict=True):
             times.append(float(shown.time))
             end = float(shown.time + shown.duration)
-        fps = float(file.rate) if file.rate else None
-        return VideoInfo(file.width, file.height, fps, len(times), end, tuple(times))
+        return dataclasses.replace(
+            _stated(source), frames=len(times), duration=end, times=tuple(times)
+        )
 
 
-def _existing(path: str | os.PathLike[str], threads: int | None = None) -> Path:
-    path = Path(path)
-    if not path.exists():
+def _existing(path: str | os.PathLike[str]) -> Path:
+    if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: there is no such video file. Check the path.")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, or None for the default, got {threads}.")
-    return path
+    return Path(path)
+
+
+def _open(
+    path: str | os.PathLike[str],
+    source_fps: Rate | None,
+    threads: int | None = None,
+    square_pixels: bool = True,
+) -> VideoFile | ImageFolder:
+    path = _existing(path)
+    if path.is_dir():
+        return ImageFolder(path, None if source_fps is None else exact(source_fps))
+    return VideoFile(path, threads, square_pixels)
+
+
+def _stated(source: VideoFile | ImageFolder) -> VideoInfo:
+    fps = float(source.rate) if source.rate else None
+    duration = float(source.duration) if source.duration else None
+    return VideoInfo(source.width, source.height, fps, source.stated_frames, duration)

@@ -18,8 +18,6 @@ from common.preprocessing.crops import Frames
 from common.video import Video, frame_files
 from common.video.source import FrameSource
 
-Clip = FrameSource
-
 
 class Record(Protocol):
     """What is asked of a record of the annotations, whose `Record` says what each field means."""
@@ -67,31 +65,19 @@ class ClipReader:
     def __init__(self, source: Source, contract: InputContract = RGB_CONTRACT):
         """Opens nothing.
 
-        Args:
-            source: Where they are.
-            contract: The rate at which frames of videos are taken, and the short side of those that
-                flow is computed on; prepared clips are as they are.
+        The contract has the rate at which frames of videos are taken, and the short side of those
+        that flow is computed on; prepared clips are as they are.
         """
         self.source = source
         self.contract = contract
         self._videos: dict[tuple[Path, float | None, float | None], Video] = {}  # know their length
 
     def count(self, record: Record, stream: str) -> int:
-        """Counts the frames, or flows. A video is decoded for it, once by each reader.
-
-        Raises:
-            FileNotFoundError: There is nothing of the record.
-            ValueError: What is there cannot be read.
-        """
+        """Counts the frames, or flows: `open` and `len`. A video is decoded for it, once."""
         return len(self.open(record, stream))
 
     def read(self, record: Record, indices: Sequence[int], stream: str) -> Frames:
-        """Reads frames [T, H, W, C] of 0-based indices in any order; see `FrameSource.read`.
-
-        Raises:
-            FileNotFoundError: There is nothing of the record.
-            ValueError: What is there cannot be read, or has no such frames.
-        """
+        """Reads frames [T, H, W, C] of 0-based indices in any order: `open` and `read`."""
         return self.open(record, stream).read(indices)
 
     def open(self, record: Record, stream: str) -> FrameSource:
@@ -108,11 +94,11 @@ class ClipReader:
             return self._open_rgb(root, record)
         try:
             return frame_files.open_flow(root, record.name)
-        except FileNotFoundError as error:
+        except FileNotFoundError as nothing:
             try:
                 rgb = self._open_rgb(root, record)
             except FileNotFoundError:
-                raise error from None
+                raise nothing from None
             return ComputedFlow(rgb, self.contract.short_side, self.source.engine)
 
     def _open_rgb(self, root: Path, record: Record) -> FrameSource:
@@ -143,12 +129,7 @@ class RgbArray(FrameSource):
     """
 
     path: Path
-    fps: float = RGB_CONTRACT.fps
-
-    @property
-    def rate(self) -> float:  # type: ignore[override]
-        """The rate of the original release."""
-        return self.fps
+    rate = RGB_CONTRACT.fps  # of the original release
 
     def __len__(self) -> int:
         return len(frame_files.open_array(self.path, 3))
@@ -158,9 +139,7 @@ class RgbArray(FrameSource):
 
     def pictures(self, indices: Sequence[int] | None = None) -> Iterator[NDArray[np.uint8]]:
         array = frame_files.open_array(self.path, 3)
-        indices = range(len(array)) if indices is None else indices
-        self.check(indices)
-        for values in frame_files.array_pictures(array, self.path, indices):
+        for values in frame_files.array_pictures(array, self.path, self.checked(indices)):
             yield np.rint((values.clip(-1, 1) + 1) * np.float32(127.5)).astype(np.uint8)
 
 
@@ -201,26 +180,22 @@ class ComputedFlow(FrameSource):
         return str(self.rgb)
 
     def pictures(self, indices: Sequence[int] | None = None) -> Iterator[NDArray[np.float32]]:
+        indices = self.checked(indices)
         last = len(self) - 1
-        indices = range(last + 1) if indices is None else indices
-        self.check(indices)
         if last < 1:
             raise ValueError(f"has {last + 1} frames, too few for flow {max(indices)}.")
         firsts = [min(index, last - 1) for index in indices]
         wanted = sorted({*firsts, *(first + 1 for first in firsts)})
-        greys: dict[int, NDArray[np.uint8]] = {}
         shown = zip(wanted, self.rgb.pictures(wanted), strict=True)
-        done: tuple[int, NDArray[np.float32]] | None = None
-        for first in firsts:  # only the frames of a pair are held
-            if done is None or done[0] != first:
-                while first + 1 not in greys:
-                    index, picture = next(shown)
-                    picture = resizing.resize_short_side(picture, self.short_side)
-                    greys = {k: grey for k, grey in greys.items() if k >= first}
-                    greys[index] = frames.to_grey(picture)
-                pair = greys[first], greys[first + 1]
-                done = first, encoding.to_unit(flow.tvl1(*pair, engine=self.engine))
-            yield done[1]
+        at, earlier, later = -1, np.empty(0, np.uint8), np.empty(0, np.uint8)
+        for first in firsts:
+            if at <= first:  # else it is the flow before, repeated
+                while at <= first:
+                    at, picture = next(shown)
+                    small = resizing.resize_short_side(picture, self.short_side)
+                    earlier, later = later, frames.to_grey(small)
+                unit = encoding.to_unit(flow.tvl1(earlier, later, engine=self.engine))
+            yield unit
 
 
 def frame_rate(record: Record, clip: FrameSource) -> float | None:
@@ -241,8 +216,3 @@ def frame_rate(record: Record, clip: FrameSource) -> float | None:
             "as many frames nor a duration."
         )
     return float(len(clip) / Fraction(str(record.duration)))
-
-
-def flow_stamp(clip: FrameSource) -> FlowStamp | None:
-    """Returns how the flow of a clip was made, or will be; None if nobody said."""
-    return clip.stamp

@@ -19,15 +19,8 @@ from common.flow import encoding, stamp
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
 from common.io import replacing, write_text
-from common.video import image_folders
-from common.video.layouts import (
-    FLOW_LAYOUTS,
-    RGB_LAYOUTS,
-    Layout,
-    detect,
-    get,
-    read_n_frames,
-)
+from common.video import image_folders, layouts
+from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, Layout
 from common.video.source import FrameSource, Picture
 
 QUALITY = 95  # of jpgs, what dense_flow and OpenCV use
@@ -51,7 +44,7 @@ class PreparedClip(FrameSource):
 
     Attributes:
         root: The data set's folder.
-        name: The clip's name.
+        name: The clip's name, relative to it: "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01".
         layout: Names of the files.
         numbers: Numbers of the files; of an array's flows, from 0.
         stamp: How flow was made; None for RGB, and if another tool did not say.
@@ -75,8 +68,7 @@ class PreparedClip(FrameSource):
         return str(self.root / self.name)
 
     def pictures(self, indices: Sequence[int] | None = None) -> Iterator[Picture]:
-        indices = range(len(self)) if indices is None else indices
-        self.check(indices)
+        indices = self.checked(indices)
         bound = self.stamp.bound if self.stamp else BOUND
         if self.layout.is_array:
             [path] = self.layout.paths(self.root, self.name)
@@ -84,54 +76,45 @@ class PreparedClip(FrameSource):
                 yield flow if bound == BOUND else encoding.to_unit(flow * np.float32(bound))
             return
         units = encoding.to_unit(encoding.to_pixels(np.arange(256, dtype=np.uint8), bound))
-        size: tuple[int, ...] | None = None
         is_flow = len(self.layout.patterns) == 2
+        size: tuple[int, ...] | None = None
         for index in indices:
             planes = []
             for path in self.layout.paths(self.root, self.name, index, self.numbers.start):
-                planes.append(image_folders.read(path, grey=is_flow))
-                size = size or planes[0].shape
-                if planes[-1].shape != size:
+                plane = image_folders.read(path, grey=is_flow)
+                planes.append(plane)
+                size = size or plane.shape
+                if plane.shape != size:
                     raise ValueError(
                         f"{path}: expected {size[1]}x{size[0]} pixels, as the images before it. "
-                        f"Received: {planes[-1].shape[1]}x{planes[-1].shape[0]}. Make the clip "
-                        "again."
+                        f"Received: {plane.shape[1]}x{plane.shape[0]}. Make the clip again."
                     )
             yield units[np.stack(planes, -1)] if is_flow else planes[0]
 
 
-def open_rgb(root: Path, name: str, layout: str | None = None) -> PreparedClip:
-    """Finds the frames of a clip.
-
-    Args:
-        root: The data set's folder.
-        name: The clip's name, relative to it: "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01".
-        layout: One of `RGB_LAYOUTS`; None detects it.
+def open_rgb(root: Path, name: str) -> PreparedClip:
+    """Finds the frames of a clip, in whichever of `RGB_LAYOUTS` they are.
 
     Raises:
         FileNotFoundError: There is nothing of the clip.
-        ValueError: No such layout, files in several, a number is missing, or `n_frames` differs.
+        ValueError: Files in several layouts, a number is missing, or `n_frames` differs.
     """
-    kind = get(layout, RGB_LAYOUTS) if layout else detect(root, name, RGB_LAYOUTS)
+    kind = layouts.detect(root, name, RGB_LAYOUTS)
     numbers = kind.numbers(root, name)
-    _check_n_frames([root / target for target in kind.targets(name)], len(numbers))
+    [folder] = kind.targets(name)
+    _check_n_frames(root / folder, len(numbers))
     return PreparedClip(root, name, kind, numbers)
 
 
-def open_flow(root: Path, name: str, layout: str | None = None) -> PreparedClip:
-    """Finds the flow of a clip, and its stamp.
-
-    Args:
-        root: The data set's folder.
-        name: The clip's name, relative to it.
-        layout: One of `FLOW_LAYOUTS`; None detects it.
+def open_flow(root: Path, name: str) -> PreparedClip:
+    """Finds the flow of a clip, in whichever of `FLOW_LAYOUTS` it is, and its stamp.
 
     Raises:
         FileNotFoundError: There is nothing of the clip.
-        ValueError: No such layout, files in several, a number is missing, x and y differ in
-            number, an array of another shape, or a stamp or `n_frames` that does not fit.
+        ValueError: As `open_rgb`; x and y differ in number, an array has another shape, or a stamp
+            does not fit.
     """
-    kind = get(layout, FLOW_LAYOUTS) if layout else detect(root, name, FLOW_LAYOUTS)
+    kind = layouts.detect(root, name, FLOW_LAYOUTS)
     if kind.is_array:
         [path] = kind.paths(root, name)
         return PreparedClip(root, name, kind, range(len(open_array(path, 2))), stamp.read(path))
@@ -148,18 +131,9 @@ def open_flow(root: Path, name: str, layout: str | None = None) -> PreparedClip:
             f"Received: {numbers.start}. Make the clip again."
         )
     if first or not any(each.present(root, name) for each in RGB_LAYOUTS.values()):
-        _check_n_frames(folders, len(numbers))  # else it may be the number of the frames beside
+        for folder in folders:  # else it may be the number of the frames beside
+            _check_n_frames(folder, len(numbers))
     return PreparedClip(root, name, kind, numbers, first)
-
-
-def read_rgb(root: Path, name: str, indices: Iterable[int], layout: str | None = None) -> Image:
-    """Reads frames [T, H, W, 3], uint8 RGB, of a clip: `open_rgb` and `read`."""
-    return open_rgb(root, name, layout).read(indices)
-
-
-def read_flow(root: Path, name: str, indices: Iterable[int], layout: str | None = None) -> Flow:
-    """Reads flow [T, H, W, 2], float32 in [-1, 1], of a clip: `open_flow` and `read`."""
-    return open_flow(root, name, layout).read(indices)
 
 
 def open_array(path: Path, channels: int) -> NDArray[np.floating]:
@@ -193,12 +167,8 @@ def open_array(path: Path, channels: int) -> NDArray[np.floating]:
 
 def array_pictures(
     array: NDArray[np.floating], path: Path, indices: Iterable[int]
-) -> Iterator[NDArray[np.float32]]:
-    """Yields the pictures [H, W, C] of an array in [-1, 1] as float32.
-
-    Raises:
-        ValueError: Values are outside [-1, 1].
-    """
+) -> Iterator[Flow]:
+    """Yields pictures [H, W, C] of an array as float32; `ValueError` for one beyond [-1, 1]."""
     for index in indices:
         picture = np.asarray(array[index], np.float32)
         if not np.abs(picture).max() <= 1 + _ROUNDING:
@@ -211,19 +181,18 @@ def array_pictures(
 
 
 def write_rgb(folder: Path, name: str, frames: Iterable[Image], layout: str = "image") -> int:
-    """Writes frames as jpgs of quality 95, and returns how many.
+    """Writes frames [H, W, 3], uint8 RGB, as jpgs of quality 95, and returns how many.
 
     Args:
-        folder: Target folder; new or empty.
+        folder: A new folder.
         name: The clip's name, for layouts that have it in the names of files.
-        frames: [H, W, 3] uint8 RGB, all of one size.
+        frames: All of one size.
         layout: One of `RGB_LAYOUTS`.
 
     Raises:
-        FileExistsError: The folder holds something.
         ValueError: No frames, one of another shape or type, or no such layout.
     """
-    kind = get(layout, RGB_LAYOUTS)
+    kind = layouts.get(layout, RGB_LAYOUTS)
     return _write_images([folder], kind, name, ([frame] for frame in _alike(frames, 3, np.uint8)))
 
 
@@ -237,8 +206,8 @@ def write_flow(
     """Writes flow and its stamp: as grey jpgs of quality 95, or as an array [1, T, H, W, 2].
 
     Args:
-        targets: One for each of the layout's `targets`: new or empty folders, or the files of the
-            array and of its stamp.
+        targets: One for each of the layout's `targets`: new folders, or the files of the array and
+            of its stamp.
         name: The clip's name, for layouts that have it in the names of files.
         flows: [H, W, 2] float32, x and y in pixels, all of one size: from each frame but the
             last to the next.
@@ -246,19 +215,15 @@ def write_flow(
             become those of the layout.
         layout: One of `FLOW_LAYOUTS`.
 
-    Returns:
-        Number of flows written: one more than given if the last is repeated.
+    Returns the number of flows written: one more than given if the last is repeated.
 
     Raises:
-        FileExistsError: A folder holds something.
         ValueError: No flow, one of another shape or type, NaN or infinity, or no such layout.
     """
-    kind = get(layout, FLOW_LAYOUTS)
-    if len(targets) != len(kind.targets(name)):
-        raise ValueError(
-            f"the layout {layout} has {len(kind.targets(name))} targets. Received: {len(targets)}."
-        )
-    flows = _ended(_alike(flows, 2, np.float32), stamp.last)
+    kind = layouts.get(layout, FLOW_LAYOUTS)
+    flows = _alike(flows, 2, np.float32)
+    if stamp.last == "repeat":
+        flows = last_twice(flows)
     if kind.is_array:
         stored = dataclasses.replace(stamp, form="npy", first_index=0, quality=None)
         count = write_npy(targets[0], (encoding.to_unit(flow, stamp.bound) for flow in flows))
@@ -276,29 +241,33 @@ def write_flow(
     return count
 
 
-def write_npy(path: Path, pictures: Iterable[NDArray[np.float32]]) -> int:
+def write_npy(path: Path, pictures: Iterable[Flow]) -> int:
     """Writes pictures [H, W, C], float32, as one array [1, T, H, W, C], atomically, one by one.
 
-    Returns:
-        The number of pictures.
-
-    Raises:
-        ValueError: There are none.
+    Returns T; raises `ValueError` if there are none.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        count = size = 0
+        count = 0
         for picture in pictures:
             if not count:
                 _write_header(file, (1, 1, *picture.shape))
-                size = file.tell()
             file.write(picture.astype("<f4").tobytes())
             count += 1
         if not count:
             raise ValueError("nothing to write: an array takes at least one picture.")
         file.seek(0)
-        _write_header(file, (1, count, *picture.shape))  # again, now that T is known
-        assert file.tell() == size  # NumPy pads headers to 128 bytes, enough for any T
+        # Again, now that T is known: NumPy pads headers to 128 bytes, enough for any T.
+        _write_header(file, (1, count, *picture.shape))
     return count
+
+
+def last_twice(flows: Iterable[Flow]) -> Iterator[Flow]:
+    """Yields the flows and the last one again, as many as there are frames; none of none."""
+    flow = None
+    for flow in flows:
+        yield flow
+    if flow is not None:
+        yield flow
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
@@ -306,11 +275,10 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _check_n_frames(folders: Iterable[Path], count: int) -> None:
+def _check_n_frames(folder: Path, count: int) -> None:
     """Refuses a clip that lost its last files, which nothing else shows."""
-    for folder in folders:
-        with contextlib.suppress(FileNotFoundError):
-            read_n_frames(folder, count)
+    with contextlib.suppress(FileNotFoundError):
+        layouts.read_n_frames(folder, count)
 
 
 def _check_inflation(path: Path) -> None:
@@ -328,15 +296,11 @@ def _write_images(
 
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise FileExistsError(f"{folder} is not empty. Write into a new folder.")
     count = 0
     for planes in images:
         paths = layout.paths(Path(), name, count)
         for k, (path, image) in enumerate(zip(paths, planes, strict=True)):
-            if image.ndim == 3:
-                image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
-            content = np.ascontiguousarray(image)
+            content = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)  # BGR
             done, data = cv2.imencode(".jpg", content, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
             if not done:
                 raise ValueError(f"{path}: OpenCV cannot write a jpg of {list(image.shape)}.")
@@ -362,12 +326,3 @@ def _alike(
         yield image
     if not shape:
         raise ValueError("nothing to write: RGB takes at least one frame, flow at least two.")
-
-
-def _ended(flows: Iterable[Flow], last: str) -> Iterator[Flow]:
-    """Yields the flows, and the last one again if it is to be repeated."""
-    flow = None
-    for flow in flows:
-        yield flow
-    if flow is not None and last == "repeat":
-        yield flow

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.io import listing
 from common.video.timestamps import Shown, VideoError
 
 # A frame is anything, then its number, then the suffix: image_00001.jpg, 00001.jpg, X-000001.png.
@@ -27,26 +26,20 @@ _MOST_PIXELS = 2**27  # of an image; a frame of 16K video has 2**27 = 16,384 x 8
 
 
 class ImageFolder:
-    """A folder of frames as a video: the same methods as `VideoFile`.
+    """A folder of frames as a video: the same interface as `VideoFile`."""
 
-    Attributes:
-        tick: 0: times are exact.
-        rate: Images per second.
-        paths: The images in the order of their numbers.
-        width: Width of the first image in pixels; all must have its size.
-        height: Height of the first image in pixels.
-    """
+    tick = Fraction(0)  # times are exact
 
-    tick = Fraction(0)
-
-    def __init__(self, folder: Path, rate: Fraction):
-        """Lists the images and reads the first.
+    def __init__(self, folder: Path, rate: Fraction | None):
+        """Lists the images and reads the first; `rate` is images per second, None if unknown.
 
         Raises:
             VideoError: As `find`, or the first image does not decode.
         """
         self.rate = rate
         self.paths = find(folder)
+        self.stated_frames = len(self.paths)
+        self.duration = None if rate is None else self.stated_frames / rate
         self.height, self.width, _ = read(self.paths[0]).shape
 
     def __enter__(self) -> "ImageFolder":
@@ -56,9 +49,10 @@ class ImageFolder:
         """Nothing is open."""
 
     def frames(self, start: Fraction, strict: bool) -> Iterator[Shown[Path]]:
-        """Yields all image files in order."""
+        """Yields all image files in order; without a rate, one per second."""
+        step = 1 / (self.rate or Fraction(1))
         for k, path in enumerate(self.paths):
-            yield Shown(k / self.rate, 1 / self.rate, path)
+            yield Shown(k * step, step, path)
 
     def to_rgb(self, path: Path) -> NDArray[np.uint8]:
         """Reads an image as [height, width, 3] uint8 RGB; raises `VideoError` for another size."""
@@ -81,33 +75,30 @@ def find(folder: str | os.PathLike[str]) -> list[Path]:
         VideoError: There are no frames, they are named in two ways, or a number is missing.
     """
     folder = Path(folder)
-    numbered: dict[tuple[str, str], list[tuple[int, str]]] = {}  # by prefix and suffix
-    for name in os.listdir(folder):
-        if match := _frame(name):
-            key = (match["prefix"], match["suffix"])
-            numbered.setdefault(key, []).append((int(match["number"]), name))
-    if not numbered:
+    frames = [match for name in sorted(os.listdir(folder)) if (match := _frame(name))]
+    if not frames:
         raise VideoError(
             f"{folder}: expected a video file, got a folder without numbered frames. Name one file "
             "in it, or a folder of images such as image_00001.jpg."
         )
-    if len(numbered) > 1:
-        raise _two_patterns(folder, [min(named)[1] for named in numbered.values()])
-    [((prefix, suffix), named)] = numbered.items()
-    digits = min(len(name) for _, name in named) - len(prefix) - len(suffix)
-    first = 0 if min(named)[0] == 0 else 1
-    present = dict(sorted(named))
-    for number, name in named:
-        if name != (expected := f"{prefix}{number:0{digits}d}{suffix}"):
-            shortest = min((other for _, other in named), key=len)
-            raise _two_patterns(folder, [shortest, name if name != shortest else expected])
-    for number in range(first, first + len(named)):
+    shortest = min(frames, key=lambda match: len(match["number"]))
+    prefix, digits, suffix = shortest["prefix"], len(shortest["number"]), shortest["suffix"]
+    present = {}
+    for frame in frames:
+        number = int(frame["number"])
+        present[number] = f"{prefix}{number:0{digits}d}{suffix}"
+        if frame[0] != present[number]:
+            raise VideoError(
+                f"{folder}: the frames are named in 2 ways: {shortest[0]}, {frame[0]}. Expected "
+                "the frames of one video alone: move the others elsewhere."
+            )
+    for number in range(0 if 0 in present else 1, max(present)):
         if number not in present:
             raise VideoError(
-                f"{folder}: {prefix}{number:0{digits}d}{suffix} is missing, of {len(named)} frames "
-                f"up to {present[max(present)]}. Extract the frames again."
+                f"{folder}: {prefix}{number:0{digits}d}{suffix} is missing, of {len(present)} "
+                f"frames up to {present[max(present)]}. Extract the frames again."
             )
-    return [folder / name for name in present.values()]
+    return [folder / present[number] for number in sorted(present)]
 
 
 def is_frame(name: str) -> bool:
@@ -164,10 +155,3 @@ def _stated_pixels(content: bytes) -> int:
 
 def _frame(name: str) -> re.Match[str] | None:
     return None if name.startswith((".", *_FLOW_PREFIXES)) else _FRAME.fullmatch(name)
-
-
-def _two_patterns(folder: Path, examples: list[str]) -> VideoError:
-    return VideoError(
-        f"{folder}: the frames are named in {len(examples)} ways: {listing(examples)}. Expected "
-        "the frames of one video alone: move the others elsewhere."
-    )

@@ -9,18 +9,15 @@ there is a number 0. Indices are 0-based everywhere else.
 """
 
 import dataclasses
-import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from common.io import listing, write_text
 
 N_FRAMES = "n_frames"
 """The file with the number of frames or flows of a clip, which the 3D-ResNets family reads."""
-
-_Listing = Callable[[Path], list[str]]
 
 _FIELD = re.compile(r"\{name\}|\{id\}|%0(\d)d")
 
@@ -35,13 +32,12 @@ class Layout:
         name: Its name for `--layout`.
         about: Who writes or reads it.
         patterns: Pattern of the path of an image, or of an array; for images of flow, of x and y.
-        first_index: Number of the first image, in what we write.
     """
 
     name: str
     about: str
     patterns: tuple[str, ...]
-    first_index: int = 1
+    first_index = 1  # number of the first image, in what we write
 
     @property
     def is_array(self) -> bool:
@@ -49,9 +45,9 @@ class Layout:
         return "%" not in self.patterns[0]
 
     def targets(self, name: str) -> tuple[str, ...]:
-        """Returns what a clip consists of, relative to the data set's folder.
+        """Returns the folder of a clip, or those of x and y; or the files of array and stamp.
 
-        That is one folder, or those of x and y; or the files of an array and its stamp.
+        All are relative to the data set's folder.
         """
         paths = [PurePosixPath(_fill(each, name)) for each in self.patterns]
         if self.is_array:
@@ -66,30 +62,22 @@ class Layout:
         number = index + (self.first_index if first is None else first)
         return [root / _fill(each, name, number) for each in self.patterns]
 
-    def present(self, root: Path, name: str, names: _Listing | None = None) -> bool:
-        """Returns whether any file of the clip is there; `names` lists a folder."""
-        if self.is_array:
-            return self.paths(root, name)[0].is_file()
-        return any(self._numbers(root, name, names or _names))
+    def present(self, root: Path, name: str) -> bool:
+        """Returns whether any file of the clip is there."""
+        return any(self._numbers(root, name))
 
     def count(self, root: Path, name: str) -> int:
         """Counts the frames or flows of the clip; raises as `numbers`."""
         return len(self.numbers(root, name))
 
     def numbers(self, root: Path, name: str) -> range:
-        """Returns the numbers of the clip's images, which begin with 0 or with 1.
+        """Returns the numbers of the images of a clip that is there, from 0 or from 1.
 
         Raises:
-            FileNotFoundError: There is no such folder, or no such file in it.
             ValueError: A number is missing, or x and y differ in number.
         """
-        found = self._numbers(root, name, _names)
+        found = self._numbers(root, name)
         every = set().union(*found)
-        if not every:
-            raise FileNotFoundError(
-                f"{root / self.targets(name)[0]}: expected files of the layout {self.name}, such "
-                f"as {_fill(self.patterns[0], name, self.first_index)}. There are none."
-            )
         numbers = range(0 if 0 in every else 1, max(every) + 1)
         if all(len(has) == len(numbers) for has in found):
             return numbers
@@ -102,57 +90,47 @@ class Layout:
             "Make the clip again."
         )
 
-    def _numbers(self, root: Path, name: str, names: _Listing) -> list[set[int]]:
-        """Returns the numbers of the files that match each pattern."""
+    def _numbers(self, root: Path, name: str) -> list[set[int]]:
+        """Returns the numbers of the files that match each pattern; 0 is that of an array."""
+        if self.is_array:
+            return [{0}] if self.paths(root, name)[0].is_file() else [set()]
         found = []
         for pattern in self.patterns:
             folder = (root / _fill(pattern, name)).parent
             before, digits, after = re.split(r"%0(\d)d", PurePosixPath(pattern).name)
-            before, after = (_fill(each, name) if each else "" for each in (before, after))
-            texts = [
-                each[len(before) : len(each) - len(after)]
-                for each in names(folder)
-                if each.startswith(before) and each.endswith(after)
-            ]
+            file = re.compile(f"{re.escape(_fill(before, name))}([0-9]+){re.escape(after)}")
+            names = os.listdir(folder) if folder.is_dir() else []
+            texts = [match[1] for match in map(file.fullmatch, names) if match]
             # %05d writes 123 as 00123 and nothing else; 000123 is of %06d.
-            decimal = [text for text in texts if text.isdecimal()]
-            found.append({int(t) for t in decimal if f"{int(t):0{digits}d}" == t})
+            found.append({int(text) for text in texts if f"{int(text):0{digits}d}" == text})
         return found
 
 
-def _table(*layouts: Layout) -> dict[str, Layout]:
-    return {layout.name: layout for layout in layouts}
+def _table(*rows: tuple[str, str, tuple[str, ...]]) -> dict[str, Layout]:
+    return {row[0]: Layout(*row) for row in rows}
 
 
 RGB_LAYOUTS = _table(
-    Layout("image", "3D-ResNets-PyTorch, MindSpore", ("{name}/image_%05d.jpg",)),
-    Layout("img", "dense_flow, denseflow, TSN, mmaction2", ("{name}/img_%05d.jpg",)),
-    Layout("frame", "Feichtenhofer's jpegs_256", ("{name}/frame%06d.jpg",)),
-    Layout("charades", "Charades_v1_rgb", ("{name}/{id}-%06d.jpg",)),
-    Layout("something_v1", "Something-Something V1", ("{name}/%05d.jpg",)),
+    ("image", "3D-ResNets-PyTorch, MindSpore", ("{name}/image_%05d.jpg",)),
+    ("img", "dense_flow, denseflow, TSN, mmaction2", ("{name}/img_%05d.jpg",)),
+    ("frame", "Feichtenhofer's jpegs_256", ("{name}/frame%06d.jpg",)),
+    ("charades", "Charades_v1_rgb", ("{name}/{id}-%06d.jpg",)),
+    ("something_v1", "Something-Something V1", ("{name}/%05d.jpg",)),
 )
 FLOW_LAYOUTS = _table(
-    Layout(
-        "image_xy",
-        "MindSpore (whose first flow is of frame 1 to itself)",
-        ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg"),
-    ),
-    Layout(
-        "flow_xy",
-        "dense_flow (whose img i is the second frame of flow i), denseflow (from 0), mmaction2",
-        ("{name}/flow_x_%05d.jpg", "{name}/flow_y_%05d.jpg"),
-    ),
-    Layout("charades", "Charades_v1_flow", ("{name}/{id}-%06dx.jpg", "{name}/{id}-%06dy.jpg")),
-    Layout("uv", "Feichtenhofer's tvl1_flow", ("u/{name}/frame%06d.jpg", "v/{name}/frame%06d.jpg")),
-    Layout(
-        "uv_inside",
-        "u and v inside the clip's folder",
-        ("{name}/u/frame%06d.jpg", "{name}/v/frame%06d.jpg"),
-    ),
-    Layout("xy", "gpu_flow", ("x/{name}/frame%06d.jpg", "y/{name}/frame%06d.jpg")),
-    Layout("npy", "the original release", ("{name}_flow.npy",)),
-    Layout("npz", "the same, compressed", ("{name}_flow.npz",)),
-)
+    ("image_xy", "MindSpore (whose first flow is of frame 1 to itself)",
+     ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg")),
+    ("flow_xy",
+     "dense_flow (whose img i is the second frame of flow i), denseflow (from 0), mmaction2",
+     ("{name}/flow_x_%05d.jpg", "{name}/flow_y_%05d.jpg")),
+    ("charades", "Charades_v1_flow", ("{name}/{id}-%06dx.jpg", "{name}/{id}-%06dy.jpg")),
+    ("uv", "Feichtenhofer's tvl1_flow", ("u/{name}/frame%06d.jpg", "v/{name}/frame%06d.jpg")),
+    ("uv_inside", "u and v inside the clip's folder",
+     ("{name}/u/frame%06d.jpg", "{name}/v/frame%06d.jpg")),
+    ("xy", "gpu_flow", ("x/{name}/frame%06d.jpg", "y/{name}/frame%06d.jpg")),
+    ("npy", "the original release", ("{name}_flow.npy",)),
+    ("npz", "the same, compressed", ("{name}_flow.npz",)),
+)  # fmt: skip
 
 
 def get(name: str, layouts: Mapping[str, Layout]) -> Layout:
@@ -171,8 +149,7 @@ def detect(root: Path, name: str, layouts: Mapping[str, Layout]) -> Layout:
         FileNotFoundError: No layout has files of the clip.
         ValueError: Several have, or the name leads out of `root`.
     """
-    names = functools.cache(_names)  # many layouts look into the same folder
-    found = [each for each in layouts.values() if each.present(root, name, names)]
+    found = [each for each in layouts.values() if each.present(root, name)]
     if not found:
         paths = (each.paths(Path(), name)[0] for each in layouts.values())
         raise FileNotFoundError(
@@ -181,12 +158,9 @@ def detect(root: Path, name: str, layouts: Mapping[str, Layout]) -> Layout:
     if len(found) > 1:
         raise ValueError(
             f"{root}: has the clip {name} in the layouts {listing(each.name for each in found)}. "
-            "Name the one to read."
+            "Move all but one of them elsewhere."
         )
     return found[0]
-
-
-ImageLayout = Layout  # the former name
 
 
 def write_n_frames(folder: Path, count: int) -> None:
@@ -227,10 +201,3 @@ def _fill(pattern: str, name: str, number: int = 0) -> str:
         return parts[-1] if match[0] == "{id}" else f"{number:0{match[1]}d}"
 
     return _FIELD.sub(field, pattern)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

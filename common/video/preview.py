@@ -18,10 +18,7 @@ def write_gif(path: str | os.PathLike[str], clip: NDArray[np.float32], fps: floa
     Args:
         path: The file to write.
         clip: [T, H, W, C] float32 in [-1, 1]; C is 3 for RGB, 2 for flow in units of 20 pixels.
-        fps: Frames per second; a GIF counts in hundredths of a second, so 25 is exact.
-
-    Raises:
-        ValueError: The clip has another shape, or a GIF cannot hold the rate.
+        fps: Frames per second, up to 100; a GIF counts in hundredths of a second.
     """
     if not 0 < fps <= 100:
         raise ValueError(f"a GIF holds up to 100 frames a second. Received: {fps}.")
@@ -39,16 +36,13 @@ def write_sheet(
         path: The file to write.
         clips: Each [T, H, W, C] as for `write_gif`, all of the same T, H and W.
         columns: Moments, the first and the last among them; fewer if a clip is shorter.
-
-    Raises:
-        ValueError: There are no clips, they differ in length or size, or there is no column.
     """
     import cv2
 
-    if not clips or columns < 1 or len({clip.shape[:3] for clip in clips}) > 1:
+    if len({clip.shape[:3] for clip in clips}) != 1:
         raise ValueError(
-            "expected clips of the same length and size, and at least one column. Received: "
-            f"{[list(clip.shape) for clip in clips]}, {columns} columns."
+            "expected clips of the same length and size. "
+            f"Received: {[list(clip.shape) for clip in clips]}."
         )
     count = len(clips[0])
     moments = np.linspace(0, count - 1, min(columns, count)).round().astype(int)

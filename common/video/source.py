@@ -44,14 +44,11 @@ class FrameSource(abc.ABC):
         return self.pictures()
 
     def read(self, indices: Iterable[int], short_side: int | None = None) -> Picture:
-        """Reads frames as one array; each file is opened, or frame decoded, once.
+        """Reads frames as one array [T, H, W, C]; each file is opened, or frame decoded, once.
 
         Args:
             indices: 0-based, in any order, repeated or not.
             short_side: Pixels that the shorter side is resized to; None keeps the size.
-
-        Returns:
-            [T, H, W, C]: uint8 RGB, or float32 flow in [-1, 1], whose vectors are resized, too.
 
         Raises:
             ValueError: No index, none of this clip, a damaged file, or frames of several sizes.
@@ -67,10 +64,12 @@ class FrameSource(abc.ABC):
             found[index] = picture
         return np.stack([found[index] for index in wanted])
 
-    def check(self, indices: Sequence[int]) -> None:
-        """Raises `ValueError` unless the ascending indices are of this clip."""
-        outside = [index for index in indices if not 0 <= index < len(self)]
-        if outside:
-            raise ValueError(
-                f"{self}: expected indices from 0 to {len(self) - 1}. Received: {outside[0]}."
-            )
+    def checked(self, indices: Sequence[int] | None) -> Sequence[int]:
+        """Returns the ascending indices, None being all; `ValueError` for one that is not there."""
+        indices = range(len(self)) if indices is None else indices
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise ValueError(
+                    f"{self}: expected indices from 0 to {len(self) - 1}. Received: {index}."
+                )
+        return indices

@@ -1,4 +1,4 @@
-"""Assigns a time to every frame that a decoder yields."""
+"""When each frame of a video is shown, and which frames a span of time holds."""
 
 import heapq
 import itertools
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import av
 
 Item = TypeVar("Item")
+Rate = float | Fraction
+
+# Containers round timestamps to a tick (1 ms in Matroska), so a frame may carry a time a little
+# after the moment it is for. Coarse ticks (1/25 s in AVI) are exact: hence the cap.
+_MOST_ROUNDING = Fraction(1, 1000)
 
 
 class VideoError(ValueError):
@@ -26,6 +31,13 @@ class Shown(NamedTuple, Generic[Item]):
     time: Fraction
     duration: Fraction
     item: Item
+
+
+def exact(number: Rate) -> Fraction:
+    """Returns the rational that was meant: 29.97002997 is 30000/1001."""
+    if isinstance(number, Fraction):
+        return number
+    return Fraction(number).limit_denominator(100_000)
 
 
 def timed(
@@ -94,3 +106,45 @@ def in_order(frames: list["av.VideoFrame"]) -> bool:
 
 def _is_stamped(frame: "av.VideoFrame") -> bool:
     return frame.pts is not None and bool(frame.time_base)
+
+
+def pick(
+    shown: Iterable[Shown[Item]],
+    fps: Rate | None = None,
+    start: Rate = 0,
+    end: Rate | None = None,
+    max_frames: int | None = None,
+    tick: Fraction = Fraction(0),
+) -> Iterator[tuple[Fraction, Item]]:
+    """Yields the frames of a span, each with its moment in seconds.
+
+    For `fps` to `max_frames` see `video.Video`. `shown` are all frames, in order; `tick` is what
+    timestamps are rounded to, in seconds; 0 if they are exact.
+    """
+    start, end = exact(start), None if end is None else exact(end)
+    if fps:
+        moments = _at_rate(shown, exact(fps), start, tick)
+    else:
+        moments = ((each.time, each.item) for each in shown if each.time >= start)
+    for count, (moment, item) in enumerate(moments):
+        if end is not None and moment >= end:
+            return
+        yield moment, item
+        if count + 1 == max_frames:
+            return
+
+
+def _at_rate(
+    shown: Iterable[Shown[Item]], rate: Fraction, start: Fraction, tick: Fraction
+) -> Iterator[tuple[Fraction, Item]]:
+    rounding = min(tick / 2, _MOST_ROUNDING)
+    moments = (start + k / rate for k in itertools.count())
+    moment = next(moments)
+    held: Shown[Item] | None = None
+    for each in itertools.chain(shown, [None]):
+        if held is not None:
+            until = each.time if each is not None else held.time + held.duration
+            while moment < until - rounding:
+                yield moment, held.item
+                moment = next(moments)
+        held = each

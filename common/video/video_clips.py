@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from common import flow, processors, video
 from common.flow import TVL1Params
-from common.preprocessing import crops, frames
-from common.preprocessing.contracts import CHANNELS, InputContract
+from common.preprocessing import crops, frames, resizing
+from common.preprocessing.contracts import CHANNELS, RGB_CONTRACT, InputContract
 from common.video import frame_files
 
 Floats = NDArray[np.float32]
@@ -29,9 +29,7 @@ def clip_from_video(
     min_frames: int = MIN_FRAMES,
     flow_engine: str = "auto",
 ) -> Floats:
-    """Reads a video as one clip, or an array that holds one.
-
-    Works frame by frame, so that only the clip itself is in memory.
+    """Reads a video as one clip, frame by frame, so that only the clip itself is in memory.
 
     Args:
         path: The video file; or a .npy with an array [1, T, H, W, C] in [-1, 1], which is taken as
@@ -50,25 +48,24 @@ def clip_from_video(
         ValueError: It is not a video (`VideoError`) or such an array, or has too few frames.
         ImportError: The flow engine needs a package that is not installed.
     """
-    contract = contract or InputContract()
-    if Path(path).suffix == ".npy":
-        return _clip_from_array(Path(path), contract, max_frames, min_frames)
-    rate = contract.fps / contract.stride
-    pictures = video.read_frames(path, rate, max_frames=max_frames)
-    if contract.channels == "flow":
-        flows = _last_twice(flow_of_frames(pictures, contract, flow_engine))
-        kept: Iterator[Floats] = (frames.to_contract(each, contract) for each in flows)
+    path, contract = Path(path), contract or RGB_CONTRACT
+    if path.suffix == ".npy":
+        clip, at = _from_array(path, contract, max_frames), ""
     else:
-        kept = rgb_of_frames(pictures, contract)
-    # One array from the beginning, in place of frames that are copied into one at the end.
-    frame = np.dtype((np.float32, (contract.crop, contract.crop, CHANNELS[contract.channels])))
-    try:
-        clip: Floats = np.fromiter(kept, frame)
-    except flow.TooFewFramesError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if len(clip) < min_frames:
+        rate = contract.fps / contract.stride
+        pictures = video.read_frames(path, rate, max_frames=max_frames)
         at = f" at {rate:g} frames a second"
-        raise _too_short(path, len(clip), min_frames, max_frames, at)
+        try:
+            clip = _from_pictures(pictures, contract, flow_engine)
+        except flow.TooFewFramesError as error:
+            raise ValueError(f"{path}: {error}") from error
+    if len(clip) < min_frames:
+        limit = "" if max_frames is None else f" and --max_frames={max_frames}"
+        limited = max_frames is not None and max_frames < min_frames
+        raise ValueError(
+            f"{path}: too short. Expected at least {min_frames} frames, got {len(clip)}{at}{limit}."
+            f" Choose a longer video{' or a larger --max_frames' if limited else ''}."
+        )
     return clip[None]
 
 
@@ -99,51 +96,30 @@ def flow_of_frames(
 
     It is computed on whole frames, resized to the short side first, and cropped afterwards.
 
-    Args:
-        pictures: uint8 RGB, all of one size.
-        contract: Short side and crop.
-        engine: See `flow.tvl1`.
-        params: See `flow.tvl1`.
-        threads: Pairs that are worked on at a time; None is one a core.
-
-    Raises:
-        ValueError: Fewer than two frames, or as `flow.tvl1`.
-        ImportError: The flow engine needs a package that is not installed.
+    Pictures are uint8 RGB, all of one size. `engine` and `params` are those of `flow.tvl1`; None
+    `threads` work on a pair a core at a time. Raises as `flow.flows`.
     """
-    greys = (
-        frames.to_grey(np.rint(frames.resize_short_side(picture[None], contract.short_side))[0])
-        for picture in pictures
-    )
+    small = (resizing.resize_short_side(each, contract.short_side) for each in pictures)
+    greys = map(frames.to_grey, small)
     for each in flow.flows(greys, params, engine, threads or processors.count()):
         yield np.asarray(crops.center_crop(each[None], contract.crop)[0], np.float32)
 
 
-def _last_twice(flows: Iterable[Floats]) -> Iterator[Floats]:
-    for each in flows:
-        yield each
-    yield each
+def _from_pictures(pictures: Iterator[Picture], contract: InputContract, engine: str) -> Floats:
+    kept = rgb_of_frames(pictures, contract)
+    if contract.channels == "flow":
+        flows = frame_files.last_twice(flow_of_frames(pictures, contract, engine))
+        kept = (frames.to_contract(each, contract) for each in flows)
+    # One array from the beginning, in place of frames that are copied into one at the end.
+    frame = np.dtype((np.float32, (contract.crop, contract.crop, CHANNELS[contract.channels])))
+    return np.fromiter(kept, frame)
 
 
-def _clip_from_array(
-    path: Path, contract: InputContract, max_frames: int | None, min_frames: int
-) -> Floats:
+def _from_array(path: Path, contract: InputContract, max_frames: int | None) -> Floats:
     if contract.mean or contract.value_range != (-1, 1):
         raise ValueError(
             f"{path}: an array holds values in [-1, 1], and the weights expect {contract.values}. "
             "Give the video itself."
         )
     array = frame_files.open_array(path, CHANNELS[contract.channels])[:max_frames]
-    if len(array) < min_frames:
-        raise _too_short(path, len(array), min_frames, max_frames)
-    return np.stack([*frame_files.array_pictures(array, path, range(len(array)))])[None]
-
-
-def _too_short(
-    path: str | os.PathLike[str], count: int, least: int, most: int | None, rate: str = ""
-) -> ValueError:
-    limit = "" if most is None else f" and --max_frames={most}"
-    larger = " or a larger --max_frames" if most is not None and most < least else ""
-    return ValueError(
-        f"{path}: too short. Expected at least {least} frames, got {count}{rate}{limit}. "
-        f"Choose a longer video{larger}."
-    )
+    return np.stack([*frame_files.array_pictures(array, path, range(len(array)))])

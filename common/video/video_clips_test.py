@@ -1,6 +1,5 @@
 """Videos are made here: grey levels that say which frame came out, or a picture that moves."""
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -8,86 +7,67 @@ import pytest
 from common import flow, video
 from common.flow.encoding import BOUND
 from common.preprocessing import contracts, frames
-from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
-from common.video import video_clips
+from common.preprocessing.contracts import InputContract
+from common.testing.videos import make
+from common.video import frame_files, video_clips
+
+SMALL_FLOW = InputContract(channels="flow", channel_order="xy", short_side=64, crop=48)
 
 
 def _video(path, count):
-    """Frames of 320x280 whose grey level is their number times 8."""
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 320, 280, "gray"
-        for k in range(count):
-            picture = np.full((280, 320, 3), 8 * k, np.uint8)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        out.mux(stream.encode(None))
-    return path
+    """Frames of 320x280 whose grey level is their number times 10."""
+    return make(path, range(0, 40 * count, 40), size=(320, 280))
 
 
 def test_clip_from_video(tmp_path):
     path = _video(tmp_path / "a.mkv", 12)
     clip = video_clips.clip_from_video(path)
-    assert clip.shape == (1, 12, 224, 224, 3)
-    assert clip.dtype == np.float32
+    assert (clip.shape, clip.dtype) == ((1, 12, 224, 224, 3), np.float32)
     levels = (clip[0, :, 100, 100, 0] + 1) / 2 * 255
-    np.testing.assert_allclose(levels, 8 * np.arange(12), atol=1.1)
+    np.testing.assert_allclose(levels, 10 * np.arange(12), atol=1.1)
     assert video_clips.clip_from_video(path, max_frames=10).shape[1] == 10
     small = InputContract(short_side=40, crop=32, value_range=(0.0, 1.0))
     clip = video_clips.clip_from_video(path, small)
     assert clip.shape == (1, 12, 32, 32, 3)
     assert clip.min() >= 0
+    with pytest.raises(ValueError, match="larger --max_frames"):
+        video_clips.clip_from_video(path, max_frames=5)
 
 
 def test_a_short_video_is_an_error(tmp_path):
     path = _video(tmp_path / "a.mkv", 8)
     with pytest.raises(ValueError, match=r"a\.mkv: too short. Expected at least 9 frames, got 8"):
         video_clips.clip_from_video(path)
-    with pytest.raises(ValueError, match="larger --max_frames"):
-        video_clips.clip_from_video(_video(tmp_path / "b.mkv", 12), max_frames=5)
-
-
-def _moving(path, count, step=2):
-    """Frames of 64x80 whose picture moves by `step` pixels to the right."""
-    noise = np.random.default_rng(0).normal(size=(64, 80 + step * count)).astype(np.float32)
-    picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 80, 64, "gray"
-        for k in range(count):
-            left = step * (count - k)
-            part = np.repeat(picture[:, left : left + 80, None], 3, 2)
-            frame = av.VideoFrame.from_ndarray(part.astype(np.uint8), format="rgb24")
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
-
-
-SMALL_FLOW = InputContract(channels="flow", channel_order="xy", short_side=64, crop=48)
+    with pytest.raises(ValueError, match=r"a\.mkv.*two frames"):
+        video_clips.clip_from_video(path, SMALL_FLOW, max_frames=1)
 
 
 def test_the_flow_of_a_video(tmp_path):
-    path = _moving(tmp_path / "a.mkv", 10)
-    clip = video_clips.clip_from_video(path, SMALL_FLOW)
-    assert clip.shape == (1, 10, 48, 48, 2)
-    assert clip.dtype == np.float32
-    np.testing.assert_array_equal(clip[0, -1], clip[0, -2])  # the last frame has no next one
-    assert np.median(clip[..., 0]) * BOUND == pytest.approx(2, abs=0.1)
-    assert np.abs(np.median(clip[..., 1])) * BOUND < 0.1
-
-
-def test_flow_is_computed_on_whole_frames_of_the_right_size_and_then_cropped(tmp_path):
-    path = _moving(tmp_path / "a.mkv", 9)
-    clip = video_clips.clip_from_video(path, SMALL_FLOW, flow_engine="numba")
-    greys = [frames.to_grey(frame) for frame in video.read_frames(path)]
+    """It is computed on whole frames of the right size, and then cropped."""
+    noise = np.random.default_rng(0).normal(size=(64, 100)).astype(np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), 3)
+    texture = cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    pictures = [np.repeat(texture[:, 20 - 2 * k : 100 - 2 * k, None], 3, 2) for k in range(10)]
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for k, picture in enumerate(pictures):  # moves by 2 pixels to the right
+        assert cv2.imwrite(str(folder / f"{k}.png"), picture)
+    found = list(video_clips.flow_of_frames(video.read_frames(folder), SMALL_FLOW, "numba"))
+    greys = [frames.to_grey(frame) for frame in pictures]
     whole = np.stack(list(flow.flows(greys, engine="numba")))
-    expected = np.clip(whole[:, 8:56, 16:64] / BOUND, -1, 1)
+    np.testing.assert_allclose(found, whole[:, 8:56, 16:64], atol=1e-6)
+    assert np.median(whole, (0, 1, 2)) == pytest.approx([2, 0], abs=0.1)
+
+
+def test_the_last_flow_is_repeated_and_clipped(tmp_path):
+    path = _video(tmp_path / "a.mkv", 9)
+    clip = video_clips.clip_from_video(path, SMALL_FLOW, flow_engine="numba")
+    assert (clip.shape, clip.dtype) == ((1, 9, 48, 48, 2), np.float32)
+    np.testing.assert_array_equal(clip[0, -1], clip[0, -2])
+    greys = [np.full((64, 73), 10 * k, np.uint8) for k in range(9)]
+    whole = np.stack(list(flow.flows(greys, engine="numba")))
+    expected = np.clip(whole[:, 8:56, 12:60] / BOUND, -1, 1)
     np.testing.assert_allclose(clip[0, :-1], expected, atol=1e-6)
-
-
-def test_a_single_frame_has_no_flow(tmp_path):
-    path = _moving(tmp_path / "a.mkv", 1)
-    with pytest.raises(ValueError, match=r"a\.mkv.*two frames"):
-        video_clips.clip_from_video(path, FLOW_CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +88,9 @@ def test_wrong_arrays(tmp_path, array, text):
 
 
 def test_arrays_are_for_networks_that_see_their_range(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((1, 9, 8, 8, 3), np.float32))
+    array = np.linspace(-1, 1, 9 * 192, dtype=np.float32).reshape(9, 8, 8, 3)
+    frame_files.write_npy(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(video_clips.clip_from_video(tmp_path / "a.npy")[0], array)
     with pytest.raises(ValueError, match=r"\[-1, 1\], and the weights expect \(x - 114.75\)"):
         video_clips.clip_from_video(tmp_path / "a.npy", contracts.usual("i3d_resnet50_8x8"))
 

@@ -1,17 +1,16 @@
 """Decodes a video file with PyAV: assigns a time to every frame, and seeks where that is exact."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
 from common.io import listing
-from common.video import orientation
 from common.video.timestamps import Shown, VideoError, in_order, stamp, timed
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ _SEEK_MARGIN = 1
 _NEARLY_SQUARE = Fraction(1, 100)
 _MOST_STRETCH = Fraction(8)
 
+_MOST_TILT = 0.02  # from a quarter turn: the tangent of about a degree, as FFmpeg allows
+
 # The least part of the stated length that a whole file has. Headers are off by some frames at the
 # end, and by a second or two if sound goes on after the pictures.
 _WHOLE = Fraction(9, 10)
@@ -51,7 +52,6 @@ class VideoFile:
     """A video file that is open for reading, as a context manager.
 
     Attributes:
-        path: The file.
         tick: Seconds that its timestamps count in; 0 if unknown.
         rate: Frames per second as the header states; None if it does not.
         stated_frames: Frame count as the header states; None if it does not.
@@ -63,17 +63,16 @@ class VideoFile:
     def __init__(self, path: Path, threads: int | None = None, square_pixels: bool = True):
         """Opens the file and decodes the first frame.
 
-        Args:
-            path: The file.
-            threads: Threads of the decoder and of the conversion to RGB; None leaves it to FFmpeg.
-            square_pixels: Stretch the width if pixels are not square.
-
         Raises:
             VideoError: It is not a video, has no video stream or no frame that decodes, or is to be
                 shown askew.
         """
+        import av
+        from av.video.reformatter import VideoReformatter
+
         self.path = path
         self._threads = threads
+        self._origin = 0.0
         self._open()
         try:
             stream = self._stream
@@ -81,10 +80,13 @@ class VideoFile:
             # PyAV gives an unknown rate as None or as a rational of 0/0 or 0/1: all are falsy.
             self.rate: Fraction | None = stream.average_rate or stream.guessed_rate or None
             self.stated_frames = stream.frames or None
-            self.duration = _duration(self._container, stream)
+            self.duration: Fraction | None = None
+            if stream.duration and self.tick:
+                self.duration = stream.duration * self.tick
+            elif self._container.duration:
+                self.duration = Fraction(self._container.duration, av.time_base)
             self._format = self._container.format.name
             self._window = _AVI_WINDOW if self._format == "avi" else _WINDOW
-            self._origin = 0.0
             self._decoding = self._decoded()
             first = next(self._decoding, None)
             if first is None:
@@ -93,10 +95,11 @@ class VideoFile:
                 )
             self._first = first
             self._origin = first.time or 0.0
-            self._orientation = orientation.of(path, first)
+            self._orientation = _orientation(path, first)
             width = _square_width(path, stream, first.width) if square_pixels else first.width
             self._size = (width, first.height)
-            self.width, self.height = self._size[:: -1 if self._orientation.transposed else 1]
+            self.width, self.height = self._size[:: -1 if self._orientation[0] else 1]
+            self._reformatter = VideoReformatter()  # one for all frames: it keeps its tables
         except BaseException:
             self._container.close()
             raise
@@ -110,37 +113,35 @@ class VideoFile:
     def frames(self, start: Fraction, strict: bool) -> Iterator[Shown["av.VideoFrame"]]:
         """Yields the frames in the order they are shown; call it once.
 
-        Args:
-            start: First moment that matters, in seconds; frames that are no longer shown then may
-                be left out, so that decoding can begin after a seek.
-            strict: A file that is cut short is an error, else a warning.
-
-        Raises:
-            VideoError: The data are damaged, or cut short and `strict`.
+        Frames that are no longer shown at `start`, in seconds, may be left out, so that decoding
+        can begin after a seek. Raises `VideoError` for damaged data, and if `strict` for a file
+        that is cut short, which else is a warning.
         """
         aim = start - _SEEK_MARGIN
         head = [self._first, *islice(self._decoding, self._window)]
         if aim > 0 and self._format.startswith(_SEEKABLE) and in_order(head):
-            shown = self._after_seeking(stamp(self._first), aim)
+            origin, decoding = self._after_seeking(stamp(self._first), aim)
         else:
-            shown = self._timed(chain(head, self._decoding))
+            origin, decoding = None, chain(head, self._decoding)
+        usual = 1 / (self.rate or Fraction(25))
         end = Fraction(0)
-        for each in shown:
+        for each in timed(self.path, usual, decoding, self._window, origin):
             end = each.time + each.duration
             yield each
-        self._check_length(end, strict)
+        if text := self._cut_short(end):
+            if strict:
+                raise VideoError(text)
+            logging.warning("%s", text)
 
     def to_rgb(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
         """Converts a frame to [height, width, 3] uint8 RGB, upright."""
-        if not hasattr(self, "_reformatter"):
-            from av.video.reformatter import VideoReformatter
-
-            self._reformatter = VideoReformatter()  # one for all: it keeps its tables
-        width, height = self._size
         converted = self._reformatter.reformat(
-            frame, width, height, format="rgb24", threads=self._threads
+            frame, *self._size, format="rgb24", threads=self._threads
         )
-        return self._orientation.apply(np.asarray(converted.to_ndarray(), np.uint8))
+        picture = np.asarray(converted.to_ndarray(), np.uint8)
+        transposed, down, across = self._orientation
+        turned = picture.transpose(1, 0, 2) if transposed else picture
+        return np.ascontiguousarray(turned[::down, ::across])
 
     def _decoded(self) -> Iterator["av.VideoFrame"]:
         """Yields frames in the decoder's order, which is that of showing. Damage is an error."""
@@ -161,8 +162,10 @@ class VideoFile:
             yield frame
             count += 1
 
-    def _after_seeking(self, origin: Fraction, aim: Fraction) -> Iterator[Shown["av.VideoFrame"]]:
-        """Yields frames from the last keyframe before `aim`, or all if none is found.
+    def _after_seeking(
+        self, origin: Fraction, aim: Fraction
+    ) -> tuple[Fraction | None, Iterator["av.VideoFrame"]]:
+        """Returns `origin` and the frames from the last keyframe before `aim`; else None and all.
 
         From a keyframe on, the decoder yields what it yields when it comes from the beginning.
         Frames stored after the keyframe and shown before it may need frames that were not decoded,
@@ -182,46 +185,32 @@ class VideoFile:
         except (av.FFmpegError, VideoError, StopIteration):
             head = []
         if head and in_order(head) and stamp(head[0]) - origin <= aim:
-            return self._timed(chain(head, decoding), origin)
+            return origin, chain(head, decoding)
         self._container.close()
         self._open()
-        return self._timed(self._decoded())
-
-    def _timed(
-        self, frames: Iterable["av.VideoFrame"], origin: Fraction | None = None
-    ) -> Iterator[Shown["av.VideoFrame"]]:
-        usual = 1 / (self.rate or Fraction(25))
-        return timed(self.path, usual, frames, self._window, origin)
+        return None, self._decoded()
 
     def _open(self) -> None:
-        self._container = _open(self.path)
-        try:
-            self._stream = _video_stream(self.path, self._container)
-        except VideoError:
-            self._container.close()
-            raise
+        self._container, self._stream = _open(self.path)
         self._stream.thread_type = "AUTO"
         if self._threads is not None:
             self._stream.thread_count = self._threads
 
-    def _check_length(self, end: Fraction, strict: bool) -> None:
-        """Compares the length with the header's, if it states one; else FFmpeg guesses."""
+    def _cut_short(self, end: Fraction) -> str:
+        """Compares the length with the header's; "" if it fits or the header states none."""
         stated = self.duration
         if stated and self._format.startswith(_STATING_THE_END):
             stated -= stamp(self._first)
         elif not self.stated_frames:
-            return
+            return ""  # what FFmpeg guesses
         elif self._format == "avi" and self.rate:  # FFmpeg fits its duration to the file's size
             stated = self.stated_frames / self.rate
         if stated is None or end >= _WHOLE * stated:
-            return
-        text = (
+            return ""
+        return (
             f"{self.path}: cut short. The header states {float(stated):.2f} s, the pictures end at "
             f"{float(end):.2f} s. Fetch it again, or re-encode it if what is left of it will do."
         )
-        if strict:
-            raise VideoError(text)
-        logging.warning("%s", text)
 
     def _damaged(self, time: float, count: int) -> VideoError:
         return VideoError(
@@ -230,8 +219,10 @@ class VideoFile:
         )
 
 
-def _open(path: Path) -> "av.container.InputContainer":
+def _open(path: Path) -> tuple["av.container.InputContainer", "av.VideoStream"]:
+    """Opens the container, and finds its first stream of pictures but for the cover of a song."""
     import av
+    from av.stream import Disposition
 
     if not path.stat().st_size:
         raise VideoError(f"{path}: expected a video, got an empty file. Fetch it again.")
@@ -239,33 +230,40 @@ def _open(path: Path) -> "av.container.InputContainer":
         # "file:", as a name with a colon is a protocol otherwise. Playlists and scripts, which name
         # other files and hosts to open, are no containers.
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except (av.FFmpegError, EOFError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise VideoError(
             f"{path}: not a video that FFmpeg can open ({reason}). Expected a video file such as "
             ".mp4, .mkv, .avi, .webm or .gif; if it is one, it is damaged: fetch it again."
         ) from error
-
-
-def _video_stream(path: Path, container: "av.container.InputContainer") -> "av.VideoStream":
-    from av.stream import Disposition
-
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # the cover of a song
-            return stream
+        if not stream.disposition & Disposition.attached_pic:
+            return container, stream
     kinds = listing({stream.type for stream in container.streams}) or "nothing"
+    container.close()
     raise VideoError(f"{path}: has no video stream, only {kinds}. Choose a file with pictures.")
 
 
-def _duration(
-    container: "av.container.InputContainer", stream: "av.VideoStream"
-) -> Fraction | None:
-    import av
+def _orientation(path: Path, frame: "av.VideoFrame") -> tuple[bool, int, int]:
+    """Reads how to show a frame: transpose it or not, then the steps (1, -1) of rows and columns.
 
-    if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
-    return Fraction(container.duration, av.time_base) if container.duration else None
+    Without a display matrix it is shown as it is stored.
+    """
+    matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))  # PyAV's types lack it
+    if matrix is None:
+        return False, 1, 1
+    # (x, y) is shown at (a x + c y, b x + d y), y pointing down, and then shifted.
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    straight, crossed = abs(a) + abs(d), abs(b) + abs(c)
+    if min(straight, crossed) > _MOST_TILT * max(straight, crossed):
+        raise VideoError(
+            f"{path}: is to be shown turned by {float(np.rad2deg(np.arctan2(b, a))):.0f} degrees. "
+            "Expected quarter turns. Re-encode it."
+        )
+    if crossed > straight:
+        return True, -1 if b < 0 else 1, -1 if c < 0 else 1
+    return False, -1 if d < 0 else 1, -1 if a < 0 else 1
 
 
 def _square_width(path: Path, stream: "av.VideoStream", width: int) -> int:

@@ -18,15 +18,10 @@ def is_video(path: str | os.PathLike[str]) -> bool:
 def files_under(
     folder: Path, skip: str | os.PathLike[str] | None = None, above: tuple[str, ...] = ()
 ) -> Iterator[Path]:
-    """The files in a folder and below, sorted in each.
+    """Yields the files in a folder and below, sorted in each, but for names that begin with a dot.
 
-    Links are followed; one to a folder it is in leads nowhere new. Names that begin with a dot are
-    passed over.
-
-    Args:
-        folder: Where to look.
-        skip: A folder that is passed over where it is met.
-        above: Real paths of the folders this one is in, and of what is passed over.
+    Links are followed; one to a folder it is in leads nowhere new. The folder `skip` is passed
+    over. `above` holds the real paths of the folders this one is in, and of `skip`.
     """
     if skip is not None:
         above = (*above, os.path.realpath(skip))

@@ -1,6 +1,6 @@
 """Dialects: names and layouts of parameters, a file a family of networks."""
 
-from convert.dialects import inception, ours, r2plus1d, resnet
+from convert.dialects import inception, ours, resnet
 from convert.dialects.dialect import Dialect, Native, from_native, has_scale, to_native
 
 # A file is read in the first that it fits.
@@ -10,7 +10,7 @@ _ALL = (
     *(inception.HASSONY2, inception.FLAX, inception.MINDSPORE, inception.MINDSPORE_FINETUNED),
     *(resnet.NONLOCAL_NET, resnet.PYSLOWFAST_CAFFE2, resnet.RESNET3D, resnet.CAOLIANGJIE_I3D),
     *(resnet.PYSLOWFAST, resnet.PYTORCHVIDEO, resnet.MMACTION2),
-    *(r2plus1d.VMZ, r2plus1d.TORCHVISION, r2plus1d.CAOLIANGJIE_R2PLUS1D),
+    *(resnet.VMZ, resnet.TORCHVISION, resnet.CAOLIANGJIE_R2PLUS1D),
     *(inception.GLUONCV_INCEPTION, resnet.GLUONCV_RESNET),
     *(inception.SLIM_INCEPTION_V1, inception.GOOGLENET, resnet.RESNET_2D),
 )

@@ -39,7 +39,7 @@ class Export:
         return importlib.import_module(self.module)
 
     def is_at(self, path: Path) -> bool:
-        """Returns whether a model of this format may be there, which a new one may replace."""
+        """Whether a model of this format may be there, which a new one may replace."""
         return (path / self.marker).is_file()
 
 
@@ -50,9 +50,3 @@ _ALL = (
 
 EXPORTS = {export.name: export for export in _ALL}
 """Every export by name."""
-
-
-def for_output(path: str | Path) -> Export | None:
-    """Returns the export that the ending of `path` asks for, or None."""
-    name = Path(path).name.lower()
-    return next((export for export in _ALL if name.endswith(export.suffix)), None)

@@ -14,7 +14,7 @@ Source: https://onnx.ai/onnx/repo-docs/IR.html.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,11 @@ import numpy as np
 from common import arch
 from common.io import replacing
 from convert.arrays import Array
-from convert.formats import release
-from convert.formats._mapped_file import mapped, one_error
-from convert.formats._protobuf import fields, header
+from convert.formats._mapped_file import one_error
 
 try:
-    from onnx import ModelProto, NodeProto, TensorProto, helper
+    import onnx
+    from onnx import NodeProto, TensorProto, helper, numpy_helper
 except ImportError as error:
     raise ImportError(
         "an ONNX model needs the package onnx. In a checkout: pip install '.[onnx]'"
@@ -44,13 +43,11 @@ _CONSTANT = "constant/"  # starts the names of tensors that are no parameters
 _POSITIONS = (2, 3, 4)  # the axes T, H, W
 _SWAP_GROUPS = (0, 2, 1, 3, 4, 5)  # [B, C, groups, T, H, W] and back
 _MOST_BYTES = 2**31 - 1  # of any protocol buffer
-_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # field numbers of ModelProto, GraphProto, TensorProto
+_POOLS = {"max": "MaxPool", "average": "AveragePool"}
 
 
 def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
     """Writes a network with its weights; the same arrays give the same bytes.
-
-    One array at a time is in memory.
 
     Raises:
         CheckpointError: The arrays are not the network's, ONNX lacks a node, or the file would be
@@ -58,39 +55,54 @@ def write(path: Path, net: arch.Network, arrays: Mapping[str, Array]) -> None:
     """
     with one_error(Path(path)):
         arch.check_arrays(net, arrays)
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise ValueError(f"{name} has dtype {array.dtype}; expected float32")
         graph = _Graph(net)
         tensors = {p.name: arrays[p.name] for p in arch.parameters(net)} | graph.constants
-        pieces = list(_pieces(net, graph.nodes, tensors))
-        size = sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces)
-        if size > _MOST_BYTES:
+        size = sum(array.nbytes for array in tensors.values())
+        if size > _MOST_BYTES - 2**20:
             raise ValueError(
                 f"{net.name} would need {size} bytes. An ONNX file has {_MOST_BYTES} at most; use"
                 " another format."
             )
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            for piece in pieces:
-                if isinstance(piece, bytes):
-                    file.write(piece)
-                else:
-                    file.write(np.ascontiguousarray(piece).data)
-                    release(piece)
+        channels = arch.endpoint_shapes(net, arch.smallest_size(net))[net.head.features][-1]
+        free: list[object] = [f"{FEATURES}_{axis}" for axis in ("time", "height", "width")]
+        if not net.head.pool:
+            free = [1, 1, 1]
+        clips: list[object] = ["batch", net.in_channels, "time", "height", "width"]
+        model = helper.make_model(
+            helper.make_graph(
+                graph.nodes,
+                net.name,
+                [_value(CLIPS, clips)],
+                [
+                    _value(LOGITS, ["batch", net.num_classes]),
+                    _value(FEATURES, ["batch", channels, *free]),
+                ],
+                [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in tensors.items()],
+            ),
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name="i3d",
+        )
+        smallest = "x".join(map(str, arch.smallest_size(net)))  # T, H, W
+        about = {"architecture": net.name, "num_classes": str(net.num_classes)}
+        helper.set_model_props(model, {**about, "smallest_clip": smallest})
+        with replacing(path) as temporary:
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def read_back(path: Path, net: arch.Network) -> dict[str, Array]:
-    """Returns the parameters in a file that `write` wrote, as views of the mapped file.
+    """Returns the parameters in a file that `write` wrote.
 
     Raises:
         CheckpointError: The file is damaged or of another maker.
         FileNotFoundError: There is none.
     """
     with one_error(Path(path)):
-        arrays: dict[str, Array] = {}
-        for graph in _messages(mapped(Path(path)), _GRAPH, "the model"):
-            for tensor in _messages(graph, _INITIALIZER, "the graph"):
-                name, array = _tensor(tensor)
-                if name in arrays:
-                    raise ValueError(f"has {name[:200]} twice")
-                arrays[name] = array
+        tensors = onnx.load(path, load_external_data=False).graph.initializer
+        arrays = {t.name: numpy_helper.to_array(t) for t in tensors}
         parameters = {n: array for n, array in arrays.items() if not n.startswith(_CONSTANT)}
         if not parameters:
             raise ValueError("holds no array")
@@ -108,69 +120,8 @@ def run(path: Path, clips: Array) -> dict[str, Array]:
     return {"Features": np.moveaxis(features, 1, -1), "Logits": logits}
 
 
-def _pieces(
-    net: arch.Network, nodes: Sequence[NodeProto], tensors: Mapping[str, Array]
-) -> Iterator[bytes | Array]:
-    """Yields a model from front to back: bytes, and the arrays that are written in between.
-
-    A message may be written piece by piece as long as its size, which precedes it, is known.
-    """
-    sizes = arch.endpoint_shapes(net, arch.smallest_size(net))
-    channels = sizes[net.head.features][-1]
-    clips = ["batch", net.in_channels, "time", "height", "width"]
-    free: list[str] | list[int] = [f"{FEATURES}_{axis}" for axis in ("time", "height", "width")]
-    if not net.head.pool:
-        free = [1, 1, 1]
-    graph = helper.make_graph(
-        nodes,
-        net.name,
-        [helper.make_tensor_value_info(CLIPS, TensorProto.FLOAT, clips)],
-        [
-            helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", net.num_classes]),
-            helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", channels, *free]),
-        ],
-    ).SerializeToString()
-    starts = {name: _tensor_start(name, array) for name, array in tensors.items()}
-    model = ModelProto(ir_version=IR_VERSION, producer_name="i3d")
-    model.opset_import.append(helper.make_opsetid("", OPSET))
-    smallest = "x".join(map(str, arch.smallest_size(net)))  # T, H, W
-    about = {"architecture": net.name, "num_classes": str(net.num_classes)}
-    helper.set_model_props(model, {**about, "smallest_clip": smallest})
-    size = len(graph) + sum(len(starts[name]) + array.nbytes for name, array in tensors.items())
-    yield model.SerializeToString() + header(_GRAPH, size) + graph
-    for name, array in tensors.items():
-        yield starts[name]
-        yield array
-
-
-def _tensor_start(name: str, array: Array) -> bytes:
-    """Returns an initialiser up to its raw data."""
-    if array.dtype not in (np.float32, np.int64):
-        raise ValueError(f"{name} has dtype {array.dtype}; expected float32 or int64")
-    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-    message: bytes = TensorProto(name=name, data_type=kind, dims=array.shape).SerializeToString()
-    message += header(_RAW_DATA, array.nbytes)
-    return header(_INITIALIZER, len(message) + array.nbytes) + message
-
-
-def _tensor(message: memoryview) -> tuple[str, Array]:
-    """Returns name and values of an initialiser that `_tensor_start` began, as a view."""
-    raw = next(_messages(message, _RAW_DATA, "a tensor"), memoryview(b""))
-    tensor = TensorProto.FromString(message[: -len(raw) - len(header(_RAW_DATA, len(raw)))])
-    size = _SIZES.get(tensor.data_type, 0)
-    if len(raw) != math.prod(tensor.dims) * size:
-        raise ValueError(
-            f"{tensor.name[:200]} has {len(raw)} bytes of type {tensor.data_type}; expected float32"
-            f" or int64 {[*tensor.dims]}"
-        )
-    return tensor.name, np.frombuffer(raw, "<f4" if size == 4 else "<i8").reshape(tensor.dims)
-
-
-def _messages(data: memoryview | Array, number: int, what: str) -> Iterator[memoryview]:
-    """Yields the content of every field of that number, as views."""
-    for found, _, content in fields(data, what):
-        if found == number and isinstance(content, memoryview):
-            yield content
+def _value(name: str, shape: Sequence[object]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 class _Graph:
@@ -321,10 +272,6 @@ class _Graph:
     def _add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
-
-
-_SIZES = {TensorProto.FLOAT: 4, TensorProto.INT64: 8}  # bytes of a number
-_POOLS = {"max": "MaxPool", "average": "AveragePool"}
 
 
 def _window(node: arch.Conv | arch.Pool) -> dict[str, Any]:

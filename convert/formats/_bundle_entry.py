@@ -3,37 +3,18 @@
 Sources: tensorflow/core/protobuf/tensor_bundle.proto, framework/{tensor_shape,types}.proto.
 """
 
-import dataclasses
+from dataclasses import dataclass
 from functools import partial
 
-from convert.formats import _raw_values
-from convert.formats._protobuf import (
-    FIXED32,
-    VARINT,
-    bytes_field,
-    fields,
-    fixed32_field,
-    varint_field,
-)
+from convert.formats._mapped_file import STORED, elements
+from convert.formats._protobuf import FIXED32, VARINT, bytes_field, fixed32_field, varint_field
+from convert.formats._protobuf import fields as any_fields
 
-# DataType numbers of types.proto.
+# DataType numbers of types.proto, and NumPy's name of each type.
 _DTYPES = {
-    1: "float32",
-    2: "float64",
-    3: "int32",
-    4: "uint8",
-    5: "int16",
-    6: "int8",
-    7: "string",
-    8: "complex64",
-    9: "int64",
-    10: "bool",
-    14: "bfloat16",
-    17: "uint16",
-    18: "complex128",
-    19: "float16",
-    22: "uint32",
-    23: "uint64",
+    **{1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string"},
+    **{8: "complex64", 9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128"},
+    **{19: "float16", 22: "uint32", 23: "uint64"},
 }
 _NUMBERS = {name: number for number, name in _DTYPES.items()}
 
@@ -42,10 +23,10 @@ HEADER = bytes.fromhex("08011a020801")
 
 V1 = b"\x0a"  # what the header of a V1 checkpoint, a list of tensors, starts with
 
-_fields = partial(fields, what="a message of the index")
+_fields = partial(any_fields, what="a message of the index")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Entry:
     """The place of one tensor.
 
@@ -67,10 +48,7 @@ class Entry:
 
 
 def shards(header: bytes) -> int:
-    """The number of data files of the bundle.
-
-    Args:
-        header: The value under the empty key.
+    """The number of data files of the bundle whose header is `header`, the value of the empty key.
 
     Raises:
         ValueError: It is a V1 checkpoint, big-endian, or malformed.
@@ -106,7 +84,7 @@ def parse(message: bytes, name: str) -> Entry:
                 " save it whole in TensorFlow"
             )
         if field == 2 and isinstance(value, memoryview):
-            shape = _shape(value, name)
+            shape = tuple(_size(dim) for number, _, dim in _fields(value) if number == 2)
         elif field in numbers and isinstance(value, int) and (field == 6) == (kind == FIXED32):
             numbers[field] = value
         else:
@@ -114,8 +92,8 @@ def parse(message: bytes, name: str) -> Entry:
     if numbers[1] not in _DTYPES:
         raise ValueError(f"{name} has the unsupported TensorFlow data type {numbers[1]}")
     dtype = _DTYPES[numbers[1]]
-    count = _raw_values.elements(shape)
-    if dtype != "string" and numbers[5] != count * _raw_values.STORED[dtype].itemsize:
+    count = elements(shape)
+    if dtype != "string" and numbers[5] != count * STORED[dtype].itemsize:
         raise ValueError(f"{name}: {dtype} {list(shape)} cannot be {numbers[5]} bytes")
     return Entry(dtype, shape, numbers[3], numbers[4], numbers[5], numbers[6])
 
@@ -143,14 +121,7 @@ def _integer(field: int, value: int) -> bytes:
     return varint_field(field, value) if value else b""  # as proto3 leaves out zeros
 
 
-def _shape(message: memoryview, name: str) -> tuple[int, ...]:
-    sizes = []
-    for field, _, value in _fields(message):
-        if field != 2 or not isinstance(value, memoryview):
-            raise ValueError(f"the shape of {name} is unknown or malformed")
-        size = 0
-        for inner, kind, number in _fields(value):
-            if inner == 1 and kind == VARINT and isinstance(number, int):
-                size = number
-        sizes.append(size)
-    return tuple(sizes)
+def _size(dim: int | memoryview) -> int:
+    """The size in a dimension's message, 0 where it is left out."""
+    sizes = [] if isinstance(dim, int) else [v for number, _, v in _fields(dim) if number == 1]
+    return sizes[-1] if sizes and isinstance(sizes[-1], int) else 0

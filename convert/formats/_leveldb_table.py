@@ -4,15 +4,15 @@
 
 A block is its entries, the offsets of its restart points (u32 each) and their count; behind it
 stand one byte for the compression and the masked CRC-32C of both. An entry leaves out the bytes its
-key shares with the previous key, except at a restart point.
+key shares with the previous key, except at a restart point. TensorFlow writes blocks uncompressed;
+Google-internal builds compress them with snappy.
+Source: github.com/google/snappy/blob/main/format_description.txt
 """
 
 import struct
 from collections.abc import Iterable, Iterator
 
-from convert.formats import _snappy
-from convert.formats._crc32c import masked
-from convert.formats._mapped_file import Bytes
+from convert.formats._mapped_file import Bytes, masked_crc32c
 from convert.formats._protobuf import read_varint, write_varint
 
 MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)  # the last eight bytes of the file
@@ -23,6 +23,8 @@ _BLOCK_SIZE = 262_144  # TensorFlow's target
 _RESTART_INTERVAL = 16
 # Shared prefixes let a small block declare gigabytes of keys.
 _MOST_KEY_BYTES = 16 * 2**20
+# The densest element of snappy, a copy of three bytes, yields 64: a longer length is a lie.
+_LARGEST_RATIO = 22
 
 
 def read(data: Bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -46,8 +48,7 @@ def read(data: Bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("the padding of its footer is not zero")
     _block(data, *meta)
     last, end, key_bytes = None, 0, 0
-    for separator, value in _entries(_block(data, *index)):
-        key_bytes = _add(key_bytes, separator)
+    for _, value in _entries(_block(data, *index)):
         (offset, size), _ = _handle(value, 0)
         if offset < end:  # one block many times over would take any amount of time
             raise ValueError(f"the table block at byte {offset} overlaps the block before it")
@@ -55,7 +56,9 @@ def read(data: Bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, content in _entries(_block(data, offset, size)):
             if last is not None and key <= last:
                 raise ValueError(f"key {key[:80]!r} is not above the key before it")
-            key_bytes = _add(key_bytes, key)
+            key_bytes += len(key)
+            if key_bytes > _MOST_KEY_BYTES:
+                raise ValueError(f"its keys are longer than {_MOST_KEY_BYTES} bytes together")
             last = key
             yield key, content
 
@@ -63,29 +66,28 @@ def read(data: Bytes) -> Iterator[tuple[bytes, bytes]]:
 def write(items: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The table of `items`, which are sorted by key; the same bytes as TensorFlow writes."""
     out = bytearray()
-    index = _Block(restart_interval=1)
-    block = _Block(_RESTART_INTERVAL)
-    flushed: tuple[bytes, bytes] | None = None  # last key and handle of the block before
+    index, block = _Block(restart_interval=1), _Block()
+    handle = b""  # of the block before, which is not in the index yet
+    last = b""
     for key, value in items:
-        if flushed is not None:
-            index.add(_separator(flushed[0], key), flushed[1])
-            flushed = None
+        if handle:
+            index.add(_separator(last, key), handle)
+            handle = b""
         block.add(key, value)
         if block.size() >= _BLOCK_SIZE:
-            flushed = (block.last, _append(out, block))
-            block = _Block(_RESTART_INTERVAL)
-    if block.last or block.buffer:
-        flushed = (block.last, _append(out, block))
-    if flushed is not None:
-        index.add(_successor(flushed[0]), flushed[1])
-    handles = _append(out, _Block(_RESTART_INTERVAL)) + _append(out, index)
+            handle, last, block = _append(out, block), block.last, _Block()
+    if block.buffer:
+        handle, last = _append(out, block), block.last
+    if handle:
+        index.add(_separator(last, b""), handle)
+    handles = _append(out, _Block()) + _append(out, index)
     return bytes(out + handles.ljust(_FOOTER - len(MAGIC), b"\0") + MAGIC)
 
 
 class _Block:
     """A block while it is written."""
 
-    def __init__(self, restart_interval: int) -> None:
+    def __init__(self, restart_interval: int = _RESTART_INTERVAL) -> None:
         self.buffer = bytearray()
         self.last = b""
         self._interval = restart_interval
@@ -115,37 +117,25 @@ def _append(out: bytearray, block: _Block) -> bytes:
     """Adds an uncompressed block and its trailer; returns its handle."""
     content = block.content()
     handle = write_varint(len(out)) + write_varint(len(content))
-    out += content + b"\0" + struct.pack("<I", masked(content + b"\0"))
+    out += content + b"\0" + struct.pack("<I", masked_crc32c(content + b"\0"))
     return handle
 
 
 def _common_prefix(first: bytes, second: bytes) -> int:
-    count = 0
-    while count < min(len(first), len(second)) and first[count] == second[count]:
-        count += 1
-    return count
+    """The number of bytes that both start with."""
+    most = min(len(first), len(second))
+    return next((at for at in range(most) if first[at] != second[at]), most)
 
 
 def _separator(last: bytes, following: bytes) -> bytes:
-    """A short key from `last` on and below `following`, as LevelDB chooses it."""
+    """A short key from `last` on and below `following` (none: b""), as LevelDB chooses it."""
+    if not following:
+        at = len(last) - len(last.lstrip(b"\xff"))
+        return last[:at] + bytes([last[at] + 1]) if at < len(last) else last
     at = _common_prefix(last, following)
     if at < min(len(last), len(following)) and last[at] < 0xFF and last[at] + 1 < following[at]:
         return last[:at] + bytes([last[at] + 1])
     return last
-
-
-def _successor(last: bytes) -> bytes:
-    """A short key from `last` on, as LevelDB chooses it."""
-    for at, byte in enumerate(last):
-        if byte != 0xFF:
-            return last[:at] + bytes([byte + 1])
-    return last
-
-
-def _add(key_bytes: int, key: bytes) -> int:
-    if key_bytes + len(key) > _MOST_KEY_BYTES:
-        raise ValueError(f"its keys are longer than {_MOST_KEY_BYTES} bytes together")
-    return key_bytes + len(key)
 
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
@@ -164,7 +154,7 @@ def _block(data: Bytes, offset: int, size: int) -> bytes:
         )
     stored = data[offset:end].tobytes()
     (checksum,) = struct.unpack_from("<I", stored, size + 1)
-    actual = masked(stored[: size + 1])
+    actual = masked_crc32c(stored[: size + 1])
     if actual != checksum:
         raise ValueError(
             f"the table block at byte {offset} has checksum {actual:#010x}, expected"
@@ -173,7 +163,7 @@ def _block(data: Bytes, offset: int, size: int) -> bytes:
     compression = stored[size]
     if compression > 1:
         raise ValueError(f"the table block at byte {offset} has unknown compression {compression}")
-    return _snappy.decompress(stored[:size]) if compression else stored[:size]
+    return decompress(stored[:size]) if compression else stored[:size]
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -194,3 +184,40 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += unshared
         yield key, block[position : position + size]
         position += size
+
+
+def decompress(block: bytes) -> bytes:
+    """The data that a raw snappy block stands for.
+
+    Raises:
+        ValueError: The block is malformed or does not yield the length it declares.
+    """
+    length, position = read_varint(block, 0)
+    if length > _LARGEST_RATIO * len(block):
+        raise ValueError(f"a snappy block of {len(block)} bytes declares {length} bytes of content")
+    out = bytearray()
+    while position < len(block) and len(out) <= length:
+        tag, kind, size = block[position], block[position] & 3, (block[position] >> 2) + 1
+        position += 1
+        # A long literal has its length, a copy its offset, in the next one to four bytes.
+        extra = (max(0, size - 60), 1, 2, 4)[kind]
+        number = int.from_bytes(block[position : position + extra], "little")
+        position += extra
+        if kind == 0:
+            size = number + 1 if extra else size
+            out += block[position : position + size]
+            position += size
+        else:
+            offset = number
+            if kind == 1:  # four to eleven bytes; three bits of the offset are in the tag
+                size, offset = (tag >> 2 & 7) + 4, (tag >> 5) << 8 | number
+            if not 0 < offset <= len(out):
+                raise ValueError(f"a snappy copy reaches back {offset} of {len(out)} bytes")
+            # A copy may overlap itself: the last `offset` bytes are then repeated.
+            piece = bytes(out[len(out) - offset : len(out) - offset + size])
+            out += (piece * (size // len(piece) + 1))[:size]
+        if position > len(block):
+            raise ValueError("a snappy element runs past the end of its block")
+    if len(out) != length:
+        raise ValueError(f"a snappy block yields {len(out)} bytes or more; it declares {length}")
+    return bytes(out)

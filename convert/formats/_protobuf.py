@@ -19,26 +19,27 @@ _WIDTHS = {FIXED64: 8, FIXED32: 4}
 _MOST_NUMBER = 2**29 - 1  # of a field, by the specification
 
 
-def read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, position: int, what: str = "") -> tuple[int, int]:
     """The base-128 integer (low group first) at `position`, and the position after it.
 
     Raises:
         ValueError: The data ends inside it, it is longer than 64 bits, or not in its shortest form
-            (a writer never does that, a flipped bit does).
+            (a writer never does that, a flipped bit does). The text starts with `what`.
     """
     value = 0
     for count in range(10):
         if position + count >= len(data):
-            raise ValueError(f"an integer at byte {position} runs past the end of its block")
+            break
         byte = data[position + count]
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
-            if value >= 2**64:
+            if value >= 2**64 or (byte == 0 and count):
                 break
-            if byte == 0 and count:
-                raise ValueError(f"the integer at byte {position} is not in its shortest form")
             return value, position + count + 1
-    raise ValueError(f"the integer at byte {position} is longer than 64 bits")
+    raise ValueError(
+        f"{what and what + ': '}the integer at byte {position} runs past the end, is longer than"
+        " 64 bits or not in its shortest form"
+    )
 
 
 def write_varint(value: int) -> bytes:
@@ -70,16 +71,16 @@ def fields(
     view = data.data if isinstance(data, np.ndarray) else memoryview(data)
     position = 0
     while position < len(view):
-        tag, position = _integer(view, position, what)
+        tag, position = read_varint(view, position, what)
         number, kind = tag >> 3, tag & 7
         if not 1 <= number <= _MOST_NUMBER:
             raise ValueError(f"{what} has a field with the impossible number {number}")
         if kind == VARINT:
-            value, position = _integer(view, position, what)
+            value, position = read_varint(view, position, what)
             yield number, kind, value
             continue
         if kind == BYTES:
-            size, position = _integer(view, position, what)
+            size, position = read_varint(view, position, what)
         elif kind in _WIDTHS:
             size = _WIDTHS[kind]
         else:
@@ -126,15 +127,3 @@ def header(number: int, size: int) -> bytes:
 
 def _tag(number: int, kind: int) -> bytes:
     return write_varint(number << 3 | kind)
-
-
-def _integer(view: memoryview, position: int, what: str) -> tuple[int, int]:
-    """The integer at `position` and the position after it."""
-    try:
-        value, size = read_varint(bytes(view[position : position + 10]), 0)
-    except ValueError as error:
-        raise ValueError(
-            f"{what}: the integer at byte {position} runs past the end, is longer than 64 bits or"
-            " not in its shortest form"
-        ) from error
-    return value, position + size

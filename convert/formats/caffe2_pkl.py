@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.io import replacing
-from convert.formats import _pickle_writer as pickled
-from convert.formats import _raw_values, pickles
-from convert.formats._mapped_file import one_error, single_file
-from convert.formats._raw_values import Array
+from convert.arrays import Array
+from convert.formats import pickles
+from convert.formats._mapped_file import name_of, one_error, single_file
+from convert.formats._pickle_writer import BYTE_STRING_LIMIT, dump, write_array
+from convert.formats.flax_pickle import WRAPPER, outline
 
 NAME = "caffe2_pkl"
 SUFFIXES = (".pkl",)
@@ -27,7 +26,7 @@ files = single_file
 
 def recognises(path: Path) -> bool:
     """Whether the file starts like a pickle of one dictionary of arrays, in the wrapper or not."""
-    return pickles.outline(Path(path)) == "flat"
+    return outline(Path(path)) == "flat"
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -38,12 +37,12 @@ def read(path: Path) -> dict[str, Array]:
 
     Raises:
         CheckpointError: The file is malformed, names anything but arrays and plain containers,
-            holds arrays in deeper containers, or none at all.
+            has arrays in deeper containers, or none at all.
     """
     path = Path(path)
     with one_error(path):
         blobs = _named(pickles.load(path))
-        if isinstance(wrapped := blobs.get(pickles.WRAPPER), dict):
+        if isinstance(wrapped := blobs.get(WRAPPER), dict):
             blobs = _named(wrapped)
         arrays: dict[str, Array] = {}
         together, stored = 0, path.stat().st_size
@@ -69,27 +68,24 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     equal to Python 2's byte strings, and `str` in Python 3 whatever encoding is given there.
 
     Raises:
-        CheckpointError: A value is no numeric array, or has 2 GiB or more.
+        CheckpointError: A value is not a numeric array, or has 2 GiB or more.
     """
     path = Path(path)
     with one_error(path):
         for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is a {type(array).__name__}; expected a NumPy array")
-            _raw_values.name_of(array, name)
-            if array.nbytes >= pickled.BYTE_STRING_LIMIT:
+            name_of(array, name)
+            if array.nbytes >= BYTE_STRING_LIMIT:
                 raise ValueError(
                     f"{name} has {array.nbytes} bytes; a blob that Python 2 opens has less than"
-                    f" {pickled.BYTE_STRING_LIMIT}. Write another format"
+                    f" {BYTE_STRING_LIMIT}. Write another format"
                 )
         with replacing(path) as temporary, temporary.open("wb") as file:
-            wrapper = pickled.text(pickles.WRAPPER)
-            file.write(pickled.protocol(2) + pickled.EMPTY_DICT + wrapper + pickled.EMPTY_DICT)
+            file.write(b"\x80\2}" + dump(WRAPPER) + b"}")
             for name, array in arrays.items():
-                file.write(pickled.text(name))
-                pickled.write_array(file, array, python2=True)
+                file.write(dump(name))
+                write_array(file, array, python2=True)
                 file.write(b"s")
-            file.write(b"s" + pickled.STOP)
+            file.write(b"s.")
 
 
 def _named(tree: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from convert.formats._raw_values import Array
+from convert.arrays import Array
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from convert.formats import FORMATS, detect, for_output
 pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 
 FOLDER = Path(__file__).with_name("golden")
-ROUNDS = int(os.environ.get("I3D_FUZZ", "60"))  # damaged inputs of each golden file
+ROUNDS = int(os.environ.get("I3D_FUZZ", "30"))  # damaged inputs of each golden file
 SECONDS = 20  # of computing, until a read counts as hanging; it takes milliseconds
 
 WEIGHT = np.array([[0.1, -2.0, 3.5], [1e-30, 5.0, -6.25]], np.float32)
@@ -332,23 +332,3 @@ def test_memory_is_bounded_by_the_file(golden, tmp_path):
             tracemalloc.stop()
             assert peak < 3_000_000
         file.write_bytes(data)
-
-
-def test_a_folder_is_no_file(golden, tmp_path):
-    with pytest.raises((CheckpointError, IsADirectoryError)) as caught:
-        golden[1].read(tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    assert "damaged" not in str(caught.value) and "malformed" not in str(caught.value)
-
-
-@pytest.mark.parametrize("golden", ["torch_pt.pt", "tf1_checkpoint.ckpt"], indirect=True)
-def test_a_file_that_may_not_be_read(golden, tmp_path):
-    source, module, _ = golden
-    for file in module.files(source):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-        (tmp_path / file.name).chmod(0)
-        if os.access(tmp_path / file.name, os.R_OK):
-            pytest.skip("this user may read everything")
-    for read in (module.read, lambda path: detect(path).read(path)):
-        with pytest.raises(PermissionError, match=source.name):
-            read(tmp_path / source.name)

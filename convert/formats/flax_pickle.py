@@ -6,27 +6,57 @@ the path of keys, joined by ":" because the keys themselves contain "/".
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any, BinaryIO, Literal
 
 from common.io import replacing
-from convert.formats import _pickle_writer as pickled
-from convert.formats import _raw_values, pickles
-from convert.formats._mapped_file import one_error, single_file
-from convert.formats._raw_values import Array
+from convert.arrays import Array
+from convert.formats import pickles
+from convert.formats._mapped_file import first_bytes, name_of, one_error, single_file
+from convert.formats._pickle_writer import dump, write_array
 
 NAME = "flax_pickle"
 SUFFIXES = (".flax.pickle", ".ckpt.pickle", ".pickle")
 
 SEPARATOR = ":"  # of the parts of a name
+WRAPPER = "blobs"  # the outer key of Caffe2's files
+
+_PREFIX = 1024  # bytes: the first array of a checkpoint starts well within
+# How a pickle of a dictionary starts: protocols 2 to 5 with a marker, 0 and 1 with the dictionary.
+_STARTS = (
+    *(b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"),
+    *(b"}q", b"(dp", b"ccollections\nOrderedDict\n"),
+)
 
 files = single_file
 
 
+def outline(path: Path) -> Literal["flat", "nested"] | None:
+    """The shape of the tree of arrays in the pickle at `path`; None if it is not one.
+
+    "nested" is a dictionary of dictionaries, as Flax has them; "flat" is one dictionary, in
+    Caffe2's wrapper or not. Only the first kilobyte is read.
+    """
+    start = first_bytes(path, _PREFIX)
+    waiting = pickles.started(start) if start.startswith(_STARTS) else [0]
+    if waiting and type(waiting[-1]) is int:  # torch's old files
+        return None
+    dictionaries, before = 0, None
+    while waiting:
+        value = waiting.pop()
+        if pickles.is_array(value, scalars=False):
+            break
+        if isinstance(value, dict):
+            dictionaries += 1
+            if dictionaries == 2:
+                return "flat" if before == WRAPPER else "nested"
+            waiting += [part for pair in reversed(value.items()) for part in reversed(pair)]
+        before = value.decode("latin1") if isinstance(value, bytes) else value
+    return "flat"
+
+
 def recognises(path: Path) -> bool:
     """Whether the file starts like a pickle of dictionaries in a dictionary."""
-    return pickles.outline(Path(path)) == "nested"
+    return outline(Path(path)) == "nested"
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -34,7 +64,7 @@ def read(path: Path) -> dict[str, Array]:
 
     Raises:
         CheckpointError: The file is malformed, names anything but arrays and plain containers, or
-            holds something else than nested dictionaries of arrays.
+            contains something other than nested dictionaries of arrays.
     """
     path = Path(path)
     with one_error(path):
@@ -58,7 +88,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     """Writes nested dictionaries that `pickle.load` opens with any NumPy.
 
     Raises:
-        CheckpointError: A value is no numeric array, one name is the start of another, or a name
+        CheckpointError: A value is not a numeric array, one name is the start of another, or a name
             is not nested, by which other pickles of arrays are told apart.
     """
     path = Path(path)
@@ -70,19 +100,19 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
                 " choose the dialect flax or linen, or another format"
             )
         with replacing(path) as temporary, temporary.open("wb") as file:
-            file.write(pickled.protocol(4))
+            file.write(b"\x80\4")
             _write_tree(file, tree)
-            file.write(pickled.STOP)
+            file.write(b".")
 
 
 def _write_tree(file: BinaryIO, tree: Mapping[str, Any]) -> None:
-    file.write(pickled.EMPTY_DICT)
+    file.write(b"}")
     for key, value in tree.items():
-        file.write(pickled.text(key))
+        file.write(dump(key))
         if isinstance(value, dict):
             _write_tree(file, value)
         else:
-            pickled.write_array(file, value)
+            write_array(file, value)
         file.write(b"s")
 
 
@@ -90,7 +120,7 @@ def leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yields name and value of each leaf (anything but a dictionary), in stored order.
 
     Raises:
-        ValueError: A key is no string or contains the separator, or the tree is out of bounds.
+        ValueError: A key is not a string or contains the separator, or the tree is out of bounds.
     """
     for path, value in pickles.leaves(tree, (dict,)):
         name = pickles.shown(path, SEPARATOR)
@@ -103,14 +133,12 @@ def nested(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The nested dictionaries whose leaves have these names.
 
     Raises:
-        ValueError: A value is no numeric array, one name is the start of another, or a name is
+        ValueError: A value is not a numeric array, one name is the start of another, or a name is
             nested too deeply to be read again.
     """
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{name} is a {type(array).__name__}; expected a NumPy array")
-        _raw_values.name_of(array, name)
+        name_of(array, name)
         *parents, last = name.split(SEPARATOR)
         if len(parents) >= pickles.DEEPEST:
             raise ValueError(

@@ -17,31 +17,27 @@ def test_a_flat_pickle_is_no_flax_checkpoint(tmp_path):
         FORMATS["flax_pickle"].write(tmp_path / "m.pickle", {"conv/w": np.zeros(3)})
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "the file is empty"),
+        (b"not found: nothing", r"no known .*tf1_checkpoint, .*6e 6f 74 20.*\(b'not found: no"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "a web page, not the file itself"),
+        (b"\x1f\x8b\x08\x00nothing", "compressed with gzip"),
+        (b"PK\3\4\x14\x00nothing much", "a ZIP archive, but not PyTorch's"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named(tmp_path, content, text):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"^{path}: .*{text}"):
+        detect(path)
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x\.pt: no such file"):
         detect(tmp_path / "x.pt")
-
-
-def test_empty_file(tmp_path):
-    path = tmp_path / "x.pt"
-    path.touch()
-    with pytest.raises(CheckpointError, match=rf"^{path}: the file is empty"):
-        detect(path)
-
-
-def test_unknown_content(tmp_path):
-    path = tmp_path / "x.pt"
-    path.write_bytes(b"not found: nothing")
-    with pytest.raises(CheckpointError) as caught:
-        detect(path)
-    text = str(caught.value)
-    assert text.startswith(f"{path}: no known checkpoint format")
-    assert ", ".join(FORMATS) in text
-    assert "6e 6f 74 20" in text
-    assert "b'not found: no" in text
-
-
-def test_folder_without_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}: a folder without"):
         detect(tmp_path)
 
@@ -77,22 +73,6 @@ def test_import_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"\n<!DOCTYPE html><html></html>", "a web page, not the file itself"),
-        (b"\x1f\x8b\x08\x00nothing", "compressed with gzip"),
-        (b"PK\3\4\x14\x00nothing much", "a ZIP archive, but not PyTorch's"),
-    ],
-)
-def test_what_people_get_in_place_of_a_checkpoint_is_named(tmp_path, content, text):
-    path = tmp_path / "model.pt"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=text):
-        detect(path)
 
 
 def test_a_full_disk_is_not_a_malformed_file(tmp_path):

@@ -4,15 +4,12 @@
     Value        1: tag (the name)    2: tensor    or 3: map tensor (an embedding table)
     TensorProto  1: repeated dims     2: tensor_type ("Float32")    3: tensor_content (raw values)
 
-A large tensor is several entries in a row: the same tag and all dims in each, the content in
-slices. `mindspore.save_checkpoint(..., crc_check=True)` adds a CRC-32 of everything at the end;
+`mindspore.save_checkpoint(..., crc_check=True)` adds a CRC-32 of everything at the end;
 so does `write`, and `mindspore.load_checkpoint` opens the file with and without being asked to
 check it (but not in MindSpore 1, whose parser takes the last 17 bytes for a field).
 Source: checkpoint.proto and train/serialization.py of MindSpore 2.10.
 """
 
-import dataclasses
-import itertools
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -21,24 +18,27 @@ from pathlib import Path
 import numpy as np
 
 from common.io import replacing
-from convert.arrays import LazyArrays
-from convert.formats import _raw_values
+from convert.arrays import Array, LazyArrays
 from convert.formats._mapped_file import (
+    STORED,
     Bytes,
     crc32,
+    elements,
     first_bytes,
     mapped,
+    name_of,
     one_error,
+    raw_bytes,
     release,
     single_file,
+    values,
 )
 from convert.formats._protobuf import fields, header, string_field, varint_field
-from convert.formats._raw_values import Array
 
 NAME = "mindspore_ckpt"
 SUFFIXES = (".mindspore.ckpt", ".ms.ckpt")
 
-SLICE = 2**29  # the largest content of one entry in bytes, MindSpore's own limit
+_LARGEST = 2**29  # bytes; MindSpore stores larger tensors in slices
 
 _NAMES = (
     *("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"),
@@ -59,16 +59,6 @@ _ENCRYPTED = (b"\xd8\x5e\x3a\x7f", b"\xd9\x5e\x3a\x7f", b"\xda\x5e\x3a\x7f")
 files = single_file
 
 
-@dataclasses.dataclass(frozen=True)
-class _Slice:
-    """One entry: a tensor or a part of it."""
-
-    name: str
-    type: str
-    dims: tuple[int, ...]
-    content: Bytes
-
-
 def recognises(path: Path) -> bool:
     """Whether the file starts with a tensor of a known type, or is encrypted."""
     path = Path(path)
@@ -78,16 +68,13 @@ def recognises(path: Path) -> bool:
     if start[:1] != header(1, 0)[:1]:
         return False
     try:
-        first = next(_slices(mapped(path)))
+        return next(_tensors(mapped(path)))[1] in (*_DTYPES, _STRING)
     except (OSError, StopIteration, ValueError):
         return False
-    return first.type in _DTYPES or first.type == _STRING
 
 
 def read(path: Path) -> Mapping[str, Array]:
-    """All tensors in stored order, as views of the mapped file.
-
-    Those in slices, of bfloat16 or bool are made whenever they are asked for.
+    """All tensors in stored order, as views of the mapped file (bfloat16, bool: made on access).
 
     The checksum is verified where there is one. Strings and map tensors are left out.
 
@@ -104,17 +91,17 @@ def read(path: Path) -> Mapping[str, Array]:
             )
         arrays = LazyArrays()
         seen = set()
-        for name, group in itertools.groupby(_slices(_checked(data)), lambda entry: entry.name):
+        for name, kind, dims, content in _tensors(_checked(data)):
             if name in seen:
-                raise ValueError(f"{name[:200]} is in the file twice")
+                raise ValueError(
+                    f"{name[:200]} is in the file twice, or in slices, as MindSpore stores tensors"
+                    " of 512 MB and more"
+                )
             seen.add(name)
-            slices = list(group)
-            if any(entry.type != _STRING for entry in slices):
-                dtype, dims = _checked_parts(name[:200], slices)
-                parts = [entry.content for entry in slices]
-                for part in parts:  # of which their headers were touched
-                    release(part)
-                arrays.add(name, dims, partial(_joined, parts, dtype, dims))
+            if kind != _STRING:
+                shape = _shape(name[:200], kind, dims, len(content))
+                release(content)  # whose header was touched
+                arrays.add(name, shape, partial(values, content, _DTYPES[kind], shape))
         if not arrays:
             raise ValueError("holds no array")
         return arrays
@@ -130,7 +117,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     with one_error(path), replacing(path) as temporary, temporary.open("wb") as file:
         checksum = 0
         for name, array in arrays.items():
-            for piece in _pieces(name, array):
+            for piece in (_start(name, array), raw_bytes(array).data):
                 checksum = zlib.crc32(piece, checksum)
                 file.write(piece)
             release(array)
@@ -152,8 +139,8 @@ def _checked(data: Bytes) -> Bytes:
     return message
 
 
-def _slices(data: Bytes) -> Iterator[_Slice]:
-    """Yields the entries except map tensors."""
+def _tensors(data: Bytes) -> Iterator[tuple[str, str, tuple[int, ...], Bytes]]:
+    """Yields name, type, dimensions and content of each entry that is not a map tensor."""
     for number, _, value in fields(data, "the file (damaged, or no MindSpore checkpoint)"):
         if number != 1 or not isinstance(value, memoryview):
             raise ValueError(
@@ -167,8 +154,7 @@ def _slices(data: Bytes) -> Iterator[_Slice]:
             tensor, dims = _parts(entry[2], (2, 3), name[:200], dims=1)
             if len(tensor) != 2:
                 raise ValueError(f"{name[:200]} lacks its type or its content")
-            content = np.frombuffer(tensor[3], np.uint8)
-            yield _Slice(name, str(tensor[2], "utf-8"), tuple(dims), content)
+            yield name, str(tensor[2], "utf-8"), tuple(dims), np.frombuffer(tensor[3], np.uint8)
 
 
 def _parts(
@@ -190,51 +176,36 @@ def _parts(
     return found, sizes
 
 
-def _joined(parts: list[Bytes], dtype: str, dims: tuple[int, ...]) -> Array:
-    raw = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return _raw_values.values(raw, dtype, dims)
-
-
-def _checked_parts(name: str, slices: list[_Slice]) -> tuple[str, tuple[int, ...]]:
-    """Type and dimensions of the tensor that entries in a row make together."""
-    first = slices[0]
-    if any((entry.type, entry.dims) != (first.type, first.dims) for entry in slices):
-        raise ValueError(f"{name} is in the file twice, with different types or dimensions")
-    if first.type not in _DTYPES:
+def _shape(name: str, kind: str, dims: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The shape of a tensor of `size` bytes."""
+    if kind not in _DTYPES:
         raise ValueError(
-            f"{name} has type {first.type[:40]!r}; expected one of {', '.join(sorted(_DTYPES))}"
+            f"{name} has type {kind[:40]!r}; expected one of {', '.join(sorted(_DTYPES))}"
         )
-    dtype = _DTYPES[first.type]
-    itemsize = _raw_values.STORED[dtype].itemsize
-    size = sum(len(entry.content) for entry in slices)
-    # A scalar: no dims today, [0] in MindSpore 1.
-    dims = () if first.dims == (0,) and size == itemsize else first.dims
-    expected = _raw_values.elements(dims) * itemsize
-    if len(slices) > 1 and len(first.content) >= expected:
-        raise ValueError(f"{name} is in the file twice")
-    if size != expected:
+    itemsize = STORED[_DTYPES[kind]].itemsize
+    if dims == (0,) and size == itemsize:  # a scalar in MindSpore 1; no dims today
+        dims = ()
+    if size != (expected := elements(dims) * itemsize):
         raise ValueError(
-            f"{name}: {first.type} {list(dims)} needs {expected} bytes, but {size} are stored: the"
+            f"{name}: {kind} {list(dims)} needs {expected} bytes, but {size} are stored: the"
             " file is cut off or damaged"
         )
-    return dtype, dims
+    return dims
 
 
-def _pieces(name: str, array: Array) -> Iterator[bytes | memoryview]:
-    """Yields the bytes of a tensor's entries: a header and the values of each."""
-    dtype = _raw_values.name_of(array, name)
+def _start(name: str, array: Array) -> bytes:
+    """The bytes of a tensor's entry before its values."""
+    dtype = name_of(array, name)
     if dtype not in _TYPES:
         raise ValueError(f"{name}: a MindSpore checkpoint cannot hold dtype {dtype}")
     if array.shape == (0,):
         raise ValueError(
             f"{name} has shape [0], which means a scalar in a MindSpore checkpoint; leave it out"
         )
-    raw = _raw_values.raw_bytes(array)
-    about = b"".join(varint_field(1, dim) for dim in array.shape) + string_field(2, _TYPES[dtype])
-    for start in range(0, max(len(raw), 1), SLICE):  # an empty tensor has an entry too
-        content = raw[start : start + SLICE]
-        tensor = about + header(3, len(content))
-        size = len(tensor) + len(content)
-        tag = string_field(1, name) + header(2, size)
-        yield header(1, len(tag) + size) + tag + tensor
-        yield content.data
+    if array.nbytes >= _LARGEST:
+        raise ValueError(f"{name} has {array.nbytes} bytes; expected less than {_LARGEST}")
+    tensor = b"".join(varint_field(1, dim) for dim in array.shape)
+    tensor += string_field(2, _TYPES[dtype]) + header(3, array.nbytes)
+    size = len(tensor) + array.nbytes
+    tag = string_field(1, name) + header(2, size)
+    return header(1, len(tag) + size) + tag + tensor

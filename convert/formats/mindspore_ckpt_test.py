@@ -8,9 +8,8 @@ import pytest
 
 from common.io import CheckpointError
 from convert.formats import mindspore_ckpt
-from convert.formats._protobuf import bytes_field, fields, string_field, varint_field
+from convert.formats._protobuf import bytes_field, string_field, varint_field
 
-ROUNDS = 400
 EXAMPLE = bytes.fromhex("0a2c0a0177122708020803") + b"\x12\x07Float32\x1a\x18"
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 FLOATS = VALUES.tobytes()
@@ -60,18 +59,6 @@ def test_known_bytes(tmp_path):
         assert got["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_mindspore_loads_what_is_written(tmp_path, arrays, judge):
-    mindspore = judge("mindspore")
-    path = tmp_path / "m.ms.ckpt"
-    mindspore_ckpt.write(path, arrays)
-    for check in (False, True):
-        got = mindspore.load_checkpoint(str(path), crc_check=check)
-        assert list(got) == list(arrays)
-        for name, array in arrays.items():
-            assert got[name].shape == array.shape, name
-            np.testing.assert_array_equal(got[name].asnumpy(), array, err_msg=name)
-
-
 def test_mindspore_writes_the_same_bytes(tmp_path, arrays, same, judge):
     mindspore = judge("mindspore")
     del arrays["empty"]  # it writes no empty tensor
@@ -89,35 +76,6 @@ def test_mindspore_writes_the_same_bytes(tmp_path, arrays, same, judge):
     same(mindspore_ckpt.read(theirs), arrays | {"epoch": np.array(3, np.int64)})
 
 
-@pytest.mark.parametrize("mode", ["AES-GCM", "AES-CBC", "SM4-CBC"])
-def test_mindspore_encrypts(mode, tmp_path, judge):
-    mindspore = judge("mindspore")
-    path = tmp_path / "m.ckpt"
-    parameters = [{"name": "w", "data": mindspore.Tensor(VALUES)}]
-    mindspore.save_checkpoint(parameters, str(path), enc_key=b"0" * 16, enc_mode=mode)
-    assert mindspore_ckpt.recognises(path)
-    with pytest.raises(CheckpointError, match="is encrypted; load it in MindSpore"):
-        mindspore_ckpt.read(path)
-
-
-@pytest.mark.parametrize("size", [1, 7, 8, 24, 25])
-def test_slices(size, tmp_path, arrays, same, monkeypatch):
-    monkeypatch.setattr(mindspore_ckpt, "SLICE", size)
-    path = tmp_path / "m.ckpt"
-    mindspore_ckpt.write(path, arrays)
-    tags = [
-        bytes(next(fields(value))[2])
-        for _, _, value in fields(path.read_bytes()[: -mindspore_ckpt._TRAILER_SIZE])
-    ]
-    expected = [
-        name.encode()
-        for name, array in arrays.items()
-        for _ in range(max(1, -(-array.nbytes // size)))
-    ]
-    assert tags == expected
-    same(mindspore_ckpt.read(path), arrays)
-
-
 @pytest.mark.parametrize("dims", [[], [0]])
 def test_scalars_of_old_and_new_versions(dims, tmp_path):
     got = read(tmp_path, tensor("epoch", dims, "Int64", b"\7" + bytes(7)))["epoch"]
@@ -126,21 +84,6 @@ def test_scalars_of_old_and_new_versions(dims, tmp_path):
 
 def test_an_empty_vector_is_no_scalar(tmp_path):
     assert read(tmp_path, tensor("e", [0], "Int64", b""))["e"].shape == (0,)
-
-
-@pytest.mark.parametrize("kind", mindspore_ckpt._DTYPES)
-def test_every_spelling_of_a_type(kind, tmp_path):
-    values = np.array([0, 1, 1, 0])
-    if kind == "BFloat16":
-        content = (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
-        expected = np.dtype(np.float32)
-    else:
-        expected = np.dtype(kind.lower())
-        content = values.astype(expected).tobytes()
-    path = save(tmp_path / "m.ckpt", tensor("w", [2, 2], kind, content))
-    assert mindspore_ckpt.recognises(path)
-    got = mindspore_ckpt.read(path)["w"]
-    assert got.dtype == expected and got.tolist() == [[0, 1], [1, 0]]
 
 
 def test_strings_and_map_tensors_are_left_out(tmp_path):
@@ -160,7 +103,6 @@ HUGE = (1 << 61, 1 << 61)
     [
         (W + W, "w is in the file twice"),
         (STRING + W + STRING, "note is in the file twice"),
-        (W + tensor("w", [3, 2], "Float32", FLOATS), "w is in the file twice, with different"),
         (tensor("w", [2, 3], "Float32", FLOATS[:20]), "needs 24 bytes, but 20 are stored"),
         (tensor("w", [0], "Float32", FLOATS), r"w: Float32 \[0\] needs 0 bytes, but 24"),
         (tensor("w", HUGE, "Float32", FLOATS), "needs 21267647932558653966460912964485513216 b"),
@@ -197,15 +139,3 @@ def test_arrays_that_do_not_fit(tmp_path):
         with pytest.raises(CheckpointError, match=text):
             mindspore_ckpt.write(tmp_path / "m", {"w": array})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_other_protocol_buffers_are_not_recognised(tmp_path):
-    node = string_field(1, "x") + string_field(2, "Const") + string_field(3, "y")
-    for content in (
-        b"\n\n\n\n",
-        b"\x0a\x05hello",  # MindIR, Caffe: a string
-        bytes_field(1, node) * 3,  # TensorFlow's GraphDef
-        tensor("w", [2, 3], "DT_FLOAT", FLOATS),
-        varint_field(1, 8) + string_field(2, "pytorch"),  # ONNX
-    ):
-        assert not mindspore_ckpt.recognises(save(tmp_path / "m", content)), content

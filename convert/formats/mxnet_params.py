@@ -13,9 +13,17 @@ Source: src/ndarray/ndarray.cc (NDArray::Save and Load) of MXNet 1.9, and files 
 import struct
 from pathlib import Path
 
-from convert.formats import _raw_values
-from convert.formats._mapped_file import Bytes, first_bytes, mapped, one_error, single_file
-from convert.formats._raw_values import Array
+from convert.arrays import Array
+from convert.formats._mapped_file import (
+    STORED,
+    Bytes,
+    elements,
+    first_bytes,
+    mapped,
+    one_error,
+    single_file,
+    values,
+)
 
 NAME = "mxnet_params"
 SUFFIXES = ()  # GluonCV's own files end in .params
@@ -120,5 +128,5 @@ def _array(reader: _Reader, what: str) -> Array:
     if not 0 <= code < len(_DTYPES):
         raise ValueError(f"{what} has type code {code}; expected 0 to {len(_DTYPES) - 1}")
     dtype = _DTYPES[code]
-    size = _raw_values.elements(shape) * _raw_values.STORED[dtype].itemsize
-    return _raw_values.values(reader.take(size, what), dtype, shape)
+    size = elements(shape) * STORED[dtype].itemsize
+    return values(reader.take(size, what), dtype, shape)

@@ -9,19 +9,7 @@ import pytest
 from common.io import CheckpointError
 from convert.formats import mxnet_params
 
-ROUNDS = 400
 CODES = {name: code for code, name in enumerate(mxnet_params._DTYPES)}
-# As MXNet 1.9 wrote them: {"h": [1.5, -2.0]} of float16, but for the name; and with NumPy's shapes
-# the scalar 3.5 under "s" and zeros of shape [0, 4] under "e".
-LIST = (
-    "120100000000000000000000000000000100000000000000c9fa93f900000000010000000200000000000000"
-    "010000000000000002000000003e00c00000000000000000"
-)
-NUMPY = (
-    "120100000000000000000000000000000200000000000000cafa93f900000000000000000100000000000000"
-    "0000000000006040cafa93f90000000002000000000000000000000004000000000000000100000000000000"
-    "000000000200000000000000010000000000000073010000000000000065"
-)
 
 
 def start(count):
@@ -45,10 +33,6 @@ def named(*names):
     return struct.pack("<Q", len(names)) + b"".join(pieces)
 
 
-def content(arrays):
-    return start(len(arrays)) + b"".join(map(stored, arrays.values())) + named(*arrays)
-
-
 def save(path, data):
     path.write_bytes(data)
     return path
@@ -56,19 +40,6 @@ def save(path, data):
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 FILE = start(1) + stored(W) + named("w")
-
-
-def test_known_bytes(tmp_path):
-    data = bytes.fromhex(LIST)
-    path = save(tmp_path / "m.params", data[:-8] + named("arg:h"))
-    assert mxnet_params.recognises(path) and mxnet_params.files(path) == [path]
-    ((name, got),) = mxnet_params.read(path).items()
-    assert name == "h" and got.dtype == np.float16 and got.tolist() == [1.5, -2.0]
-    got = mxnet_params.read(save(path, bytes.fromhex(NUMPY)))
-    assert list(got) == ["s", "e"]
-    assert got["s"].shape == () and got["s"] == 3.5
-    assert got["e"].shape == (0, 4) and got["e"].dtype == np.float32
-    assert bytes.fromhex(NUMPY) == content({"s": np.float32(3.5), "e": got["e"]})
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 A pickle is a program: Python's own unpickler calls whatever functions it names. Here a name
 outside an allow-list is refused, and an allowed one is inert: calling it gives a `Call`, a record
-of the name, the arguments and the state set afterwards. Once the tree is complete, readers
-interpret these records (`array`, `_torch_tensors`) with checks of their own. No function of NumPy,
-torch or anybody else ever receives the content of a file.
+of the name, the arguments and the state set afterwards. Readers interpret these records (`array`,
+`torch_pt`) with checks of their own; no function of NumPy, torch or anybody else ever receives the
+content of a file. `_pickle_writer` turns such records into a pickle again.
 
     tree = pickles.load(path)            # dictionaries, lists, numbers, strings and `Call`s
     for names, value in pickles.leaves(tree, (dict,)):
@@ -16,15 +16,15 @@ import io
 import mmap
 import pickle
 from collections.abc import Callable, Container, Iterator, Set
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, TypeGuard
+from typing import Any, ClassVar, NoReturn, TypeGuard
 
 import numpy as np
 
-from convert.formats import _raw_values
-from convert.formats._mapped_file import first_bytes
-from convert.formats._raw_values import Array
+from convert.arrays import Array
+from convert.formats._mapped_file import STORED, elements
 
 # An open file that returns at most the bytes it has, whatever size is asked for.
 Stream = mmap.mmap | io.BytesIO
@@ -35,6 +35,8 @@ DEEPEST = 100
 _LONGEST_NAME = 1000  # characters
 _MOST_PAIRS = 100_000  # that OrderedDicts copy
 
+PERSISTENT = "persistent id"
+ORDERED = "collections.OrderedDict"
 _SCALARS = frozenset(["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"])
 _ARRAYS = frozenset(
     f"numpy.{core}.{function}"
@@ -43,28 +45,19 @@ _ARRAYS = frozenset(
 )
 _DTYPE, _NDARRAY = "numpy.dtype", "numpy.ndarray"
 _ENCODE = "_codecs.encode"  # how protocol 2 writes bytes
-_ORDERED = "collections.OrderedDict"
-NUMPY_NAMES = frozenset([*_ARRAYS, *_SCALARS, _DTYPE, _NDARRAY, _ENCODE, _ORDERED])
+NUMPY_NAMES = frozenset([*_ARRAYS, *_SCALARS, _DTYPE, _NDARRAY, _ENCODE, ORDERED])
 
 # Type codes of plain numbers: no objects, strings, records or dates.
-_CODES = frozenset(dtype.str[1:] for dtype in _raw_values.STORED.values())
+_CODES = frozenset(dtype.str[1:] for dtype in STORED.values())
 
-# Byte strings of Python 2 from this size on are the data of arrays and stay bytes.
-_DATA = 2**16
-
-WRAPPER = "blobs"  # the outer key of Caffe2's files
-_PREFIX = 1024  # bytes: the first array of a checkpoint starts well within
-# How a pickle of a dictionary starts: protocols 2 to 5 with a marker, 0 and 1 with the dictionary.
-_STARTS = (
-    *(b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"),
-    *(b"}q", b"(dp", b"ccollections\nOrderedDict\n"),
-)
+_DATA = 2**16  # bytes: longer byte strings of Python 2 are the data of arrays and stay bytes
 
 
 class Refused(ValueError):  # noqa: N818  (the answer to a bad file, not an error of ours)
     """A pickle is well-formed but holds something that is not admitted."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """A function or class that a pickle names, and the call of it that is never made.
 
@@ -74,25 +67,18 @@ class Call:
         state: What the pickle sets as the state of the result; None if it does not.
     """
 
-    __slots__ = ("args", "function", "state")
-
-    def __init__(self, function: str, args: tuple[Any, ...] | None = None) -> None:
-        self.function = function
-        self.args = args
-        self.state: Any = None
+    function: str
+    args: tuple[Any, ...] | None = None
+    state: Any = None
 
 
 def is_name(value: object, names: Container[str]) -> TypeGuard[Call]:
-    """Whether a value is one of `names` and no call of it."""
+    """Whether a value is one of `names`, not called."""
     return isinstance(value, Call) and value.args is None and value.function in names
 
 
 def arguments(value: object, function: str, least: int = 0) -> tuple[Any, ...]:
-    """The arguments of a recorded call.
-
-    Raises:
-        ValueError: It is no call of `function` with `least` arguments or more.
-    """
+    """The arguments of a call of `function`, at least so many; a ValueError for anything else."""
     args = value.args if isinstance(value, Call) and value.function == function else None
     if args is None or len(args) < least:
         raise ValueError(f"something else where a call of {function} is expected")
@@ -119,14 +105,11 @@ def load(path: Path, offset: int = 0, allowed: Set[str] = NUMPY_NAMES) -> Any:
 def load_next(stream: Stream, allowed: Set[str], ids: list[Call] | None = None) -> Any:
     """The object of the next pickle in `stream`, which is left right behind it.
 
-    Args:
-        stream: Stands at the start of the pickle.
-        allowed: Dotted names that the pickle may use.
-        ids: Receives the persistent ids, each a Call with the id as its argument. Without it,
-            persistent ids are refused.
+    Persistent ids are added to `ids`, each as a Call with the id as its argument; without such a
+    list they are refused.
 
     Raises:
-        Refused: The pickle uses another name, or an opcode that no checkpoint needs.
+        Refused: The pickle names something outside `allowed`, or has an opcode no checkpoint needs.
         ValueError: It is malformed.
     """
     try:
@@ -184,7 +167,7 @@ class _Unpickler(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> Call:
         if self._ids is None:
             raise Refused("refused a persistent id, which this format does not have")
-        self._ids.append(Call("persistent id", (pid,)))
+        self._ids.append(Call(PERSISTENT, (pid,)))
         return self._ids[-1]
 
     def _decode_string(self, value: bytes) -> str | bytes:
@@ -198,7 +181,7 @@ class _Unpickler(pickle._Unpickler):
             raise ValueError("a call of something that is no function")
         first = args[0] if args else ()
         made: Any = Call(name.function, args)
-        if name.function == _ORDERED:  # Python 2 passes its entries, Python 3 fills an empty one
+        if name.function == ORDERED:  # Python 2 passes its entries, Python 3 fills an empty one
             self._copied += len(first)
             if self._copied > _MOST_PAIRS:
                 raise Refused(f"has OrderedDicts made of more than {_MOST_PAIRS} pairs")
@@ -259,11 +242,7 @@ def _fill(target: Any, items: list[Any]) -> None:
 
 
 def leaves(tree: Any, containers: tuple[type, ...]) -> Iterator[tuple[tuple[object, ...], Any]]:
-    """Yields path and value of everything that is no container, in stored order.
-
-    Args:
-        tree: The outermost container; containers may share or cycle.
-        containers: Which of dict, list and tuple to look into.
+    """Yields path and value of everything in `tree` that is not one of `containers`, in order.
 
     Raises:
         ValueError: It is nested too deeply (or in a cycle), or has too many leaves.
@@ -309,14 +288,11 @@ def is_array(value: object, *, scalars: bool = True) -> TypeGuard[Call]:
 
 
 def array(call: Call, name: str = "") -> Array:
-    """The recorded array, a read-only view of the pickle's bytes; a number has shape ().
-
-    Args:
-        call: A value for which `is_array` is true.
-        name: Names the array in errors.
+    """The array of a record, a read-only view of the pickle's bytes; a number has shape ().
 
     Raises:
-        ValueError: Shape, type and number of bytes contradict each other, or it is not numeric.
+        ValueError: Shape, type and number of bytes contradict each other, or it is not numeric;
+            the text starts with `name`.
     """
     try:
         return _array(call)
@@ -377,7 +353,7 @@ def _flat(raw: object, dtype: np.dtype[Any], shape: tuple[Any, ...]) -> Array:
         raw = raw.encode("latin1")
     if not isinstance(raw, bytes):
         raise ValueError(f"an array whose data is a {type(raw).__name__}; expected bytes")
-    expected = _raw_values.elements(shape) * dtype.itemsize
+    expected = elements(shape) * dtype.itemsize
     if len(raw) != expected:
         raise ValueError(
             f"an array of {dtype.name} {list(shape)} needs {expected} bytes, not {len(raw)}"
@@ -410,35 +386,13 @@ def check_sharing(together: int, stored: int) -> None:
         raise ValueError(f"its arrays are {together} bytes or more, but share only {stored}")
 
 
-def outline(path: Path) -> Literal["flat", "nested"] | None:
-    """The shape of the tree of arrays that the pickle at `path` holds; None if it is none.
-
-    "nested" is a dictionary of dictionaries, as Flax has them; "flat" is one dictionary, in
-    Caffe2's wrapper or not. Read off the first kilobyte, and nothing is raised. Where that does
-    not tell (damage), a tree is "nested" if it begins with a key of Flax.
-    """
-    start = first_bytes(path, _PREFIX)
-    if not start.startswith(_STARTS):
-        return None
+def started(start: bytes) -> list[Any]:
+    """What the first bytes of a pickle make before they end, the outermost value last."""
     unpickler = _Unpickler(io.BytesIO(start), NUMPY_NAMES, None)
-    waiting: list[Any] = []
+    made: list[Any] = []
     try:
-        waiting = [unpickler.load()]
-    except Exception:  # whatever the cut provokes: what is there so far lies on the stacks
+        made = [unpickler.load()]
+    except Exception:  # it is cut off: what has been read so far lies on the stacks
         for stack in (getattr(unpickler, "stack", []), *reversed(unpickler.metastack)):
-            waiting += reversed(stack)
-    if waiting and type(waiting[-1]) is int:  # how torch's old files start
-        return None
-    dictionaries, before, first = 0, "", ""
-    while waiting:
-        value = waiting.pop()
-        if getattr(value, "function", "") in _ARRAYS:
-            return "flat"
-        if isinstance(value, dict):
-            dictionaries += 1
-            if dictionaries == 2:
-                return "flat" if before == WRAPPER else "nested"
-            waiting += [part for pair in reversed(value.items()) for part in reversed(pair)]
-        before = value.decode("latin1") if isinstance(value, bytes) else value
-        first = first or (before if isinstance(before, str) else "")
-    return "nested" if first in ("params", "batch_stats") else "flat"
+            made += reversed(stack)
+    return made

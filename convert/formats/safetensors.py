@@ -17,18 +17,19 @@ from typing import Any
 import safetensors
 
 from common.io import replacing
-from convert.arrays import LazyArrays
-from convert.formats import _raw_values
-from convert.formats._crc32c import crc32c
+from convert.arrays import Array, LazyArrays
 from convert.formats._mapped_file import (
-    Bytes,
+    crc32c,
+    elements,
     first_bytes,
     mapped,
+    name_of,
     one_error,
+    raw_bytes,
     release,
     single_file,
+    values,
 )
-from convert.formats._raw_values import Array
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
@@ -84,12 +85,16 @@ def read(path: Path) -> Mapping[str, Array]:
                 known = ", ".join(sorted(_DTYPES))
                 raise ValueError(f"{name} has dtype {entry['dtype']}; expected one of {known}")
             dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-            _raw_values.elements(shape)  # no more axes or larger ones than NumPy has
+            elements(shape)  # no more axes or larger ones than NumPy has
             begin, end = entry["data_offsets"]
             raw = data[size + begin : size + end]
             if checksums is not None:
-                _verify(name, raw, checksums)
-            arrays.add(name, shape, partial(_raw_values.values, raw, dtype, shape))
+                expected = checksums.get(name) if isinstance(checksums, dict) else None
+                if (actual := f"{crc32c(raw):08x}") != expected:
+                    raise ValueError(
+                        f"{name} has checksum {actual}, expected {expected}: the file is damaged"
+                    )
+            arrays.add(name, shape, partial(values, raw, dtype, shape))
         if not arrays:
             raise ValueError("holds no array")
         return arrays
@@ -107,7 +112,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
         header: dict[str, Any] = {_METADATA: {}}
         checksums, offset = {}, 0
         for name, array in arrays.items():
-            dtype = _raw_values.name_of(array, name)
+            dtype = name_of(array, name)
             if dtype not in _NAMES or name == _METADATA:
                 raise ValueError(
                     f"{name}: dtype {dtype} or this name is not possible in safetensors"
@@ -118,7 +123,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
                 "shape": list(array.shape),
                 "data_offsets": [offset, end],
             }
-            checksums[name] = f"{crc32c(_raw_values.raw_bytes(array)):08x}"
+            checksums[name] = f"{crc32c(raw_bytes(array)):08x}"
             release(array)
             offset = end
         header[_METADATA] = {"format": "pt", "crc32c": json.dumps(checksums, separators=(",", ":"))}
@@ -127,7 +132,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
         with replacing(path) as temporary, temporary.open("wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for array in arrays.values():
-                file.write(_raw_values.raw_bytes(array).data)
+                file.write(raw_bytes(array).data)
                 release(array)
 
 
@@ -137,12 +142,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"its header has the key {twice[:200]!r} twice")
     return found
-
-
-def _verify(name: str, raw: Bytes, checksums: Any) -> None:
-    expected = checksums.get(name) if isinstance(checksums, dict) else None
-    if expected is None:
-        raise ValueError(f"{name} has no checksum, though the file has a list of them")
-    actual = f"{crc32c(raw):08x}"
-    if actual != expected:
-        raise ValueError(f"{name} has checksum {actual}, expected {expected}: the file is damaged")

@@ -11,7 +11,7 @@ format; the checkpoints of objects in `tf2_checkpoint` are bundles too.
 import contextlib
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,13 +20,22 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from common.io import CheckpointError, listing, replacing
-from convert.arrays import LazyArrays
-from convert.formats import _bundle_entry, _leveldb_table, _raw_values
+from convert.arrays import Array, LazyArrays
+from convert.formats import _bundle_entry, _leveldb_table
 from convert.formats._bundle_entry import Entry
-from convert.formats._crc32c import masked
-from convert.formats._mapped_file import Bytes, first_bytes, last_bytes, mapped, one_error, release
+from convert.formats._mapped_file import (
+    Bytes,
+    first_bytes,
+    last_bytes,
+    mapped,
+    masked_crc32c,
+    name_of,
+    one_error,
+    raw_bytes,
+    release,
+    values,
+)
 from convert.formats._protobuf import write_varint
-from convert.formats._raw_values import Array
 
 NAME = "tf1_checkpoint"
 SUFFIXES = (".ckpt", ".index")
@@ -85,7 +94,7 @@ def files(path: Path) -> list[Path]:
     # A damaged or missing index says nothing about the number of shards.
     with contextlib.suppress(CheckpointError, OSError):
         prefix = _existing_prefix(path)
-        count = _index(prefix)[0]
+        count = _index(_with_ending(prefix, ".index"))[0]
     return [_shard(prefix, i, count) for i in range(count)] + [_with_ending(prefix, ".index")]
 
 
@@ -96,7 +105,7 @@ def read_index(path: Path) -> dict[str, Entry]:
         CheckpointError: The index is damaged or of a kind that cannot be read.
         FileNotFoundError: There is no index.
     """
-    return _index(_existing_prefix(Path(path)))[1]
+    return _index(_with_ending(_existing_prefix(Path(path)), ".index"))[1]
 
 
 def read(path: Path) -> Mapping[str, Array]:
@@ -108,9 +117,7 @@ def read(path: Path) -> Mapping[str, Array]:
         FileNotFoundError: There is no index.
     """
     prefix = _existing_prefix(Path(path))
-    count, entries = _index(prefix)
-    with one_error(prefix):
-        _check_apart(entries)
+    count, entries = _index(_with_ending(prefix, ".index"))
     data: dict[int, Bytes] = {}
     arrays = LazyArrays()
     for name, entry in entries.items():
@@ -132,13 +139,12 @@ def read(path: Path) -> Mapping[str, Array]:
                 )
             if entry.dtype == "string":
                 continue
-            if (actual := masked(raw)) != entry.crc32c:
+            if (actual := masked_crc32c(raw)) != entry.crc32c:
                 raise ValueError(
                     f"{name} has checksum {actual:#010x}, the index says {entry.crc32c:#010x}: the"
                     " data is damaged or of another checkpoint"
                 )
-            make = partial(_raw_values.values, raw, entry.dtype, entry.shape)
-            arrays.add(name, entry.shape, make)
+            arrays.add(name, entry.shape, partial(values, raw, entry.dtype, entry.shape))
     if not arrays:
         raise CheckpointError(f"{prefix}: holds no array")
     return arrays
@@ -198,7 +204,7 @@ def _existing_prefix(path: Path) -> Path:
         return _prefix_in_folder(path)
     if path.is_file() and path.suffix != ".index" and not _DATA_FILE.fullmatch(path.name):
         with one_error(path):
-            _header(_leveldb_table.read(mapped(path)))  # says so if it is a V1 checkpoint
+            _index(path)  # says so if it is a V1 checkpoint
             raise ValueError(
                 "is the index of a bundle; rename it to end in .index, beside its data"
             )
@@ -237,43 +243,38 @@ def _shard(prefix: Path, number: int, count: int) -> Path:
     return _with_ending(prefix, f".data-{number:05d}-of-{count:05d}")
 
 
-def _header(items: Iterator[tuple[bytes, bytes]]) -> int:
-    key, value = next(items, (b"-", b""))
-    if key != b"":
-        raise ValueError("its first key is not the header's; it is not a checkpoint index")
-    return _bundle_entry.shards(value)
-
-
-def _index(prefix: Path) -> tuple[int, dict[str, Entry]]:
-    """The number of data files, and name and place of every tensor."""
-    path = _with_ending(prefix, ".index")
+def _index(path: Path) -> tuple[int, dict[str, Entry]]:
+    """The number of data files, and name and place of every tensor; none overlap."""
     entries = {}
     with one_error(path):
         items = _leveldb_table.read(mapped(path))
-        count = _header(items)
+        key, value = next(items, (b"-", b""))
+        if key != b"":
+            raise ValueError("its first key is not the header's; it is not a checkpoint index")
+        count = _bundle_entry.shards(value)
         for key, value in items:
             if key[:1] == b"\0":  # the binary key of a slice
                 raise ValueError("holds slices of a partitioned variable, which is not supported")
             name = key.decode("utf-8")
             entries[name] = _bundle_entry.parse(value, name)
+        end = (0, 0)  # overlapping tensors would let a small file stand for any amount of data
+        for name, entry in sorted(entries.items(), key=lambda item: _place(item[1])):
+            if entry.size and _place(entry) < end:
+                raise ValueError(f"{name} overlaps another tensor in the data file")
+            end = max(end, (entry.shard, entry.offset + entry.size))
     return count, entries
 
 
-def _check_apart(entries: Mapping[str, Entry]) -> None:
-    """Refuses overlapping tensors, by which a small file would stand for any amount of data."""
-    end = (0, 0)
-    for name, entry in sorted(entries.items(), key=lambda item: (item[1].shard, item[1].offset)):
-        if entry.size and (entry.shard, entry.offset) < end:
-            raise ValueError(f"{name} overlaps another tensor in the data file")
-        end = max(end, (entry.shard, entry.offset + entry.size))
+def _place(entry: Entry) -> tuple[int, int]:
+    return entry.shard, entry.offset
 
 
 def _write_array(file: BinaryIO, name: str, array: Array, offset: int) -> Entry:
-    dtype = _raw_values.name_of(array, name)
-    raw = _raw_values.raw_bytes(array)
+    dtype = name_of(array, name)
+    raw = raw_bytes(array)
     file.write(raw.data)
     release(array)
-    return Entry(dtype, array.shape, 0, offset, len(raw), masked(raw))
+    return Entry(dtype, array.shape, 0, offset, len(raw), masked_crc32c(raw))
 
 
 def _write_string(file: BinaryIO, content: bytes, offset: int) -> Entry:
@@ -282,7 +283,7 @@ def _write_string(file: BinaryIO, content: bytes, offset: int) -> Entry:
     The entry's checksum is of the same, but for the length as u32.
     """
     length = struct.pack("<I", len(content))
-    checked = struct.pack("<I", masked(length)) + content
+    checked = struct.pack("<I", masked_crc32c(length)) + content
     stored = write_varint(len(content)) + checked
     file.write(stored)
-    return Entry("string", (), 0, offset, len(stored), masked(length + checked))
+    return Entry("string", (), 0, offset, len(stored), masked_crc32c(length + checked))

@@ -8,7 +8,7 @@ import pytest
 
 from common.io import CheckpointError
 from convert.formats import _bundle_entry, _leveldb_table, tf1_checkpoint
-from convert.formats._crc32c import masked
+from convert.formats._mapped_file import masked_crc32c
 
 PUBLISHED = {
     "checkpoints/rgb_scratch": ("RGB/inception_i3d/", 230, 0x3C1E560E, 0xB0F13614, 0x936B6D3C),
@@ -70,21 +70,6 @@ def test_tensorflow_writes_the_same_bytes(tmp_path):
         assert (tmp_path / f"ours{ending}").read_bytes() == theirs
 
 
-def test_tensorflow_2_checkpoint(tmp_path):
-    tf = pytest.importorskip("tensorflow")
-    names = tf.Variable(["ab", "c" * 300])
-    half = tf.Variable(tf.cast([1.5, -2.0, 3.140625], tf.bfloat16))
-    tf.train.Checkpoint(step=tf.Variable(3), half=half, names=names).write(str(tmp_path / "m"))
-    got = tf1_checkpoint.read(tmp_path / "m")
-    ending = "/.ATTRIBUTES/VARIABLE_VALUE"
-    assert sorted(got) == ["half" + ending, "step" + ending]  # strings are left out
-    assert got["step" + ending] == 3
-    assert got["half" + ending].dtype == np.float32
-    assert got["half" + ending].tolist() == [1.5, -2.0, 3.140625]
-    assert tf1_checkpoint.read_index(tmp_path / "m")["names" + ending].dtype == "string"
-    assert not tf1_checkpoint.recognises(tmp_path / "m")  # tf2_checkpoint does
-
-
 def test_any_name_of_the_checkpoint_will_do(tmp_path, arrays, same):
     prefix = tmp_path / "a" / "model.ckpt-7"
     tf1_checkpoint.write(prefix, arrays)
@@ -115,8 +100,8 @@ def test_folder_with_none(tmp_path):
 def test_several_shards(tmp_path):
     first, second = np.arange(3.0), np.arange(4)
     entries = {
-        "a": _bundle_entry.Entry("float64", (3,), 0, 0, 24, masked(first.tobytes())),
-        "b": _bundle_entry.Entry("int64", (4,), 1, 8, 32, masked(second.tobytes())),
+        "a": _bundle_entry.Entry("float64", (3,), 0, 0, 24, masked_crc32c(first.tobytes())),
+        "b": _bundle_entry.Entry("int64", (4,), 1, 8, 32, masked_crc32c(second.tobytes())),
     }
     items = [(name.encode(), _bundle_entry.serialise(entry)) for name, entry in entries.items()]
     table = _leveldb_table.write([(b"", bytes.fromhex("08021a020801")), *items])
@@ -130,7 +115,7 @@ def test_several_shards(tmp_path):
     assert len(tf1_checkpoint.files(tmp_path / "m")) == 3
 
 
-GOOD = _bundle_entry.Entry("float32", (2,), 0, 0, 8, masked(bytes(8)))
+GOOD = _bundle_entry.Entry("float32", (2,), 0, 0, 8, masked_crc32c(bytes(8)))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from common.io import CheckpointError
+from convert.arrays import Array
 from convert.formats import _leveldb_table, tf1_checkpoint
 from convert.formats._mapped_file import last_bytes, one_error, single_file
-from convert.formats._raw_values import Array
 
 NAME = "tf1_v1_checkpoint"
 SUFFIXES = ()

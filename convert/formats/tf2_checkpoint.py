@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from common.io import CheckpointError
-from convert.arrays import renamed
+from convert.arrays import Array, renamed
 from convert.formats import tf1_checkpoint
 from convert.formats._mapped_file import one_error
 from convert.formats._protobuf import bytes_field, string_field, varint_field
-from convert.formats._raw_values import Array
 
 NAME = "tf2_checkpoint"
 SUFFIXES = (".tf2.ckpt",)

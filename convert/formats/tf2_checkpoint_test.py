@@ -63,20 +63,6 @@ def test_tensorflow_restores_what_is_written(tmp_path, tensorflow, model):
         np.testing.assert_array_equal(variable.numpy(), ARRAYS[name], err_msg=name)
 
 
-def test_sonnet_module_is_restored(tmp_path, tensorflow):
-    sonnet = pytest.importorskip("sonnet", reason="its modules are restored")
-    arrays = {"0/w": np.ones((3, 2), np.float32), "0/b": np.array([4.0, 5.0], np.float32)}
-    tf2_checkpoint.write(tmp_path / "m", {f"net/layers/{name}": arrays[name] for name in arrays})
-    linear = sonnet.Linear(2)
-    linear(tensorflow.zeros([1, 3]))
-    root = tensorflow.Module()
-    root.net = tensorflow.Module()
-    root.net.layers = [linear]
-    tensorflow.train.Checkpoint(root).restore(str(tmp_path / "m")).assert_consumed()
-    np.testing.assert_array_equal(linear.w, arrays["0/w"])
-    np.testing.assert_array_equal(linear.b, arrays["0/b"])
-
-
 @pytest.mark.parametrize("how", ["write", "save"])
 def test_what_tensorflow_saves(tmp_path, tensorflow, model, same, how):
     saved = model()
@@ -101,17 +87,6 @@ def test_slot_variables(tmp_path, tensorflow):
     assert {name: array.tolist() for name, array in got.items()} == {"w": [0.75], SLOTS: [0.25]}
 
 
-def test_saved_model(tmp_path, tensorflow, model, same):
-    folder = tmp_path / "saved"
-    saved = model()
-    saved.assign()
-    tensorflow.saved_model.save(saved, str(folder))
-    assert tf2_checkpoint.recognises(folder) and not tf1_checkpoint.recognises(folder)
-    same(tf2_checkpoint.read(folder), ARRAYS)
-    names = [file.relative_to(folder).as_posix() for file in tf2_checkpoint.files(folder)]
-    assert names == ["variables/variables.data-00000-of-00001", "variables/variables.index"]
-
-
 def test_saved_model_folder_without_tensorflow(tmp_path, same):
     folder = tmp_path / "saved"
     tf2_checkpoint.write(folder / "variables" / "variables", ARRAYS)
@@ -126,34 +101,6 @@ def test_saved_model_folder_without_tensorflow(tmp_path, same):
     assert not tf2_checkpoint.recognises(folder)
     with pytest.raises(FileNotFoundError, match=r"variables\.index"):
         tf2_checkpoint.read(folder)
-
-
-def test_tensorflow_parses_the_graph(tmp_path, tensorflow):
-    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
-
-    tf2_checkpoint.write(tmp_path / "m", ARRAYS)
-    content = tensorflow.train.load_checkpoint(str(tmp_path / "m")).get_tensor(GRAPH)
-    graph = TrackableObjectGraph.FromString(content)
-    assert graph.SerializeToString(deterministic=True) == content
-    keys = {attribute.checkpoint_key for node in graph.nodes for attribute in node.attributes}
-    assert keys == {f"{name}{VALUE}" for name in ARRAYS} | {COUNTER}
-    assert len(graph.nodes) == 1 + sum(1 for _ in _edges(graph))  # a tree
-    local = {child.local_name for child in _edges(graph)}
-    assert {"Mixed_3b.Branch_0/conv", ".S", "moving_mean", "0", "save_counter"} < local
-
-
-def _edges(graph):
-    for node in graph.nodes:
-        yield from node.children
-
-
-def test_round_trip(tmp_path, arrays, same):
-    more = {**arrays, "a.b/.weird//name": np.ones(1), SLOTS: np.ones(2), "b": np.ones(3)}
-    tf2_checkpoint.write(tmp_path / "m.tf2.ckpt", more)
-    for path in (tmp_path / "m.tf2.ckpt", tmp_path, *tf2_checkpoint.files(tmp_path)):
-        assert tf2_checkpoint.recognises(path) and not tf1_checkpoint.recognises(path)
-        same(tf2_checkpoint.read(path), more)
-    assert sorted(tf2_checkpoint.files(tmp_path / "m.tf2.ckpt")) == sorted(tmp_path.iterdir())
 
 
 def test_own_counter_of_saves(tmp_path):
@@ -187,22 +134,3 @@ def test_a_name_that_is_there_twice(tmp_path):
     tf1_checkpoint.write(tmp_path / "m", {"w": np.ones(1), f"w{VALUE}": np.ones(1)}, {GRAPH: b""})
     with pytest.raises(CheckpointError, match=rf"^{tmp_path / 'm'}: w is there twice"):
         tf2_checkpoint.read(tmp_path / "m")
-
-
-def test_other_bundles_are_not_recognised(tmp_path, arrays):
-    tf1_checkpoint.write(tmp_path / "m", {**arrays, "_CHECK": np.ones(1), "_D": np.ones(1)})
-    for path in (tmp_path, tmp_path / "m", tmp_path / "m.index", tmp_path / "missing"):
-        assert not tf2_checkpoint.recognises(path)
-
-
-def test_damaged_index_is_left_to_the_other_reader(tmp_path):
-    tf2_checkpoint.write(tmp_path / "m", ARRAYS)
-    index = tmp_path / "m.index"
-    data = bytearray(index.read_bytes())
-    data[40] ^= 1
-    index.write_bytes(data)
-    assert tf1_checkpoint.recognises(tmp_path / "m")
-    assert not tf2_checkpoint.recognises(tmp_path / "m")
-    for module in (tf1_checkpoint, tf2_checkpoint):
-        with pytest.raises(CheckpointError, match=rf"^{index}: the table block at byte 0 has"):
-            module.read(tmp_path / "m")

@@ -1,4 +1,4 @@
-"""Dataset: the facts about a data set and the functions that read its annotation files."""
+"""Dataset: the facts about a data set and the function that reads its files."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,34 +8,21 @@ from common.annotations import Record
 
 
 @dataclasses.dataclass(frozen=True)
-class Slip:
-    """An oddity of a data set that is kept, because every other copy has it too.
-
-    Attributes:
-        text: One sentence for the user.
-        met: Whether a record shows it.
-    """
-
-    text: str
-    met: Callable[[Record], bool]
-
-
-@dataclasses.dataclass(frozen=True)
 class Dataset:
     """A data set.
 
     Attributes:
         name: Key in `common.annotations.datasets.DATASETS`.
         title: Name as its authors write it.
-        records: Maps the annotation folder and a variant to the records, in the files' order, with
-            paths as in the published archive. Raises FileNotFoundError for a wrong folder, and
-            ValueError for a malformed row.
-        classes: Maps the annotation folder and a variant to the class names, in label order.
+        read: Maps the annotation folder and a variant to the class names in label order, and the
+            records in the files' order with paths as in the published archive. Raises
+            FileNotFoundError for a wrong folder, and ValueError for a malformed row.
         variant: Kind of the variants: "fold", "version", "order"; empty if there is only one.
         variants: Names of the variants, the default first; ("",) if there is only one.
-        class_counts: Variant to number of classes, if known.
+        num_classes: Number of classes in complete copies, if `read` does not enforce it.
         counts: Variant and subset to the clip counts of known copies, the original's first.
-        slips: Known oddities.
+        oddities: What is kept although it is odd, because every other copy has it too: a sentence
+            for the user, and whether a record shows it.
         candidates: Yields the forms in which a record may exist in a user's folder, the preferred
             first. A path with a video's suffix stands for every such suffix, in any case; a path
             without is a folder of frames.
@@ -43,13 +30,12 @@ class Dataset:
 
     name: str
     title: str
-    records: Callable[[Path, str], list[Record]]
-    classes: Callable[[Path, str], tuple[str, ...]]
+    read: Callable[[Path, str], tuple[tuple[str, ...], list[Record]]]
     variant: str = ""
     variants: tuple[str, ...] = ("",)
-    class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    num_classes: int | None = None
     counts: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
-    slips: tuple[Slip, ...] = ()
+    oddities: Mapping[str, Callable[[Record], bool]] = dataclasses.field(default_factory=dict)
     candidates: Callable[[Record], Iterable[Record]] = lambda record: (record,)
 
 

@@ -14,19 +14,15 @@ then has start and end).
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from common.annotations import Record, label_maps
 from common.annotations.datasets import readers
-from common.annotations.datasets.dataset import Dataset, Slip
-from common.io import listing
+from common.annotations.datasets.dataset import Dataset
 
 _MAPS = {"400": label_maps.KINETICS_400, "600": label_maps.KINETICS_600}
-
-_CLASS_COUNTS = {"400": 400, "600": 600, "700": 700, "700_2020": 700}
 
 # Rows of the crawler's lists, and of CVDF's lists and videos; the rest from FiftyOne's page.
 _COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
@@ -66,22 +62,70 @@ _SPLITS = {
 # 11 characters; `-` and `_` may stand anywhere, even first.
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
+# Some copies write 417.0; names have whole seconds, rounded down as in other programs.
+_SECONDS = re.compile(r"(\d{1,6})(\.\d*)?", re.ASCII)
+
 _UNLABELLED = "test"
 
 
-def records(annotations: Path, version: str) -> list[Record]:
-    """Returns the clips of the lists in the folder, in their order."""
-    rows = _rows(annotations, version)
-    indices = {name: index for index, name in enumerate(_class_names(annotations, version, rows))}
-    return [
-        dataclasses.replace(record, labels=() if label is None else (indices[label],))
-        for label, record in rows
-    ]
+def read(folder: Path, version: str) -> tuple[tuple[str, ...], list[Record]]:
+    """Returns the classes, and the clips of the lists in the folder, in their order.
+
+    The classes of 400 and 600 are the project's label map; of 700, the sorted labels of the lists.
+    """
+    prefix = f"kinetics-{version.split('_')[0]}_"
+    files = readers.subset_files(
+        folder,
+        {
+            "training": (f"{prefix}train.csv", "train.csv"),
+            "validation": (f"{prefix}val.csv", "val.csv", "validate.csv"),
+            "testing": (f"{prefix}test.csv", "test.csv"),
+        },
+    )
+    if version in _MAPS:
+        classes = label_maps.load(_MAPS[version])
+    else:
+        found = {row.get("label", "") for path, _ in files for _, row in _rows(path)}
+        classes = tuple(sorted(found - {""}))
+        if len(classes) != 700:
+            raise ValueError(
+                f"{folder}: expected the 700 labels of Kinetics-{version}, whose sorted order "
+                f"numbers the classes. Received: {len(classes)}. Add a complete list to the "
+                "folder, such as that of the validation subset."
+            )
+    indices = readers.indexed(classes)
+
+    def parse(row: dict[str, str], subset: str) -> Record:
+        label = row.get("label", _UNLABELLED if subset == "testing" else "")
+        if not label or "/" in label:
+            raise readers.wrong("the name of a class in the column label", label)
+        labels = readers.label_of(indices, label, f"Kinetics-{version}") if "label" in row else ()
+        return _record(row, subset, label, labels)
+
+    return classes, readers.records(files, _rows, parse)
 
 
-def classes(annotations: Path, version: str) -> tuple[str, ...]:
-    """Returns the project's label map for 400 and 600, and the sorted labels for 700."""
-    return _class_names(annotations, version, _rows(annotations, version))
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    return readers.csv_rows(path, ("youtube_id", "time_start", "time_end"), _FORMER_COLUMNS)
+
+
+def _record(row: dict[str, str], subset: str, label: str, labels: tuple[int, ...]) -> Record:
+    video, split = row["youtube_id"], row.get("split", "")
+    if not _ID.fullmatch(video):
+        raise readers.wrong("a YouTube id of 11 characters", video)
+    if _SPLITS.get(split, subset) != subset:
+        raise readers.wrong(f"a row of the {subset} subset", split)
+    times = []
+    for column in ("time_start", "time_end"):
+        match = _SECONDS.fullmatch(row[column])
+        if match is None:
+            raise readers.wrong("seconds from 0 to 999999", row[column])
+        times.append(int(match[1]))
+    start, end = times
+    if end <= start:
+        raise readers.wrong("an end after the start", f"{start}, {end}")
+    name = f"{label}/{video}_{start:06d}_{end:06d}"
+    return Record(name, f"{name}.mp4", subset, labels, duration=float(end - start))
 
 
 def candidates(record: Record) -> Iterator[Record]:
@@ -105,93 +149,20 @@ def candidates(record: Record) -> Iterator[Record]:
         yield dataclasses.replace(record, path=path, start=float(start), end=float(end))
 
 
-def _rows(annotations: Path, version: str) -> list[tuple[str | None, Record]]:
-    """Returns the label and the record, without labels, of each row."""
-    prefix = f"kinetics-{version.split('_')[0]}_"
-    files = {
-        "training": (f"{prefix}train.csv", "train.csv"),
-        "validation": (f"{prefix}val.csv", "val.csv", "validate.csv"),
-        "testing": (f"{prefix}test.csv", "test.csv"),
-    }
-    names = readers.UniqueNames()
-    found = []
-    for subset, path in readers.subset_files(annotations, files).items():
-        required = ["label"] * (subset != "testing") + ["youtube_id", "time_start", "time_end"]
-        for line, row in readers.csv_rows(path, required, _FORMER_COLUMNS):
-            record = _record(row, subset, path, line)
-            found.append((row.get("label"), names.add(record, path, line)))
-    return found
-
-
-def _record(row: dict[str, str], subset: str, path: Path, line: int) -> Record:
-    video = row["youtube_id"]
-    if not _ID.fullmatch(video):
-        readers.malformed(path, line, "a YouTube id of 11 characters", video)
-    start, end = (_seconds(row[column], path, line) for column in ("time_start", "time_end"))
-    if end <= start:
-        readers.malformed(path, line, "an end after the start", f"{start}, {end}")
-    label = row.get("label", _UNLABELLED)
-    if not label or "/" in label:
-        readers.malformed(path, line, "the name of a class", label)
-    split = row.get("split", "")
-    if _SPLITS.get(split, subset) != subset:
-        readers.malformed(path, line, f"a row of the {subset} subset", split)
-    name = f"{label}/{video}_{start:06d}_{end:06d}"
-    return Record(name, f"{name}.mp4", subset, duration=float(end - start))
-
-
-def _seconds(text: str, path: Path, line: int) -> int:
-    # Some copies write 417.0; names have whole seconds, rounded down as in other programs.
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < 1_000_000:
-        readers.malformed(path, line, "seconds from 0 to 999999", text)
-    return int(seconds)
-
-
-def _class_names(
-    annotations: Path, version: str, rows: list[tuple[str | None, Record]]
-) -> tuple[str, ...]:
-    found = {label for label, _ in rows if label is not None}
-    if version in _MAPS:
-        names = label_maps.load(_MAPS[version])
-        unknown = found - set(names)
-        if unknown:
-            raise ValueError(
-                f"{annotations}: the labels are not those of Kinetics-{version}. Only in the "
-                f"annotations: {listing(unknown)}. Only in {_MAPS[version]}: "
-                f"{listing(set(names) - found) or 'none'}."
-            )
-        return names
-    if len(found) != _CLASS_COUNTS[version]:
-        raise ValueError(
-            f"{annotations}: expected the {_CLASS_COUNTS[version]} labels of Kinetics-{version}, "
-            f"whose sorted order numbers the classes. Received: {len(found)}. Add a complete "
-            "list to the folder, such as that of the validation subset."
-        )
-    return tuple(sorted(found))
-
-
 DATASET = Dataset(
     name="kinetics",
     title="Kinetics",
-    records=records,
-    classes=classes,
+    read=read,
     variant="version",
-    variants=("400", "600", "700", "700_2020"),
-    class_counts=_CLASS_COUNTS,
+    variants=tuple(_COUNTS),
     counts=_COUNTS,
-    slips=(
-        Slip(
-            "ids begin with '-': on a command line, write ./NAME",
-            lambda record: record.id.startswith("-"),
+    oddities={
+        "ids begin with '-': on a command line, write ./NAME": lambda record: record.id.startswith(
+            "-"
         ),
-        Slip(
-            "one of Kinetics-600's two classes of American football is spelled 'american'",
-            lambda record: record.name.startswith("passing american football"),
+        "one of Kinetics-600's two classes of American football is spelled 'american'": (
+            lambda record: record.name.startswith("passing american football")
         ),
-    ),
+    },
     candidates=candidates,
 )

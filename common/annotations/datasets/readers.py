@@ -2,27 +2,30 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from common.annotations import Record
 from common.io import listing
 
+Row = TypeVar("Row")  # of a list: its text; of a CSV file: column to value
+Context = TypeVar("Context")
 
-def malformed(path: Path, line: int, expected: str, received: object) -> NoReturn:
-    """Raises the ValueError for a malformed line (1-based)."""
-    raise ValueError(f"{path}, line {line}: expected {expected}. Received: {received!r}.")
+
+def wrong(expected: str, received: object) -> ValueError:
+    """Returns the error for a malformed row; readers add the file and the line."""
+    return ValueError(f"expected {expected}. Received: {received!r}.")
 
 
 def missing(folder: Path, names: Iterable[str]) -> NoReturn:
     """Raises the FileNotFoundError for an annotation folder without the files `names`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder of annotations.")
-    there = sorted(path.name for path in folder.iterdir())
+    there = listing(path.name for path in folder.iterdir())
     raise FileNotFoundError(
         f"{folder} holds no annotations of this data set. Looked for {', '.join(names)}. "
-        f"Found: {listing(there) if there else 'nothing'}."
+        f"Found: {there or 'nothing'}."
     )
 
 
@@ -34,21 +37,18 @@ def require(folder: Path, name: str) -> Path:
     return path
 
 
-def subset_files(folder: Path, names: Mapping[str, Iterable[str]]) -> dict[str, Path]:
-    """Finds the annotation file of each subset.
+def subset_files(folder: Path, names: Mapping[str, Iterable[str]]) -> list[tuple[Path, str]]:
+    """Returns the paths and subsets of the annotation files that exist.
 
     Args:
         folder: Annotation folder.
         names: Subset to the names that its file may have.
 
-    Returns:
-        Subset to path, for the files that exist, in the order of `names`.
-
     Raises:
         FileNotFoundError: The folder does not exist, or has none of the files.
         ValueError: A subset has several files, which may differ.
     """
-    found = {}
+    found = []
     for subset, choices in names.items():
         paths = [folder / name for name in choices if (folder / name).is_file()]
         if len(paths) > 1:
@@ -56,11 +56,58 @@ def subset_files(folder: Path, names: Mapping[str, Iterable[str]]) -> dict[str, 
                 f"{folder} has {listing(path.name for path in paths)}, which are copies of the "
                 "same list. Keep only one of them."
             )
-        if paths:
-            found[subset] = paths[0]
-    if not found:
-        missing(folder, [name for choices in names.values() for name in choices])
+        found += [(path, subset) for path in paths]
+    return found or missing(folder, [name for choices in names.values() for name in choices])
+
+
+def records(
+    files: Iterable[tuple[Path, Context]],
+    rows: Callable[[Path], Iterable[tuple[int, Row]]],
+    parse: Callable[[Row, Context], Record | None],
+) -> list[Record]:
+    """Parses every row of some files.
+
+    Args:
+        files: Path and context of each file: its subset, or what else `parse` needs.
+        rows: Yields the numbered rows of a file.
+        parse: Returns the record of a row, or None to skip it; raises ValueError.
+
+    Raises:
+        ValueError: A row is malformed or repeats a name; the text starts with file and line.
+    """
+    found = []
+    places: dict[str, str] = {}  # of each name
+    for path, context in files:
+        for line, row in rows(path):
+            try:
+                record = parse(row, context)
+                if record is None:
+                    continue
+                if record.name in places:
+                    listed = f"a clip that is not listed before ({places[record.name]})"
+                    raise wrong(listed, record.name)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {line}: {error}") from error
+            places[record.name] = f"{path.name}, line {line}"
+            found.append(record)
     return found
+
+
+def classes(path: Path, number: Callable[[int], str] | None = None) -> tuple[str, ...]:
+    """Reads different class names, one a line, the index-th after `number(index)` and a blank."""
+    names: dict[str, None] = {}
+    for line, text in lines(path):
+        name = text
+        if number is not None:
+            first, name = (*text.split(maxsplit=1), "")[:2]
+            if first != number(len(names)) or not name:
+                error = wrong(f"'{number(len(names))} CLASS'", text)
+                raise ValueError(f"{path}, line {line}: {error}")
+        if name in names:
+            error = wrong("a class that is not listed before", name)
+            raise ValueError(f"{path}, line {line}: {error}")
+        names[name] = None
+    return tuple(names)
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
@@ -78,7 +125,7 @@ def lines(path: Path) -> list[tuple[int, str]]:
 
 
 def csv_rows(
-    path: Path, required: Iterable[str], renamed: Mapping[str, str]
+    path: Path, required: Iterable[str], renamed: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields the rows of a CSV file as (line number, column to value).
 
@@ -91,42 +138,31 @@ def csv_rows(
         ValueError: The file is not UTF-8 or CSV, a column is missing or repeated, or a row has the
             wrong number of values.
     """
+    renamed = renamed or {}
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
         header = [renamed.get(column.strip(), column.strip()) for column in next(reader, [])]
         if not set(required) <= set(header) or len(set(header)) < len(header):
-            malformed(path, 1, f"a header with {', '.join(required)}, each once", ",".join(header))
+            raise wrong(f"a header with {', '.join(required)}, each once", ",".join(header))
         for row in reader:
             if len(row) == len(header):
                 yield reader.line_num, dict(zip(header, map(str.strip, row), strict=True))
             elif row:  # a blank line has no values
-                malformed(path, reader.line_num, f"{len(header)} values as in the header", row)
-    except csv.Error as error:
-        malformed(path, reader.line_num, "comma-separated values", str(error))
+                raise wrong(f"{len(header)} values as in the header", row)
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
 
 
-def label_of(
-    indices: Mapping[str, int], label: str, path: Path, line: int, where: str
-) -> tuple[int]:
-    """Returns the labels of a clip of class `label`; `where` names the list of classes."""
-    if label not in indices:
-        malformed(path, line, f"one of the {len(indices)} classes of {where}", label)
-    return (indices[label],)
+def label_of(indices: Mapping[str, int], name: str, source: str) -> tuple[int]:
+    """Returns the labels of a clip of class `name`; `source` says where the classes are from."""
+    if name not in indices:
+        raise wrong(f"one of the {len(indices)} classes of {source}", name)
+    return (indices[name],)
 
 
-class UniqueNames:
-    """Refuses records whose name has been added before."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def add(self, record: Record, path: Path, line: int) -> Record:
-        """Returns `record`, or raises ValueError for a repeated name."""
-        here = f"{path.name}, line {line}"
-        before = self._seen.setdefault(record.name, here)
-        if before != here:
-            malformed(path, line, f"a clip that is not listed before ({before})", record.name)
-        return record
+def indexed(names: Iterable[str]) -> dict[str, int]:
+    """Maps each class name to its label."""
+    return {name: index for index, name in enumerate(names)}
 
 
 def _text(path: Path) -> str:

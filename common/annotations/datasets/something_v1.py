@@ -9,59 +9,56 @@ Two class orders are in use: "sorted", as in V2 and most programs, and "file", t
 file.
 """
 
+import re
 from pathlib import Path
 
 from common.annotations import Record
 from common.annotations.datasets import readers
 from common.annotations.datasets.dataset import Dataset, also_in
 
-_FPS = 12.0
-
 _PREFIX = "something-something-v1"
 
+_FILES = {
+    "training": (f"{_PREFIX}-train.csv",),
+    "validation": (f"{_PREFIX}-validation.csv",),
+    "testing": (f"{_PREFIX}-test.csv",),
+}
+
+
+def read(folder: Path, order: str) -> tuple[tuple[str, ...], list[Record]]:
+    """Returns the classes in the order "sorted" or "file", and the clips of the lists."""
+    files = readers.subset_files(folder, _FILES)
+    source = f"{_PREFIX}-labels.csv"
+    classes = readers.classes(readers.require(folder, source))
+    if order == "sorted":
+        classes = tuple(sorted(classes))
+    indices = readers.indexed(classes)
+
+    def parse(line: str, subset: str) -> Record:
+        labels: tuple[int, ...] = ()
+        if subset == "testing":
+            name = line
+        else:
+            name, _, label = line.partition(";")
+            if label:
+                labels = readers.label_of(indices, label, source)
+        if not re.fullmatch("[0-9]+", name) or bool(labels) == (subset == "testing"):
+            expected = "an id" if subset == "testing" else "'ID;LABEL'"
+            raise readers.wrong(f"{expected}, the id a number", line)
+        return Record(name, name, subset, labels, fps=12.0)
+
+    return classes, readers.records(files, readers.lines, parse)
+
+
 _COUNTS = {"training": (86_017,), "validation": (11_522,), "testing": (10_960,)}
-
-
-def records(annotations: Path, order: str) -> list[Record]:
-    """Returns the clips of the lists in the folder, in their order."""
-    parts = {"training": "train", "validation": "validation", "testing": "test"}
-    files = {subset: (f"{_PREFIX}-{part}.csv",) for subset, part in parts.items()}
-    indices = {name: index for index, name in enumerate(classes(annotations, order))}
-    names = readers.UniqueNames()
-    found = []
-    for subset, path in readers.subset_files(annotations, files).items():
-        for number, line in readers.lines(path):
-            identity, semicolon, label = line.partition(";")
-            testing = subset == "testing"
-            if not (identity.isascii() and identity.isdigit()) or testing == bool(semicolon):
-                expected = "an id, which is a number" if testing else "'ID;LABEL', the id a number"
-                readers.malformed(path, number, expected, line)
-            labels: tuple[int, ...] = ()
-            if not testing:
-                labels = readers.label_of(indices, label, path, number, f"{_PREFIX}-labels.csv")
-            record = Record(identity, identity, subset, labels, fps=_FPS)
-            found.append(names.add(record, path, number))
-    return found
-
-
-def classes(annotations: Path, order: str) -> tuple[str, ...]:
-    """Returns the lines of the labels file, sorted or in file order."""
-    path = readers.require(annotations, f"{_PREFIX}-labels.csv")
-    seen: dict[str, int] = {}
-    for number, line in readers.lines(path):
-        if seen.setdefault(line, number) != number:
-            readers.malformed(path, number, f"another class than line {seen[line]}", line)
-    return tuple(sorted(seen) if order == "sorted" else seen)
-
 
 DATASET = Dataset(
     name="something_v1",
     title="Something-Something V1",
-    records=records,
-    classes=classes,
+    read=read,
     variant="order",
     variants=("sorted", "file"),
-    class_counts={"sorted": 174, "file": 174},
+    num_classes=174,
     counts={"sorted": _COUNTS, "file": _COUNTS},
     candidates=also_in("20bn-something-something-v1"),
 )

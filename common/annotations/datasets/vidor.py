@@ -19,8 +19,8 @@ from typing import Any
 
 from common.annotations import Action, Record, label_maps
 from common.annotations.datasets import readers
-from common.annotations.datasets.dataset import Dataset, Slip
-from common.io import check_json, json_field, load_json
+from common.annotations.datasets.dataset import Dataset
+from common.io import check_json, check_shape, listing, load_json
 
 # Left, upper, right, lower in pixels; right and lower are exclusive.
 Box = tuple[float, float, float, float]
@@ -32,11 +32,24 @@ _SUBSETS = ("training", "validation")
 
 _MOST_ERRORS = 10
 
-_COUNTS = {"training": (7_000,), "validation": (835,)}
+# Shapes for `common.io.check_shape`.
+_RELATION = {
+    "predicate": str,
+    **dict.fromkeys(("subject_tid", "object_tid", "begin_fid", "end_fid"), int),
+}
+_VIDEO = {
+    "video_path": str,
+    "frame_count": int,
+    "fps": float,
+    "subject/objects": [{"tid": int}],
+    "relation_instances": [_RELATION],
+}
+_BOX = dict.fromkeys(("xmin", "ymin", "xmax", "ymax"), float)
+_TRACKLETS = {"subject/objects": [{"tid": int}], "trajectories": [[{"tid": int, "bbox": _BOX}]]}
 
 
-def records(annotations: Path, variant: str) -> list[Record]:
-    """Returns the videos of both subsets, training first, sorted by group and video.
+def read(folder: Path, variant: str) -> tuple[tuple[str, ...], list[Record]]:
+    """Returns the classes, and the videos of both subsets sorted by group and video.
 
     An action towards two objects becomes two equal spans. Spans that leave the video, or end before
     they start, are kept; they match no frame there.
@@ -45,29 +58,23 @@ def records(annotations: Path, variant: str) -> list[Record]:
         FileNotFoundError: The folder does not exist, or has no annotations.
         ValueError: Files are malformed; the text names ten and how many more there are.
     """
-    num_classes = len(classes(annotations, variant))
+    classes = label_maps.load(_MAPS[variant])
     paths = [
-        (subset, path)
-        for subset in _SUBSETS
-        for path in sorted((annotations / subset).glob("*/*.json"))
+        (subset, path) for subset in _SUBSETS for path in sorted((folder / subset).glob("*/*.json"))
     ]
     if not paths:
-        readers.missing(annotations, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
-    found, wrong = [], []
+        readers.missing(folder, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
+    records, errors = [], []
     for subset, path in paths:
         try:
-            found.append(_record(path, subset, num_classes))
+            records.append(_record(path, subset, len(classes)))
         except ValueError as error:
-            wrong.append(str(error))
-    if wrong:
-        more = [f"{len(wrong) - _MOST_ERRORS:,} more files are malformed."]
-        raise ValueError("\n".join(wrong[:_MOST_ERRORS] + more * (len(wrong) > _MOST_ERRORS)))
-    return found
-
-
-def classes(annotations: Path, variant: str) -> tuple[str, ...]:
-    """Returns the 42 actions or the 50 predicates; the annotations do not list them."""
-    return label_maps.load(_MAPS[variant])
+            errors.append(str(error))
+    if errors:
+        more = len(errors) - _MOST_ERRORS
+        last = [f"{more:,} more files are malformed."] if more > 0 else []
+        raise ValueError("\n".join(errors[:_MOST_ERRORS] + last))
+    return classes, records
 
 
 def candidates(record: Record) -> Iterator[Record]:
@@ -90,53 +97,49 @@ def tracklets(path: Path) -> dict[int, dict[int, Box]]:
         FileNotFoundError: The file does not exist.
         ValueError: The file is malformed.
     """
-    content = _load(path)
-    found: dict[int, dict[int, Box]] = {tid: {} for tid in _objects(content, path)}
-    for frame, boxes in enumerate(_field(content, "trajectories", list, path)):
-        for number, entry in enumerate(check_json(boxes, list, f"{path}: frame {frame}")):
-            where = f"{path}: frame {frame}, box {number}"
-            tid = json_field(check_json(entry, dict, where), "tid", int, where)
-            if tid not in found:
-                raise ValueError(f"{where}: no object has the tid {tid}.")
-            if frame in found[tid]:
-                raise ValueError(f"{where}: the object with tid {tid} has a box there already.")
-            found[tid][frame] = _box(json_field(entry, "bbox", dict, where), where)
+    content = _load(path, _TRACKLETS)
+    found: dict[int, dict[int, Box]] = {entry["tid"]: {} for entry in content["subject/objects"]}
+    for frame, entries in enumerate(content["trajectories"]):
+        for entry in entries:
+            tid, bbox = entry["tid"], entry["bbox"]
+            left, upper, right, lower = (float(bbox[key]) for key in _BOX)
+            if tid not in found or frame in found[tid] or right < left or lower < upper:
+                raise ValueError(
+                    f"{path}: frame {frame}: expected one box for each of the objects "
+                    f"{listing(map(str, found))}, with xmin <= xmax and ymin <= ymax. Received: "
+                    f"object {tid} at {bbox}."
+                )
+            found[tid][frame] = (left, upper, right + 1, lower + 1)
     return found
 
 
 def _record(path: Path, subset: str, num_classes: int) -> Record:
-    content = _load(path)
-    predicates = label_maps.load(label_maps.VIDOR_PREDICATES)  # the actions first
+    content = _load(path, _VIDEO)
+    predicates = readers.indexed(label_maps.load(label_maps.VIDOR_PREDICATES))  # actions first
     name = f"{path.parent.name}/{path.stem}"
-    if _field(content, "video_path", str, path) != f"{name}.mp4":
+    frames, fps = content["frame_count"], content["fps"]
+    if content["video_path"] != f"{name}.mp4":
         raise ValueError(
             f"{path}: describes the video {content['video_path']!r}, expected {f'{name}.mp4'!r}. "
             "Move the file to the group of its video."
         )
-    frames = _field(content, "frame_count", int, path)
-    fps = _field(content, "fps", float, path)
     if frames < 1 or fps <= 0:
         raise ValueError(
             f"{path}: expected a frame_count and an fps above 0, got {frames} and {fps}."
         )
-    tids = _objects(content, path)
+    tids = {entry["tid"] for entry in content["subject/objects"]}
     actions = []
-    for number, entry in enumerate(_field(content, "relation_instances", list, path)):
+    for number, entry in enumerate(content["relation_instances"]):
         where = f"{path}: relation {number}"
-        check_json(entry, dict, where)
-        predicate = json_field(entry, "predicate", str, where)
+        predicate, begin, subject = entry["predicate"], entry["begin_fid"], entry["subject_tid"]
         if predicate not in predicates:
             raise ValueError(f"{where}: {predicate!r} is none of the 50 predicates of VidOR.")
-        subject, towards, begin, end = (
-            json_field(entry, key, int, where)
-            for key in ("subject_tid", "object_tid", "begin_fid", "end_fid")
-        )
-        if not {subject, towards} <= tids.keys():
-            raise ValueError(f"{where}: no object has the tid {subject}, or {towards}.")
+        if not {subject, entry["object_tid"]} <= tids:
+            raise ValueError(f"{where}: no object has the tid {subject}, or {entry['object_tid']}.")
         if begin < 0:
             raise ValueError(f"{where}: expected frames from 0 on, got begin_fid {begin}.")
-        if (label := predicates.index(predicate)) < num_classes:
-            actions.append(Action(label, begin, end, subject))
+        if predicates[predicate] < num_classes:
+            actions.append(Action(predicates[predicate], begin, entry["end_fid"], subject))
     return Record(
         name=name,
         path=f"{name}.mp4",
@@ -151,64 +154,32 @@ def _record(path: Path, subset: str, num_classes: int) -> Record:
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = check_json(load_json(path), dict, str(path))
     if content.get("version") != _VERSION:
         raise ValueError(
             f"{path}: expected version {_VERSION!r}, got {content.get('version')!r}. "
             "Files of VidVRD, which look alike, have none."
         )
+    check_shape(content, shape, f"{path}: $")
     return content
-
-
-def _objects(content: dict[str, Any], path: Path) -> dict[int, str]:
-    known = label_maps.load(label_maps.VIDOR_OBJECTS)
-    found: dict[int, str] = {}
-    for number, entry in enumerate(_field(content, "subject/objects", list, path)):
-        where = f"{path}: object {number}"
-        tid = json_field(check_json(entry, dict, where), "tid", int, where)
-        category = json_field(entry, "category", str, where)
-        if tid in found or category not in known:
-            raise ValueError(
-                f"{where}: expected a tid of its own and one of the {len(known)} categories of "
-                f"VidOR, got {tid} and {category!r}."
-            )
-        found[tid] = category
-    return found
-
-
-def _box(entry: dict[str, Any], where: str) -> Box:
-    left, upper, right, lower = (
-        float(json_field(entry, key, float, where)) for key in ("xmin", "ymin", "xmax", "ymax")
-    )
-    if right < left or lower < upper:
-        raise ValueError(f"{where}: expected xmin <= xmax, ymin <= ymax, got {entry}.")
-    return left, upper, right + 1, lower + 1
-
-
-def _field(content: dict[str, Any], key: str, kind: type, path: Path) -> Any:
-    return json_field(content, key, kind, str(path))
 
 
 DATASET = Dataset(
     name="vidor",
     title="VidOR",
     variant="labels",
-    variants=("actions", "predicates"),
-    records=records,
-    classes=classes,
-    class_counts={"actions": 42, "predicates": 50},
-    counts={"actions": _COUNTS, "predicates": _COUNTS},
-    slips=(
-        Slip("videos without any action", lambda record: not record.actions),
-        Slip(
-            "spans end after the last frame: the excess has no effect",
-            lambda record: any(action.end > (record.frames or 0) for action in record.actions),
+    variants=tuple(_MAPS),
+    read=read,
+    counts={labels: {"training": (7_000,), "validation": (835,)} for labels in _MAPS},
+    oddities={
+        "videos without any action": lambda record: not record.actions,
+        "spans end after the last frame: the excess has no effect": lambda record: any(
+            action.end > (record.frames or 0) for action in record.actions
         ),
-        Slip(
-            "spans of no length, or less: they match no frame, but their class counts",
-            lambda record: any(action.end <= action.start for action in record.actions),
+        "spans of no length, or less: they match no frame, but their class counts": lambda record: (
+            any(action.end <= action.start for action in record.actions)
         ),
-    ),
+    },
     candidates=candidates,
 )
