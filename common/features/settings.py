@@ -8,10 +8,9 @@ from typing import Any
 from common import arch
 from common.features import presets
 from common.jobs.settings import FlowSettings, RunSettings, SourceSettings
-from common.models import Model
+from common.models import PRECISIONS, Model
 from common.preprocessing import contracts
 from common.settings import UsageError, setting
-from common.training.recipes import PRECISIONS
 
 MODES = ("segment", "dense", "framewise")
 PADS = ("frames", "rows", "none")
