@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
     Attributes:
         backend: Name of the framework's package.
         form: Name of the way.
-        precision: One of `common.training.recipes.PRECISIONS`.
+        precision: One of `common.models.PRECISIONS`.
         kept: See `measuring.Work`.
     """
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from common import arch, command
 from common.arch import ARCHITECTURES
+from common.models import PRECISIONS
 from common.settings import setting
-from common.training.recipes import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from common import arch, command, video
 from common.evaluation import fusion
 from common.flow import encoding
+from common.models import PRECISIONS
 from common.preprocessing import crops, frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from common.settings import setting
-from common.training.recipes import PRECISIONS
 from common.video import video_clips
 
 SAMPLE = "apply_eye_makeup.avi"  # UCF101's, 320x240

@@ -23,11 +23,12 @@ from measuring import Run
 
 from common import arch, command
 from common.arch import ARCHITECTURES
+from common.models import PRECISIONS
 from common.preprocessing import contracts
 from common.settings import setting
 from common.training import recipes
 from common.training.data import Batch
-from common.training.recipes import PRECISIONS, Recipe
+from common.training.recipes import Recipe
 
 PLAIN = Candidate("torch", "plain loop", "float32", kept=False)
 FORMS = {"train step": False, "train step, recomputing": True}

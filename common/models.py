@@ -15,9 +15,13 @@ from common.io import CheckpointError
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import CHANNELS, InputContract
+from common.settings import need
 from convert import formats, hub
 from convert.formats import release, safetensors
 from convert.published import Checkpoint
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+NO_FLOAT16 = "This processor has no float16 and emulates it slowly. Use bfloat16."
 
 RUN = "run"
 """Array of a training run's snapshot, beside its weights, that says how the run goes on."""
@@ -131,6 +135,11 @@ def check_predictor_inputs(
             f"the predictor has no features of {endpoint!r}. Expected one of {', '.join(kept)}. "
             "Name the endpoint when you make the predictor."
         )
+
+
+def check_precision(name: str) -> None:
+    """Raises `ValueError` unless it is one of `PRECISIONS`."""
+    need(name in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", name)
 
 
 class MakePredictor(Protocol):

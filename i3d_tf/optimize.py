@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 import tensorflow as tf
 from absl import logging
 
-from common import arch, processors
-from common.training import recipes, running_statistics
+from common import arch, models, processors
+from common.training import running_statistics
 from i3d_tf import weights
 from i3d_tf.model import Step, VideoModel, finite
 
-PRECISIONS = {name: getattr(tf, name) for name in recipes.PRECISIONS}
+PRECISIONS = {name: getattr(tf, name) for name in models.PRECISIONS}
 
 
 def optimize(
@@ -34,10 +34,10 @@ def optimize(
     Raises:
         ValueError: A batch norm cannot be folded, or there is no such precision.
     """
-    recipes.check_precision(precision)
+    models.check_precision(precision)
     slow = precision == "float16" and not processors.has_float16()
     if slow and not tf.config.list_logical_devices("GPU"):
-        logging.warning(recipes.NO_FLOAT16)
+        logging.warning(models.NO_FLOAT16)
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = _Inference(net, PRECISIONS[precision])
     fast.returned = model.returned if endpoints is None else tuple(endpoints)

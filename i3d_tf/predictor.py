@@ -114,11 +114,7 @@ def make_predictor(
 ) -> Predictor:
     """Makes a predictor whose network is optimised for inference.
 
-    Args:
-        model: Network, weights and input contract.
-        endpoints: Endpoints that `features` will be asked for.
-        device: "cpu", "gpu", or "auto": a GPU if there is one.
-        precision: One of `optimize.PRECISIONS`.
+    `endpoints` are those that `features` will be asked for; precisions are those of `optimize`.
 
     Raises:
         CheckpointError: The weights do not belong to the network.

@@ -3,7 +3,8 @@
 Clips are [B, T, H, W, C], with the values of `common.preprocessing.frames` and the results of
 its functions: crops and flips exactly, sizes within 2e-7 of the range for each pixel of the longer
 side, because TensorFlow keeps positions in float32. In a graph B and T may be unknown, H, W and C
-may not.
+may not. Every function raises `ValueError` for clips without five axes, sizes and crops that do not
+fit, and other channels or types than it takes.
 """
 
 import tensorflow as tf
@@ -18,20 +19,12 @@ AXES = "clips [B, T, H, W, C]"
 
 
 def resize_short_side(clips: tf.Tensor, size: int = 256) -> tf.Tensor:
-    """Resizes so that the shorter side is `size`; float32 [B, T, H', W', C] in the same range.
-
-    Raises:
-        ValueError: Not five axes, an empty one, or a size below 1.
-    """
+    """Resizes so that the shorter side is `size`; float32 [B, T, H', W', C] in the same range."""
     return resize(clips, *crops.resized_size(*_size(clips), size))
 
 
 def resize(clips: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Resizes bilinearly; float32 [B, T, height, width, C] in the same range.
-
-    Raises:
-        ValueError: Not five axes, an empty one, or a size below 1.
-    """
+    """Resizes bilinearly; float32 [B, T, height, width, C] in the same range."""
     before = _size(clips)
     crops.check_size(height, width)
     channels = clips.shape[4]
@@ -44,52 +37,32 @@ def resize(clips: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def crop(clips: tf.Tensor, corner: Corner, size: int) -> tf.Tensor:
-    """Cuts [B, T, size, size, C] out at (top, left).
-
-    Raises:
-        ValueError: Not five axes, or the square does not lie within the frames.
-    """
+    """Cuts [B, T, size, size, C] out at (top, left)."""
     crops.check_corner(*_size(clips), corner, size)
     top, left = corner
     return clips[:, :, top : top + size, left : left + size]
 
 
 def center_crop(clips: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """Cuts [B, T, size, size, C] out of the middle.
-
-    Raises:
-        ValueError: Not five axes, or a side is shorter than `size`.
-    """
+    """Cuts [B, T, size, size, C] out of the middle."""
     return crop(clips, crops.center_corner(*_size(clips), size), size)
 
 
 def three_crop(clips: tf.Tensor, size: int = 256) -> tf.Tensor:
-    """Cuts [B, 3, T, size, size, C] along the longer side: see `crops.three_corners`.
-
-    Raises:
-        ValueError: Not five axes, or a side is shorter than `size`.
-    """
+    """Cuts [B, 3, T, size, size, C] along the longer side: see `crops.three_corners`."""
     corners = crops.three_corners(*_size(clips), size)
     return tf.stack([crop(clips, corner, size) for corner in corners], 1)
 
 
 def ten_crop(clips: tf.Tensor, size: int = 224, flow: bool = False) -> tf.Tensor:
-    """Cuts [B, 10, T, size, size, C], in the order of `crops.ten_crop`.
-
-    Raises:
-        ValueError: Not five axes, a side is shorter than `size`, or flow without two channels.
-    """
+    """Cuts [B, 10, T, size, size, C], in the order of `crops.ten_crop`."""
     corners = crops.five_corners(*_size(clips), size)
     five = [crop(clips, corner, size) for corner in corners]
     return tf.stack([*five, *(flip(part, flow) for part in five)], 1)
 
 
 def flip(clips: tf.Tensor, flow: bool = False) -> tf.Tensor:
-    """Mirrors left and right; the x of flow changes its sign, as in `crops.flip`.
-
-    Raises:
-        ValueError: Not five axes, or flow without two channels or as integers but uint8.
-    """
+    """Mirrors left and right; the x of flow changes its sign, as in `crops.flip`."""
     crops.check_axes(clips.shape, AXES)
     mirrored = tf.reverse(clips, [3])
     if not flow:
@@ -100,11 +73,7 @@ def flip(clips: tf.Tensor, flow: bool = False) -> tf.Tensor:
 
 
 def to_contract(clips: tf.Tensor, contract: InputContract) -> tf.Tensor:
-    """Turns values into what the contract says, float32, as `frames.to_contract`.
-
-    Raises:
-        ValueError: Not five axes, not the contract's channels, or flow as integers but uint8.
-    """
+    """Turns values into what the contract says, float32, as `frames.to_contract`."""
     crops.check_axes(clips.shape, AXES)
     shift, scale = standardisation(contract, clips.shape[4], _dtype(clips))
     values = tf.cast(clips, tf.float32)

@@ -15,27 +15,6 @@ def clips():
     return np.random.default_rng(0).integers(0, 256, (2, 3, 9, 13, 3), np.uint8)
 
 
-@pytest.mark.parametrize("short", [5, 9, 17])
-def test_every_clip_is_resized_as_by_numpy(clips, short):
-    resized = preprocessing.resize_short_side(tf.constant(clips), short)
-    assert resized.dtype == tf.float32
-    for ours, clip in zip(resized.numpy(), clips, strict=True):
-        expected = frames.resize_short_side(clip, short)
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-7 * 255 * 13)
-
-
-def test_crops(clips):
-    x = tf.constant(clips)
-    np.testing.assert_array_equal(preprocessing.center_crop(x, 4), clips[:, :, 2:6, 4:8])
-    corner = (1, 7)
-    np.testing.assert_array_equal(preprocessing.crop(x, corner, 6), clips[:, :, 1:7, 7:13])
-    three, ten = preprocessing.three_crop(x, 9), preprocessing.ten_crop(x, 5)
-    assert (three.shape, ten.shape) == ((2, 3, 3, 9, 9, 3), (2, 10, 3, 5, 5, 3))
-    for b, clip in enumerate(clips):
-        np.testing.assert_array_equal(three[b], crops.three_crop(clip, 9))
-        np.testing.assert_array_equal(ten[b], crops.ten_crop(clip, 5))
-
-
 def test_a_graph_need_not_know_batch_and_frames(clips):
     signature = [tf.TensorSpec([None, None, 9, 13, 3], tf.uint8)]
 
@@ -58,20 +37,6 @@ def test_a_graph_must_know_height_and_width():
 
     with pytest.raises(ValueError, match=r"known H, W and C, got shape \[2, 3, None, 13, 3\]"):
         prepare.get_concrete_function()
-
-
-def test_flips_and_values(clips):
-    x = tf.constant(clips)
-    np.testing.assert_array_equal(preprocessing.flip(x), clips[:, :, :, ::-1])
-    stored = preprocessing.flip(x[..., :2], flow=True)
-    assert stored.dtype == tf.uint8
-    np.testing.assert_array_equal(stored[..., 0], 255 - clips[:, :, :, ::-1, 0])
-    fed = preprocessing.to_contract(x, RGB_CONTRACT)
-    assert fed.dtype == tf.float32
-    np.testing.assert_array_equal(fed, frames.to_contract(clips, RGB_CONTRACT))
-    pixels = tf.constant([-30.0, 10.0], shape=[1, 1, 1, 1, 2])
-    fed = preprocessing.to_contract(pixels, FLOW_CONTRACT)
-    assert tf.reshape(fed, [-1]).numpy().tolist() == [-1, 0.5]
 
 
 def test_gradients_flow_through(clips):

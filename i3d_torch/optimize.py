@@ -13,12 +13,12 @@ from absl import logging
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from common import arch, processors
-from common.training import recipes, running_statistics
+from common import arch, models, processors
+from common.training import running_statistics
 from i3d_torch import layers, weights
 from i3d_torch.model import Step, VideoModel, blank
 
-PRECISIONS = {name: getattr(torch, name) for name in recipes.PRECISIONS}
+PRECISIONS = {name: getattr(torch, name) for name in models.PRECISIONS}
 
 _LAYOUT = torch.channels_last_3d
 
@@ -41,11 +41,11 @@ def optimize(
     Raises:
         ValueError: A weight is not finite, a batch norm cannot be folded, or an unknown precision.
     """
-    recipes.check_precision(precision)
+    models.check_precision(precision)
     dtype = PRECISIONS[precision]
     place = next(model.parameters()).device
     if precision == "float16" and place.type == "cpu" and not processors.has_float16():
-        logging.warning(recipes.NO_FLOAT16)
+        logging.warning(models.NO_FLOAT16)
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = blank(lambda: _Inference(net, dtype), place).eval().requires_grad_(False)
     weights.assign(fast, arrays)

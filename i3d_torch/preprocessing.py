@@ -2,7 +2,8 @@
 
 Clips are [B, C, T, H, W] on any device, with the values of `common.preprocessing.frames` and the
 results of its functions: crops and flips exactly, sizes within 2e-7 of the range for each pixel of
-the longer side, because torch keeps positions in float32.
+the longer side, because torch keeps positions in float32. Every function raises `ValueError` for
+clips without five axes, sizes and crops that do not fit, and other channels or types than it takes.
 """
 
 import torch
@@ -19,20 +20,12 @@ AXES = "clips [B, C, T, H, W]"
 
 
 def resize_short_side(clips: Tensor, size: int = 256) -> Tensor:
-    """Resizes so that the shorter side is `size`; float32 [B, C, T, H', W'] in the same range.
-
-    Raises:
-        ValueError: Not five axes, an empty one, or a size below 1.
-    """
+    """Resizes so that the shorter side is `size`; float32 [B, C, T, H', W'] in the same range."""
     return resize(clips, *crops.resized_size(*_size(clips), size))
 
 
 def resize(clips: Tensor, height: int, width: int) -> Tensor:
-    """Resizes bilinearly; float32 [B, C, T, height, width] in the same range.
-
-    Raises:
-        ValueError: Not five axes, an empty one, or a size below 1.
-    """
+    """Resizes bilinearly; float32 [B, C, T, height, width] in the same range."""
     _size(clips)
     crops.check_size(height, width)
     pictures = clips.float().flatten(1, 2)  # Frames as channels: no copy.
@@ -41,52 +34,32 @@ def resize(clips: Tensor, height: int, width: int) -> Tensor:
 
 
 def crop(clips: Tensor, corner: Corner, size: int) -> Tensor:
-    """Cuts [B, C, T, size, size] out at (top, left).
-
-    Raises:
-        ValueError: Not five axes, or the square does not lie within the frames.
-    """
+    """Cuts [B, C, T, size, size] out at (top, left)."""
     crops.check_corner(*_size(clips), corner, size)
     top, left = corner
     return clips[..., top : top + size, left : left + size]
 
 
 def center_crop(clips: Tensor, size: int = 224) -> Tensor:
-    """Cuts [B, C, T, size, size] out of the middle.
-
-    Raises:
-        ValueError: Not five axes, or a side is shorter than `size`.
-    """
+    """Cuts [B, C, T, size, size] out of the middle."""
     return crop(clips, crops.center_corner(*_size(clips), size), size)
 
 
 def three_crop(clips: Tensor, size: int = 256) -> Tensor:
-    """Cuts [B, 3, C, T, size, size] along the longer side: see `crops.three_corners`.
-
-    Raises:
-        ValueError: Not five axes, or a side is shorter than `size`.
-    """
+    """Cuts [B, 3, C, T, size, size] along the longer side: see `crops.three_corners`."""
     corners = crops.three_corners(*_size(clips), size)
     return torch.stack([crop(clips, corner, size) for corner in corners], 1)
 
 
 def ten_crop(clips: Tensor, size: int = 224, flow: bool = False) -> Tensor:
-    """Cuts [B, 10, C, T, size, size], in the order of `crops.ten_crop`.
-
-    Raises:
-        ValueError: Not five axes, a side is shorter than `size`, or flow without two channels.
-    """
+    """Cuts [B, 10, C, T, size, size], in the order of `crops.ten_crop`."""
     corners = crops.five_corners(*_size(clips), size)
     five = [crop(clips, corner, size) for corner in corners]
     return torch.stack([*five, *(flip(part, flow) for part in five)], 1)
 
 
 def flip(clips: Tensor, flow: bool = False) -> Tensor:
-    """Mirrors left and right; the x of flow changes its sign, as in `crops.flip`.
-
-    Raises:
-        ValueError: Not five axes, or flow without two channels or as integers but uint8.
-    """
+    """Mirrors left and right; the x of flow changes its sign, as in `crops.flip`."""
     crops.check_axes(clips.shape, AXES)
     mirrored = clips.flip(-1)
     if not flow:
@@ -97,11 +70,7 @@ def flip(clips: Tensor, flow: bool = False) -> Tensor:
 
 
 def to_contract(clips: Tensor, contract: InputContract) -> Tensor:
-    """Turns values into what the contract says, float32, as `frames.to_contract`.
-
-    Raises:
-        ValueError: Not five axes, not the contract's channels, or flow as integers but uint8.
-    """
+    """Turns values into what the contract says, float32, as `frames.to_contract`."""
     crops.check_axes(clips.shape, AXES)
     shift, scale = standardisation(contract, clips.shape[1], _dtype(clips))
     values = clips.float()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.preprocessing import crops, frames
+from common.preprocessing import frames
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
 from i3d_torch import preprocessing
 
@@ -23,46 +23,12 @@ def _array(tensor):
     return np.moveaxis(tensor.numpy(), -4, -1)
 
 
-@pytest.mark.parametrize("short", [5, 9, 17])
-def test_every_clip_is_resized_as_by_numpy(clips, short):
-    resized = preprocessing.resize_short_side(_tensor(clips), short)
-    assert resized.dtype == torch.float32
-    for ours, clip in zip(_array(resized), clips, strict=True):
-        expected = frames.resize_short_side(clip, short)
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-7 * 255 * 13)
-
-
-def test_crops(clips):
-    x = _tensor(clips)
-    np.testing.assert_array_equal(_array(preprocessing.center_crop(x, 4)), clips[:, :, 2:6, 4:8])
-    corner = (1, 7)
-    np.testing.assert_array_equal(_array(preprocessing.crop(x, corner, 6)), clips[:, :, 1:7, 7:13])
-    three, ten = preprocessing.three_crop(x, 9), preprocessing.ten_crop(x, 5)
-    assert (three.shape, ten.shape) == ((2, 3, 3, 3, 9, 9), (2, 10, 3, 3, 5, 5))
-    for b, clip in enumerate(clips):
-        np.testing.assert_array_equal(_array(three)[b], crops.three_crop(clip, 9))
-        np.testing.assert_array_equal(_array(ten)[b], crops.ten_crop(clip, 5))
-
-
 def test_views_with_strides_are_read_as_they_look(clips):
     x = _tensor(clips).permute(0, 1, 2, 4, 3)
     resized = _array(preprocessing.resize(x, 6, 6))
     turned = np.swapaxes(clips, 2, 3)
     expected = np.stack([frames.resize(clip, 6, 6) for clip in turned])
     np.testing.assert_allclose(resized, expected, rtol=0, atol=2e-7 * 255 * 13)
-
-
-def test_flips_and_values(clips):
-    x = _tensor(clips)
-    np.testing.assert_array_equal(_array(preprocessing.flip(x)), clips[:, :, :, ::-1])
-    stored = preprocessing.flip(x[:, :2], flow=True)
-    assert stored.dtype == torch.uint8
-    np.testing.assert_array_equal(_array(stored)[..., 0], 255 - clips[:, :, :, ::-1, 0])
-    fed = preprocessing.to_contract(x, RGB_CONTRACT)
-    assert fed.dtype == torch.float32
-    np.testing.assert_array_equal(_array(fed), frames.to_contract(clips, RGB_CONTRACT))
-    pixels = torch.tensor([-30.0, 10.0]).reshape(1, 2, 1, 1, 1)
-    assert preprocessing.to_contract(pixels, FLOW_CONTRACT).flatten().tolist() == [-1, 0.5]
 
 
 def test_gradients_flow_through(clips):

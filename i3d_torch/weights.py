@@ -15,10 +15,8 @@ def load(checkpoint: str | os.PathLike[str], architecture: str | None = None) ->
     """Makes the model that a checkpoint belongs to, with its weights, ready for inference.
 
     Args:
-        checkpoint: The name of a published checkpoint (see `convert.published`) or the path of
-            one in any format and dialect that `convert` reads.
-        architecture: Which the weights are of, where their names fit several; a name in
-            `common.arch.ARCHITECTURES`.
+        checkpoint: Name of a published checkpoint, or path of one in any format.
+        architecture: A name in `common.arch.ARCHITECTURES`, where the weights fit several.
 
     Raises:
         CheckpointError: The file is damaged or not of a known kind, or fits several networks.
@@ -36,13 +34,13 @@ def save(
     to: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes the weights of a model in the format that the path's ending says.
+    """Writes the weights of a model; the path's ending says in which format.
 
     Args:
         model: The model.
         path: The file to write, or the prefix of a TensorFlow checkpoint.
-        to: The dialect; None takes the usual one of the format. See `convert.hub.convert`.
-        overwrite: Whether an existing file may be replaced.
+        to: The dialect, see `convert.hub.convert`; None takes the usual one of the format.
+        overwrite: Replaces an existing file.
 
     Raises:
         FileExistsError: The file exists and `overwrite` is false.
@@ -52,11 +50,7 @@ def save(
 
 
 def assign(model: VideoModel, arrays: Mapping[str, np.ndarray]) -> None:
-    """Sets every parameter and running statistic from canonical arrays.
-
-    Args:
-        model: The model.
-        arrays: By canonical name, in the canonical layout, exactly the model's.
+    """Sets every parameter and running statistic from canonical arrays, exactly the model's.
 
     Raises:
         CheckpointError: Names or shapes differ; nothing is changed then.

@@ -63,6 +63,8 @@ def film(tmp_path):
     [
         ("segment", ["--stride=8"], (4, 64)),
         ("segment", ["--stride=8", "--crops=ten"], (4, 10, 64)),
+        ("segment", ["--endpoint=Mixed_4c"], (2, 32)),
+        ("segment", ["--endpoint=Predictions"], (2, CLASSES)),
         ("dense", [], (5, 64)),
         ("dense", ["--crops=three"], (5, 3, 64)),
         ("framewise", ["--frequency=7"], (6, 64)),
@@ -77,16 +79,6 @@ def test_frameworks_agree(film, tmp_path, mode, flags, shape):
     assert_close(one, other, mode)
     if len(shape) == 3:  # crops are not all the same
         assert relative_error(one[:, 0], one[:, 1]) > 1e-3
-
-
-@pytest.mark.usefixtures("thin", "both")
-@pytest.mark.parametrize(("endpoint", "width"), [("Mixed_4c", 32), ("Predictions", CLASSES)])
-def test_endpoints_agree(film, tmp_path, endpoint, width):
-    checkpoint = weights(tmp_path / "weights.safetensors")
-    given = (checkpoint, "--window=16", f"--endpoint={endpoint}", *TINY)
-    one, other = (extract(backend, film, tmp_path / backend, *given)[0][0] for backend in NEEDS)
-    assert_close(one, other, endpoint)
-    assert one.shape == (2, width)
 
 
 @pytest.mark.usefixtures("thin", "both")

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common import arch, processors
-from common.training import recipes
+from common import arch, models, processors
 from parity_tests import randomise
 from parity_tests.compare import assert_close, relative_error
 from parity_tests.conftest import NEEDS
@@ -106,7 +105,7 @@ def test_a_processor_without_float16_is_warned_of(backend_name, has_it, monkeypa
     package.optimize(model, "bfloat16")
     assert caplog.messages == []
     package.optimize(model, "float16")
-    assert caplog.messages == ([] if has_it else [recipes.NO_FLOAT16])
+    assert caplog.messages == ([] if has_it else [models.NO_FLOAT16])
 
 
 def small(backend_name, optimized):

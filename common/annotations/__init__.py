@@ -7,6 +7,9 @@ from pathlib import PurePosixPath
 
 SUBSETS = ("training", "validation", "testing")
 
+TASKS = ("classes", "frames")
+"""One label a clip; or any number of labels a frame."""
+
 UNITS = ("seconds", "frames")
 
 

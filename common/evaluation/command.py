@@ -6,22 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common import arch, memory, models, processors, provenance
-from common.annotations import SUBSETS, Annotations, Record, annotation_files
+from common.annotations import SUBSETS, TASKS, Annotations, Record, annotation_files
 from common.evaluation import confusion_picture, fusion, protocols, results, scores, scoring
 from common.evaluation.scores import Scores
 from common.flow import ENGINES, stamp
 from common.flow.stamp import FlowStamp
 from common.io import check_target, listing
+from common.model_settings import StreamSettings
 from common.models import MakePredictor, Model
 from common.settings import UsageError, setting
-from common.training.recipes import PRECISIONS, TASKS
 from common.video.clip_reader import ClipReader, Source
-
-_STREAMS = ("rgb", "flow")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(StreamSettings):
     r"""Evaluates one stream, or two fused, on a data set.
 
         i3d evaluate --annotations=ucf101_1.json --rgb=frames \
@@ -39,18 +37,6 @@ class Settings:
         "3D-ResNets or pytorch-i3d."
     )
     output: Path = setting("Folder to write to.")
-    streams: tuple[str, ...] = setting("rgb, flow, or both.", ("rgb",), choices=_STREAMS)
-    checkpoint: str | None = setting(
-        "Weights of the only stream: the name of a published checkpoint, or a path in any format.",
-        None,
-    )
-    rgb_checkpoint: str | None = setting("Weights of the RGB stream.", None)
-    flow_checkpoint: str | None = setting("Weights of the flow stream.", None)
-    architecture: str | None = setting(
-        "The network that the weights belong to, if their names fit several.",
-        None,
-        choices=list(arch.ARCHITECTURES),
-    )
     rgb: Path | None = setting(
         "Folder of the RGB: frames, videos, or arrays that `to_numpy` wrote.", None
     )
@@ -93,43 +79,18 @@ class Settings:
         "weights were trained on.",
         False,
     )
-    precision: str = setting("What the network computes in.", "float32", choices=list(PRECISIONS))
-    threads: int | None = setting("CPU threads of the network.", None, minimum=1)
     workers: int | None = setting("Threads that read; by default one a core.", None, minimum=0)
     views_at_a_time: int = setting("Views that the network gets at once.", 4, minimum=1)
     allow_failures: int = setting("So many videos may fail before the status is 1.", 0, minimum=0)
     overwrite: bool = setting("Replace existing results.", False)
 
     def __post_init__(self) -> None:
-        if not self.streams or len(set(self.streams)) < len(self.streams):
-            raise UsageError("--streams must be rgb, flow or rgb,flow")
         for stream in self.checkpoints():
             if not getattr(self, stream):
                 raise UsageError(f"--{stream} is needed")
         for name in ("fusion", "weights"):
             if getattr(self, name) and len(self.streams) == 1:
                 raise UsageError(f"--{name} is for two streams: add --streams=rgb,flow")
-
-    def checkpoints(self) -> dict[str, str]:
-        """The checkpoint of each stream; raises `UsageError` if one has none, or two."""
-        given = {"rgb": self.rgb_checkpoint, "flow": self.flow_checkpoint}
-        for stream in _STREAMS:
-            if given[stream] and stream not in self.streams:
-                raise UsageError(
-                    f"--{stream}_checkpoint is given, and {stream} is not among --streams"
-                )
-        first = self.streams[0]
-        if self.checkpoint and len(self.streams) > 1:
-            raise UsageError(
-                "--checkpoint is for one stream: use --rgb_checkpoint and --flow_checkpoint"
-            )
-        if self.checkpoint and given[first]:
-            raise UsageError(f"--checkpoint and --{first}_checkpoint exclude each other")
-        chosen = {stream: given[stream] or self.checkpoint or "" for stream in self.streams}
-        for stream, checkpoint in chosen.items():
-            if not checkpoint:
-                raise UsageError(f"--{stream}_checkpoint is needed")
-        return chosen
 
 
 def run(settings: Settings, make: MakePredictor, backend: str) -> int:
@@ -168,7 +129,7 @@ def evaluate(settings: Settings, make: MakePredictor, backend: str) -> tuple[Sco
     _check(plans, settings)
     parts = []
     for plan in plans:
-        predictor = make(plan.model, precision=settings.precision)
+        predictor = make(plan.model, device=settings.device, precision=settings.precision)
         if plan.framed:
             found = scoring.score_frames(plan.job, predictor.frame_scores, settings.moments)
         else:
@@ -194,39 +155,30 @@ def _plan(
     stream: str, checkpoint: str, annotations: Annotations, settings: Settings, backend: str
 ) -> _Plan:
     model = models.load(checkpoint, stream, settings.architecture)
-    task = settings.task or (str(model.card.recipe["task"]) if model.card else "classes")
+    task = settings.task or (model.card.recipe.get("task") if model.card else None)
     framed = task == "frames"
-    name = settings.protocol or ("every_frame" if framed else "quo_vadis")
+    protocol = protocols.get(settings.protocol or ("every_frame" if framed else "quo_vadis"))
     least, _, _ = arch.smallest_size(model.net)
-    source = Source(settings.rgb, settings.flow, settings.flow_engine)
-    reader = ClipReader(source, model.contract)
+    reader = ClipReader(Source(settings.rgb, settings.flow, settings.flow_engine), model.contract)
     records = [each for each in annotations.records if each.subset == settings.subset]
     records = records[: settings.limit]
     if not records:
         raise ValueError(
             f"no records for {settings.subset}. The annotations have {dict(annotations.counts)}."
         )
-    classes = _classes(annotations, model)
     made = _flow(reader, records, model, settings) if stream == "flow" else {"flow": None}
     reduced = {} if settings.precision == "float32" else {"precision": settings.precision}
+    versions = {"backend": backend, "versions": provenance.versions(backend)}
     job = scoring.Job(
         records=records,
-        classes=classes,
+        classes=_classes(annotations, model),
         reader=reader,
         stream=stream,
-        protocol=protocols.get(name).filled(model.contract, least),
+        protocol=protocol.filled(model.contract, least),
         views_at_a_time=settings.views_at_a_time,
         workers=processors.count() if settings.workers is None else settings.workers,
         shuffle=settings.shuffle_frames,
-        origin={
-            "checkpoint": model.name,
-            "weights": model.digests,
-            "contract": dataclasses.asdict(model.contract),
-            "backend": backend,
-            "versions": provenance.versions(backend),
-            **made,
-            **reduced,
-        },
+        origin={**model.origin(), **versions, **made, **reduced},
     )
     scoring.check(job, framed, settings.moments)
     return _Plan(job, model, framed)

@@ -33,7 +33,6 @@ def write(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: The shapes do not match.
     """
     check_installed()
     from matplotlib import colormaps
@@ -42,10 +41,6 @@ def write(
     from matplotlib.figure import Figure
 
     count = len(classes)
-    if counts.shape != (count, count) or not count:
-        raise ValueError(
-            f"expected counts [K, K] and K names. Received: {list(counts.shape)} and {count}."
-        )
     names = [shortened(escape(name)) for name in classes]
     side = min(max(4.5, 2.0 + 0.45 * count), 12.0)  # inches
     figure = Figure((side + (1.5 if count <= _NAMED else 6.2), side), 150, layout="constrained")
@@ -57,12 +52,9 @@ def write(
         axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
     else:
         axes, beside = figure.subplots(1, 2, width_ratios=(5, 2))
-        found = frequent(counts, names, _LISTED)
-        lines = [f"{often} of {videos}  {true} → {taken}" for true, taken, often, videos in found]
-        text = "\n".join(["The most frequent confusions:", "", *(lines or ["none"])])
         beside.set_axis_off()
         layout = {"linespacing": 1.6, "parse_math": False, "in_layout": False}
-        beside.text(0, 1, text, va="top", fontsize=8, **layout)
+        beside.text(0, 1, _frequent(counts, names), va="top", fontsize=8, **layout)
     videos = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, videos, out=np.full(counts.shape, np.nan), where=videos > 0)
     colours = colormaps["viridis"].with_extremes(bad="lightgrey")  # a class without videos
@@ -95,18 +87,14 @@ def shortened(name: str) -> str:
     return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
 
 
-def frequent(
-    counts: NDArray[np.int64], classes: Sequence[str], most: int
-) -> list[tuple[str, str, int, int]]:
-    """The most frequent confusions: true class, the one it was taken for, how often, of how many.
-
-    Sorted by their share of the true class's videos, then by how often, then by class.
-    """
+def _frequent(counts: NDArray[np.int64], names: Sequence[str]) -> str:
+    """The most frequent confusions, by their share of the true class's videos."""
     wrong = counts - np.diag(np.diag(counts))
     videos = counts.sum(axis=1)
     cells = [(int(row), int(column)) for row, column in np.argwhere(wrong)]
     cells.sort(key=lambda cell: (-wrong[cell] / videos[cell[0]], -wrong[cell]))
-    return [
-        (classes[row], classes[column], int(wrong[row, column]), int(videos[row]))
-        for row, column in cells[:most]
+    lines = [
+        f"{wrong[row, column]} of {videos[row]}  {names[row]} → {names[column]}"
+        for row, column in cells[:_LISTED]
     ]
+    return "\n".join(["The most frequent confusions:", "", *(lines or ["none"])])

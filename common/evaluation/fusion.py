@@ -1,7 +1,6 @@
 """Fuses the scores of several streams, such as RGB and flow, into one."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,11 +10,11 @@ from common.io import listing
 
 FUSIONS = ("logits", "softmax")
 
-_Rows = list[NDArray[np.intp]]
+_Rows = Sequence[NDArray[np.intp]]
 
 
 def fuse(
-    streams: Sequence[ArrayLike], how: str = "logits", weights: Sequence[float] | None = None
+    streams: Sequence[ArrayLike], how: str = "logits", weights: Sequence[float] = ()
 ) -> NDArray[np.float64]:
     """Fuses the logits of several streams.
 
@@ -23,7 +22,7 @@ def fuse(
         streams: Logits [N, K] of each stream, rows and classes in the same order.
         how: "logits" adds the weighted logits, which is how the authors of InceptionI3D fuse
             (google-deepmind/kinetics-i3d); "softmax" takes the weighted mean of the probabilities.
-        weights: One for each stream, from 0, not all 0; None is 1 for each. For "softmax" only
+        weights: One for each stream, from 0, not all 0; none is 1 for each. For "softmax" only
             their ratio matters.
 
     Returns:
@@ -32,13 +31,12 @@ def fuse(
     Raises:
         ValueError: `how` or the weights are wrong, there are no streams, or their shapes differ.
     """
-    if how not in FUSIONS:
-        raise ValueError(f"how must be one of {listing(FUSIONS)}. Received: {how!r}.")
+    _check_how(len(streams), how, weights)
     scores = [np.asarray(stream, np.float64) for stream in streams]
-    if len({stream.shape for stream in scores}) != 1 or scores[0].ndim != 2:
-        shapes = ", ".join(str(list(stream.shape)) for stream in scores) or "none"
+    if len({stream.shape for stream in scores}) > 1 or scores[0].ndim != 2:
+        shapes = ", ".join(str(list(stream.shape)) for stream in scores)
         raise ValueError(f"streams to fuse must all have one shape [N, K]. Received: {shapes}.")
-    shares = _checked_weights([1.0] * len(scores) if weights is None else weights, len(scores))
+    shares = np.array(weights or [1.0] * len(scores), np.float64)
     if how == "softmax":
         scores, shares = [softmax(stream) for stream in scores], shares / shares.sum()
     fused: NDArray[np.float64] = np.zeros_like(scores[0])
@@ -62,7 +60,7 @@ def fuse_scores(
     Args:
         parts: The scores of each stream, whose videos may be in any order.
         how: As in `fuse`.
-        weights: One for each stream; empty is 1 for each.
+        weights: As in `fuse`.
 
     Returns:
         Scores in the order of the first stream; of frames, as many a video as its shortest stream
@@ -73,26 +71,25 @@ def fuse_scores(
             fused in this way.
     """
     check([part.classes for part in parts], [part.frames is not None for part in parts], how)
-    weights = tuple(weights) or (1.0,) * len(parts)
     first = parts[0]
     places = [{name: place for place, name in enumerate(part.names)} for part in parts]
     names = tuple(name for name in first.names if all(name in of for of in places))
     if not names:
         raise ValueError("the streams have no video in common. Evaluate them on the same videos.")
     rows = [np.array([of[name] for name in names], np.intp) for of in places]
-    labels = _same_labels([part.labels[row] for part, row in zip(parts, rows, strict=True)], names)
+    _check_labels(parts, rows, names)
     logits = fuse([part.logits[row] for part, row in zip(parts, rows, strict=True)], how, weights)
     if how == "softmax":  # kept as logits, of which the probabilities are the softmax
         logits = np.log(np.maximum(logits, np.finfo(np.float32).tiny))
     return Scores(
         classes=first.classes,
         names=names,
-        labels=labels,
+        labels=first.labels[rows[0]],
         logits=logits.astype(np.float32),
         origins=tuple(origin for part in parts for origin in part.origins),
         failures=_failures(parts, names),
         frames=_frames(parts, rows, names, weights) if first.frames else None,
-        fusion={"how": how, "weights": list(weights)},
+        fusion={"how": how, "weights": list(weights) or [1.0] * len(parts)},
     )
 
 
@@ -108,12 +105,9 @@ def check(
         classes: The classes of each stream.
         framed: For each stream, whether it has scores of frames.
         how: As in `fuse`.
-        weights: As in `fuse_scores`.
+        weights: As in `fuse`.
     """
-    if not classes:
-        raise ValueError("expected scores of one stream or more. Received: none.")
-    if how not in FUSIONS:
-        raise ValueError(f"how must be one of {listing(FUSIONS)}. Received: {how!r}.")
+    _check_how(len(classes), how, weights)
     for other in classes:
         if other != classes[0]:
             raise ValueError(
@@ -126,34 +120,32 @@ def check(
         raise ValueError(
             f"classes of frames do not exclude each other: add logits. Received: {how!r}."
         )
-    if weights:
-        _checked_weights(weights, len(classes))
 
 
-def _checked_weights(weights: Sequence[float], count: int) -> NDArray[np.float64]:
-    shares = np.asarray(weights, np.float64)
-    right = shares.shape == (count,) and np.isfinite(shares).all()
-    if not right or (shares < 0).any() or not shares.any():
+def _check_how(count: int, how: str, weights: Sequence[float]) -> None:
+    if not count:
+        raise ValueError("expected scores of one stream or more. Received: none.")
+    if how not in FUSIONS:
+        raise ValueError(f"how must be one of {listing(FUSIONS)}. Received: {how!r}.")
+    finite = np.isfinite(weights).all()
+    if weights and not (len(weights) == count and finite and min(weights) >= 0 < max(weights)):
         raise ValueError(
             f"weights must be {count} numbers from 0, one a stream and not all 0. "
             f"Received: {weights}."
         )
-    return shares
 
 
-def _same_labels(labels: Sequence[NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
-    """The labels of the first stream; refuses others that differ."""
-    first, *others = labels
-    wrong = np.zeros(len(first), bool)
-    for other in others:
-        wrong |= (other != first).reshape(len(first), -1).any(axis=1)
-    if wrong.any():
-        different = [name for name, bad in zip(names, wrong, strict=True) if bad]
-        raise ValueError(
-            f"the streams have different labels of {listing(different)}. Evaluate them with the "
-            "same annotations."
-        )
-    return first
+def _check_labels(parts: Sequence[Scores], rows: _Rows, names: Sequence[str]) -> None:
+    """Refuses streams whose videos have different labels."""
+    first = parts[0].labels[rows[0]]
+    for part, row in zip(parts, rows, strict=True):
+        wrong = (part.labels[row] != first).reshape(len(first), -1).any(axis=1)
+        if wrong.any():
+            different = [name for name, bad in zip(names, wrong, strict=True) if bad]
+            raise ValueError(
+                f"the streams have different labels of {listing(different)}. Evaluate them with "
+                "the same annotations."
+            )
 
 
 def _frames(
@@ -162,6 +154,7 @@ def _frames(
     """Fuses the first rows of each video that all streams have: flow may lack the last frame."""
     frames = [part.frames for part in parts if part.frames]
     counts = np.min([of.counts[row] for of, row in zip(frames, rows, strict=True)], axis=0)
+    taken = []
     for of, row in zip(frames, rows, strict=True):
         far = np.flatnonzero(of.counts[row] > counts + 1)
         if len(far):
@@ -169,27 +162,23 @@ def _frames(
                 "the streams have different numbers of frames of "
                 f"{listing(names[int(i)] for i in far)}. Prepare both at the same rate."
             )
-    taken = []
-    for of, row in zip(frames, rows, strict=True):
         starts = (np.cumsum(of.counts) - of.counts)[row]
         spans = zip(starts, counts, strict=True)
         taken.append(np.concatenate([np.arange(start, start + count) for start, count in spans]))
     logits = [of.logits[each] for of, each in zip(frames, taken, strict=True)]
-    fused = fuse(logits, "logits", weights)
+    fused = fuse(logits, weights=weights)
     return FrameScores(counts, frames[0].labels[taken[0]], fused.astype(np.float32))
 
 
 def _failures(parts: Sequence[Scores], names: Sequence[str]) -> dict[str, str]:
     """Why videos that some stream knows have no fused scores."""
-
-    def stream(part: Scores) -> str:
-        return " and ".join(str(origin.get("stream", "?")) for origin in part.origins) or "one"
-
     failures: dict[str, str] = {}
+    lacking: dict[str, list[str]] = {}
+    known = sorted({name for part in parts for name in part.names} - set(names))
     for part in parts:
-        failures |= {name: f"{stream(part)}: {text}" for name, text in part.failures.items()}
-    known = {name for part in parts for name in part.names}
-    for name in sorted(known - set(names) - set(failures)):
-        missing = [stream(part) for part in parts if name not in part.names]
-        failures[name] = f"not in the scores of {listing(missing)}"
-    return failures
+        stream = " and ".join(str(origin.get("stream", "?")) for origin in part.origins) or "one"
+        failures |= {name: f"{stream}: {text}" for name, text in part.failures.items()}
+        for name in set(known) - set(part.names):
+            lacking.setdefault(name, []).append(stream)
+    missing = {name: f"not in the scores of {listing(lacking[name])}" for name in known}
+    return {**failures, **{name: text for name, text in missing.items() if name not in failures}}

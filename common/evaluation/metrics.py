@@ -6,6 +6,7 @@ to the row that comes first, as in the official metric of Charades, which sorts.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,11 +39,9 @@ def top_k(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
         k: From 1; with `k` at least K that is every row.
 
     Raises:
-        ValueError: No rows, NaN among the scores, a label outside the classes, or `k` below 1.
+        ValueError: No rows, NaN among the scores, or labels that are not [N] below K.
     """
     values, truth = _labelled(scores, labels)
-    if k < 1:
-        raise ValueError(f"k must be at least 1. Received: {k}.")
     own = np.take_along_axis(values, truth[:, None], axis=1)
     before = np.arange(values.shape[1]) < truth[:, None]
     rank = ((values > own) | ((values == own) & before)).sum(axis=1)
@@ -52,12 +51,7 @@ def top_k(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
 def confusion(scores: ArrayLike, labels: ArrayLike) -> Counts:
     """The confusion matrix [K, K]: row the true class, column the one with the highest score.
 
-    Args:
-        scores: [N, K].
-        labels: [N] from 0.
-
-    Raises:
-        ValueError: No rows, NaN among the scores, or a label outside the classes.
+    Args and errors are those of `top_k`.
     """
     values, truth = _labelled(scores, labels)
     classes = values.shape[1]
@@ -73,9 +67,11 @@ def class_accuracy(counts: Counts) -> Doubles:
     return shares
 
 
-def mean_class_accuracy(counts: Counts) -> tuple[float, int]:
-    """The mean of `class_accuracy` over the classes with rows, and the number of the others."""
-    return _mean_of_present(class_accuracy(counts))
+def mean_of_present(per_class: Doubles) -> tuple[float, int]:
+    """The mean over the classes that are not NaN (NaN if all are), and the number of the others."""
+    present = per_class[~np.isnan(per_class)]
+    value = float(present.mean()) if len(present) else float("nan")
+    return value, len(per_class) - len(present)
 
 
 def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> MeanAP:
@@ -92,12 +88,12 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> MeanAP:
         targets: [N, K], 0 or 1.
 
     Raises:
-        ValueError: No rows, NaN among the scores, or targets that are not 0 or 1.
+        ValueError: No rows, NaN among the scores, or targets that are not 0 or 1 of their shape.
     """
     values, truth = _multi_labelled(scores, targets)
     pairs = zip(values.T, truth.T, strict=True)
     per_class = np.array([_average_precision(*pair) for pair in pairs])
-    value, absent = _mean_of_present(per_class)
+    value, absent = mean_of_present(per_class)
     return MeanAP(value, per_class, absent)
 
 
@@ -105,16 +101,9 @@ def charades_classification(scores: ArrayLike, targets: ArrayLike) -> MeanAP:
     """The classification metric of Charades (`Charades_v1_classify.m`), a row for each video.
 
     As `mean_average_precision`, except that videos without any action are never false positives.
-
-    Args:
-        scores: [N, K].
-        targets: [N, K], 0 or 1.
-
-    Raises:
-        ValueError: No rows, NaN among the scores, or targets that are not 0 or 1.
     """
     values, truth = _multi_labelled(scores, targets)
-    values[truth.sum(axis=1) == 0] = -np.inf
+    values[~truth.any(axis=1)] = -np.inf
     return mean_average_precision(values, truth)
 
 
@@ -126,48 +115,38 @@ def _average_precision(scores: Doubles, targets: NDArray[np.bool_]) -> float:
     return float(precision[hits].mean())
 
 
-def _mean_of_present(per_class: Doubles) -> tuple[float, int]:
-    present = per_class[~np.isnan(per_class)]
-    value = float(present.mean()) if len(present) else float("nan")
-    return value, len(per_class) - len(present)
-
-
 def _checked(scores: ArrayLike) -> Doubles:
     values = np.array(scores, np.float64)  # a copy
-    if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(f"expected scores [N, K], N and K from 1, got shape {list(values.shape)}.")
-    broken = np.flatnonzero(np.isnan(values).any(axis=1))
-    if len(broken):
+    if values.ndim != 2 or 0 in values.shape or np.isnan(values).any():
         raise ValueError(
-            f"scores must be numbers. Received: nan in {len(broken)} of {len(values)} rows, "
-            f"first in row {broken[0]}."
+            "expected scores [N, K] without NaN, N and K from 1. Received: shape "
+            f"{list(values.shape)} with NaN in {int(np.isnan(values).sum())} places."
         )
     return values
 
 
 def _labelled(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, Counts]:
     values, truth = _checked(scores), np.asarray(labels)
-    if truth.shape != values.shape[:1] or not np.issubdtype(truth.dtype, np.integer):
+    count, classes = values.shape
+    right = truth.shape == (count,) and np.issubdtype(truth.dtype, np.integer)
+    if not right or truth.min() < 0 or truth.max() >= classes:
         raise ValueError(
-            f"expected {len(values)} whole numbers as labels, one a row of scores, got "
-            f"{truth.dtype} of shape {list(truth.shape)}."
-        )
-    outside = np.flatnonzero((truth < 0) | (truth >= values.shape[1]))
-    if len(outside):
-        raise ValueError(
-            f"labels must be from 0 to {values.shape[1] - 1}, a column of the scores each. "
-            f"Received: {truth[outside[0]]} in row {outside[0]}."
+            f"expected {count} whole numbers from 0 to {classes - 1} as labels. "
+            f"Received: {_described(truth)}."
         )
     return values, truth.astype(np.int64)
 
 
 def _multi_labelled(scores: ArrayLike, targets: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
     values, truth = _checked(scores), np.asarray(targets)
-    if truth.shape != values.shape:
+    if truth.shape != values.shape or not np.isin(truth, (0, 1)).all():
         raise ValueError(
-            f"targets must be of the shape of the scores, {list(values.shape)}. "
-            f"Received: {list(truth.shape)}."
+            f"expected targets {list(values.shape)} of 0 or 1. Received: {_described(truth)}."
         )
-    if not np.isin(truth, (0, 1)).all():
-        raise ValueError("targets must be 0 or 1. Received: other values.")
     return values, truth.astype(bool)
+
+
+def _described(array: NDArray[Any]) -> str:
+    """Type, shape and range of an array."""
+    span = f", {array.min():g} to {array.max():g}" if array.size else ""
+    return f"{array.dtype} of shape {list(array.shape)}{span}"

@@ -1,4 +1,4 @@
-"""Evaluation protocols: the frames and crops that make up the views of a video.
+"""Evaluation protocols: the views of a video, windows in time by crops, and how they are averaged.
 
 A result without its protocol says little: the same network gains several points from thirty views.
 """
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from common.io import listing
 from common.preprocessing import clips, crops
 from common.preprocessing.contracts import InputContract
+from common.preprocessing.crops import Corner
 
 COUNTS = {"center": 1, "three": 3}
 """Crops of a window, by the name of their choice."""
-
 
 Floats = NDArray[np.float32]
 
@@ -68,6 +68,7 @@ class Protocol:
         """
         crop = self.crop or contract.crop
         frames = self.frames or contract.frames
+        short = max(crop, contract.short_side) if self.short_side is None else self.short_side
         return dataclasses.replace(
             self,
             frames=frames,
@@ -75,71 +76,84 @@ class Protocol:
             stride=self.stride or frames,
             crop=crop,
             least=least,
-            short_side=max(crop, contract.short_side) if self.short_side is None else
-            self.short_side or crop,
-        )  # fmt: skip
+            short_side=short or crop,
+        )
 
     @property
     def text(self) -> str:
-        """The whole protocol for people."""
-        frames = self.frames or "its"
-        rate = {0: "every so-many-th", 1: "every"}.get(self.rate, f"every {_th(self.rate)}")
-        stride = self.stride or "as many"
+        """The whole protocol for people, once it is `filled`."""
+        rate = {1: "every", 2: "every 2nd", 3: "every 3rd"}.get(self.rate, f"every {self.rate}th")
         windows = {
-            "whole": f"the whole clip, up to {frames} frames",
-            "center": f"1 window of {frames} frames in the middle",
-            "even": f"{self.clips} windows of {frames} frames, evenly spread",
-            "sliding": f"windows of {frames} frames, a new one after {stride}",
-            "cover": f"windows of {frames} frames that share half of them",
+            "whole": f"the whole clip, up to {self.frames} frames",
+            "center": f"1 window of {self.frames} frames in the middle",
+            "even": f"{self.clips} windows of {self.frames} frames, evenly spread",
+            "sliding": f"windows of {self.frames} frames, a new one after {self.stride}",
+            "cover": f"windows of {self.frames} frames that share half of them",
         }[self.temporal]
         spatial = {"center": "the centre crop", "three": "3 crops along the longer side"}
-        side = f"{self.crop}x{self.crop}" if self.crop else "the network's size"
-        short = f"{self.short_side or self.crop}" if self.crop else "the network's"
         average = {"logits": "mean of the logits", "softmax": "mean of the probabilities"}
         return (
-            f"{self.name}: {windows}, {rate} frame; {spatial[self.crops]} of {side}, short side "
-            f"{short}; {average[self.average]} ({self.source})"
+            f"{self.name}: {windows}, {rate} frame; {spatial[self.crops]} of {self.crop}x"
+            f"{self.crop}, short side {self.short_side}; {average[self.average]} ({self.source})"
         )
 
     def record(self) -> dict[str, object]:
         """The whole protocol as JSON and as text."""
         return {"text": self.text, **dataclasses.asdict(self)}
 
+    def windows(self, total: int) -> list[list[int]]:
+        """The 0-based frames of each window of a video of `total` frames; a short clip loops.
 
-_I3D = "Carreira and Zisserman, CVPR 2017"
+        Raises:
+            ValueError: The video has no frames.
+        """
+        frames, rate = self.frames, self.rate
+        if self.temporal == "whole":
+            least = (self.least - 1) * rate + 1
+            return [clips.whole(total, frames * rate, least)[::rate]]
+        if self.temporal == "even":
+            return clips.even_windows(total, frames, rate, self.clips)
+        if self.temporal == "sliding":
+            return clips.sliding_windows(total, frames, rate, self.stride)
+        span = (frames - 1) * rate + 1
+        if self.temporal == "center" or total <= span:
+            return [clips.center_window(total, frames, rate)]
+        # "cover" does not loop, which would show the network a cut that is not there.
+        last = total - span
+        steps = -(-last // max(1, span // 2))
+        starts = [step * last // steps for step in range(steps + 1)]
+        return [list(range(start, start + span, rate)) for start in starts]
 
-PROTOCOLS = {
-    each.name: each
-    for each in (
-        # google-deepmind/kinetics-i3d: convolutional over up to 10 s at 25 fps, 224 of 256 pixels.
-        Protocol("quo_vadis", _I3D, frames=250),
-        # facebookresearch/video-nonlocal-net, section 5 of the paper. There each position of a view
-        # has its softmax, which are averaged; here the network averages the positions' logits.
-        Protocol(
-            "thirty_view",
-            "Wang et al., CVPR 2018",
-            temporal="even",
-            clips=10,
-            crops="three",
-            short_side=256,
-            crop=256,
-            average="softmax",
-        ),
-        # Validation during training: cheap, and some points below the others.
-        Protocol("clip", "one view", temporal="center"),
-        # inference.py of kenshohara/3D-ResNets-PyTorch: windows without overlap (inference_stride
-        # is sample_duration by default), the picture resized to the crop, mean of the softmax.
-        Protocol(
-            "sliding",
-            "Hara et al., CVPR 2018",
-            temporal="sliding",
-            short_side=0,
-            average="softmax",
-        ),
-        # For labels of frames: each frame has the mean logits of the one or two windows it is in.
-        Protocol("every_frame", "for labels of frames", temporal="cover"),
-    )
-}
+    def corners(self, height: int, width: int) -> list[Corner]:
+        """The corner of each crop, in frames whose shorter side is the protocol's.
+
+        Raises:
+            ValueError: The crop does not fit.
+        """
+        if self.crops == "three":
+            return list(crops.three_corners(height, width, self.crop))
+        return [crops.center_corner(height, width, self.crop)]
+
+
+_ROWS = (
+    # google-deepmind/kinetics-i3d: convolutional over up to 10 s at 25 fps, 224 of 256 pixels.
+    Protocol("quo_vadis", "Carreira and Zisserman, CVPR 2017", frames=250),
+    # facebookresearch/video-nonlocal-net, section 5 of the paper. There each position of a view
+    # has its softmax, which are averaged; here the network averages the positions' logits.
+    Protocol(
+        "thirty_view", "Wang et al., CVPR 2018",
+        "even", clips=10, crops="three", short_side=256, crop=256, average="softmax",
+    ),
+    # Validation during training: cheap, and some points below the others.
+    Protocol("clip", "one view", "center"),
+    # inference.py of kenshohara/3D-ResNets-PyTorch: windows without overlap (inference_stride
+    # is sample_duration by default), the picture resized to the crop, mean of the softmax.
+    Protocol("sliding", "Hara et al., CVPR 2018", "sliding", short_side=0, average="softmax"),
+    # For labels of frames: each frame has the mean logits of the one or two windows it is in.
+    Protocol("every_frame", "for labels of frames", "cover"),
+)  # fmt: skip
+
+PROTOCOLS = {each.name: each for each in _ROWS}
 
 
 def get(name: str) -> Protocol:
@@ -149,37 +163,6 @@ def get(name: str) -> Protocol:
             f"no such protocol. Expected one of {listing(PROTOCOLS)}. Received: {name!r}."
         )
     return PROTOCOLS[name]
-
-
-def windows(protocol: Protocol, total: int) -> list[list[int]]:
-    """The 0-based frames of each window of a video of `total` frames; a short clip loops.
-
-    Raises:
-        ValueError: The video has no frames.
-    """
-    frames, rate = protocol.frames, protocol.rate
-    if protocol.temporal == "whole":
-        least = (protocol.least - 1) * rate + 1
-        return [clips.whole(total, frames * rate, least)[::rate]]
-    if protocol.temporal == "even":
-        return clips.even_windows(total, frames, rate, protocol.clips)
-    if protocol.temporal == "sliding":
-        return clips.sliding_windows(total, frames, rate, protocol.stride)
-    if protocol.temporal == "cover" and total > (frames - 1) * rate + 1:
-        return _covering(total, frames, rate)
-    return [clips.center_window(total, frames, rate)]
-
-
-def corners(protocol: Protocol, height: int, width: int) -> list[crops.Corner]:
-    """The corner of each crop, in frames whose shorter side is the protocol's.
-
-    Raises:
-        ValueError: The crop does not fit.
-    """
-    size = protocol.crop
-    if protocol.crops == "three":
-        return list(crops.three_corners(height, width, size))
-    return [crops.center_corner(height, width, size)]
 
 
 def mean_of_views(views: Sequence[Floats], how: str) -> Floats:
@@ -244,19 +227,3 @@ def _finite(logits: Floats) -> Floats:
     if not np.isfinite(logits).all():
         raise ValueError("its logits are not finite. Check the weights.")
     return logits
-
-
-def _covering(total: int, frames: int, rate: int) -> list[list[int]]:
-    """The fewest windows from start to end that share at least half their frames with the next.
-
-    They do not loop, which would show the network a cut that is not there.
-    """
-    span = (frames - 1) * rate + 1
-    last = total - span
-    steps = -(-last // max(1, span // 2))
-    starts = [j * last // steps for j in range(steps + 1)]
-    return [list(range(start, start + span, rate)) for start in starts]
-
-
-def _th(number: int) -> str:
-    return {2: "2nd", 3: "3rd"}.get(number, f"{number}th")

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common import provenance
 from common.evaluation import confusion_picture, metrics
 from common.evaluation.confusion_picture import shortened
@@ -80,7 +82,7 @@ def text(found: Mapping[str, Any], rows: int = _ROWS) -> str:
         key = "top_1" if of_classes else "localisation"
         present = [row for row in shown if row[key] is not None]
         shown = sorted(present, key=lambda row: row[key])[:rows]
-    lines += _class_table(shown) if of_classes else _frame_table(shown)
+    lines += _table(shown, of_classes)
     failures = list(found["failures"].items())
     if failures:
         lines += ["", "Failed:"]
@@ -92,28 +94,26 @@ def text(found: Mapping[str, Any], rows: int = _ROWS) -> str:
 
 def _of_classes(scores: Scores) -> dict[str, object]:
     counts = metrics.confusion(scores.logits, scores.labels)
-    mean, absent = metrics.mean_class_accuracy(counts)
-    classes = []
-    for index, accuracy in enumerate(metrics.class_accuracy(counts)):
-        row = counts[index].copy()
-        row[index] = 0
-        taken = int(row.argmax())
-        classes.append(
-            {
-                "name": scores.classes[index],
-                "videos": int(counts[index].sum()),
-                "top_1": _share(accuracy),
-                "most_taken_for": scores.classes[taken] if row[taken] else None,
-                "so_often": int(row[taken]),
-            }
-        )
+    accuracies = metrics.class_accuracy(counts)
+    mean, absent = metrics.mean_of_present(accuracies)
+    wrong = counts - np.diag(np.diag(counts))
+    taken, often = wrong.argmax(axis=1), wrong.max(axis=1)
     few = len(scores.classes) <= 5
     return {
         "top_1": metrics.top_k(scores.logits, scores.labels, 1),
         "top_5": None if few else metrics.top_k(scores.logits, scores.labels, 5),
         "mean_class_accuracy": _share(mean),
         "absent_classes": absent,
-        "classes": classes,
+        "classes": [
+            {
+                "name": name,
+                "videos": int(counts[index].sum()),
+                "top_1": _share(accuracies[index]),
+                "most_taken_for": scores.classes[taken[index]] if often[index] else None,
+                "so_often": int(often[index]),
+            }
+            for index, name in enumerate(scores.classes)
+        ],
     }
 
 
@@ -121,16 +121,8 @@ def _of_frames(scores: Scores, frames: FrameScores) -> dict[str, object]:
     videos = metrics.charades_classification(scores.logits, scores.labels)
     moments = metrics.mean_average_precision(frames.logits, frames.labels)
     return {
-        "classification": {
-            "mean_average_precision": _share(videos.value),
-            "absent_classes": videos.absent,
-            "videos": len(scores.names),
-        },
-        "localisation": {
-            "mean_average_precision": _share(moments.value),
-            "absent_classes": moments.absent,
-            "moments": len(frames.labels),
-        },
+        "classification": {**_mean(videos), "videos": len(scores.names)},
+        "localisation": {**_mean(moments), "moments": len(frames.labels)},
         "classes": [
             {
                 "name": name,
@@ -142,6 +134,10 @@ def _of_frames(scores: Scores, frames: FrameScores) -> dict[str, object]:
             for index, name in enumerate(scores.classes)
         ],
     }
+
+
+def _mean(found: metrics.MeanAP) -> dict[str, object]:
+    return {"mean_average_precision": _share(found.value), "absent_classes": found.absent}
 
 
 def _summary(found: Mapping[str, Any]) -> list[str]:
@@ -161,38 +157,27 @@ def _summary(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _class_table(classes: Sequence[Mapping[str, Any]]) -> list[str]:
-    taken = [
-        f"{row['most_taken_for']} ({row['so_often']})" if row["so_often"] else "" for row in classes
-    ]
-    rows = [(row["name"], str(row["videos"]), _percent(row["top_1"])) for row in classes]
-    lines = _aligned([("class", "videos", "top-1"), *rows])
-    pairs = zip(lines, ["most often taken for", *taken], strict=True)
-    return [f"{line}  {last}".rstrip() for line, last in pairs]
-
-
-def _frame_table(classes: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [
-        (
-            row["name"],
-            str(row["videos"]),
-            _percent(row["classification"]),
-            str(row["moments"]),
-            _percent(row["localisation"]),
-        )
-        for row in classes
-    ]
-    return _aligned([("class", "videos", "AP", "moments", "AP"), *rows])
-
-
-def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines with names to the left and numbers to the right."""
-    table = [(shortened(name), *numbers) for name, *numbers in table]
-    first, *widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([f"{name:{first}}", *(f"{n:>{w}}" for n, w in zip(numbers, widths, strict=True))])
-        for name, *numbers in table
-    ]
+def _table(classes: Sequence[Mapping[str, Any]], of_classes: bool) -> list[str]:
+    """A line a class, aligned; a class's numbers to the right."""
+    sides, head = "<>>>>", ["class", "videos", "AP", "moments", "AP"]
+    if of_classes:
+        sides, head = "<>><", ["class", "videos", "top-1", "most often taken for"]
+    rows = [head]
+    for row in classes:
+        cells = [shortened(row["name"]), str(row["videos"])]
+        if of_classes:
+            taken = f"{row['most_taken_for']} ({row['so_often']})" if row["so_often"] else ""
+            cells += [_percent(row["top_1"]), taken]
+        else:
+            cells += [_percent(row["classification"]), str(row["moments"])]
+            cells.append(_percent(row["localisation"]))
+        rows.append(cells)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for cells in rows:
+        padded = [f"{x:{side}{n}}" for x, side, n in zip(cells, sides, widths, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _percent(share: float | None) -> str:

@@ -16,21 +16,15 @@ PROTOCOL = PROTOCOLS["clip"].filled(RGB_CONTRACT).record()
 
 
 def _logits(*tops):
-    return np.array([[len(CLASSES) - row.index(k) for k in range(6)] for row in tops], np.float32)
+    """The classes of each video, likeliest first."""
+    return np.array([[6 - row.index(k) for k in "012345"] for row in tops], np.float32)
 
 
 VIDEOS = Scores(
     classes=CLASSES,
     names=("a", "b", "c", "d", "e"),
     labels=np.array([0, 0, 1, 2, 5]),
-    # The classes of each video, likeliest first.
-    logits=_logits(
-        [0, 1, 2, 3, 4, 5],
-        [1, 0, 2, 3, 4, 5],
-        [1, 0, 2, 3, 4, 5],
-        [3, 4, 5, 0, 2, 1],
-        [0, 1, 2, 3, 4, 5],
-    ),
+    logits=_logits("012345", "102345", "102345", "345021", "012345"),
     origins=({"stream": "rgb", "protocol": PROTOCOL, "weights": {"w": "sha256 0"}},),
     failures={"f": "there is no such video", "g": "damaged\x1b[2J"},
 )
@@ -47,6 +41,25 @@ FRAMES = Scores(
     ),
     fusion={"how": "logits", "weights": [1.0, 1.5]},
 )
+TEXT = (
+    f"rgb, {PROTOCOL['text']}\n"
+    "5 of 7 videos; 2 FAILED\n"
+    "\n"
+    "top-1 40.0 %, top-5 80.0 %, mean class accuracy 37.5 % (2 of 6 classes absent, not "
+    "counted)\n"
+    "\n"
+    "class  videos    top-1  most often taken for\n"
+    "left        2   50.0 %  right (1)\n"
+    "right       1  100.0 %\n"
+    "up          1    0.0 %  down (1)\n"
+    "down        0        -\n"
+    "in          0        -\n"
+    "out         1    0.0 %  left (1)\n"
+    "\n"
+    "Failed:\n"
+    "  f: there is no such video\n"
+    "  g: damaged\\x1b[2J\n"
+)
 
 
 def test_results_of_classes():
@@ -57,12 +70,8 @@ def test_results_of_classes():
     assert found["mean_class_accuracy"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)
     assert found["absent_classes"] == 2
     assert found["classes"][0] == {
-        "name": "left",
-        "videos": 2,
-        "top_1": 0.5,
-        "most_taken_for": "right",
-        "so_often": 1,
-    }
+        "name": "left", "videos": 2, "top_1": 0.5, "most_taken_for": "right", "so_often": 1
+    }  # fmt: skip
     assert found["classes"][3]["top_1"] is None
     assert found["classes"][1]["most_taken_for"] is None
     assert found["failures"] == VIDEOS.failures
@@ -71,12 +80,12 @@ def test_results_of_classes():
 
 
 def test_top_5_of_five_classes_says_nothing():
+    labels = np.array([0, 0, 1, 2, 4])
     few = dataclasses.replace(
-        VIDEOS, classes=CLASSES[:5], logits=VIDEOS.logits[:, :5], labels=np.array([0, 0, 1, 2, 4])
+        VIDEOS, classes=CLASSES[:5], logits=VIDEOS.logits[:, :5], labels=labels
     )
-    found = results.results(few)
-    assert found["top_5"] is None
-    assert "top-5" not in results.text(found)
+    assert results.results(few)["top_5"] is None
+    assert "top-5" not in results.text(results.results(few))
 
 
 def test_results_of_frames():
@@ -90,34 +99,8 @@ def test_results_of_frames():
     assert found["classification"]["mean_average_precision"] == 1  # b has none, and does not count
     assert found["classification"]["absent_classes"] == 1
     assert found["classes"][2] == {
-        "name": "walk",
-        "videos": 0,
-        "classification": None,
-        "moments": 0,
-        "localisation": None,
-    }
-
-
-def test_text_of_classes():
-    assert results.text(results.results(VIDEOS)) == (
-        f"rgb, {PROTOCOL['text']}\n"
-        "5 of 7 videos; 2 FAILED\n"
-        "\n"
-        "top-1 40.0 %, top-5 80.0 %, mean class accuracy 37.5 % (2 of 6 classes absent, not "
-        "counted)\n"
-        "\n"
-        "class  videos    top-1  most often taken for\n"
-        "left        2   50.0 %  right (1)\n"
-        "right       1  100.0 %\n"
-        "up          1    0.0 %  down (1)\n"
-        "down        0        -\n"
-        "in          0        -\n"
-        "out         1    0.0 %  left (1)\n"
-        "\n"
-        "Failed:\n"
-        "  f: there is no such video\n"
-        "  g: damaged\\x1b[2J\n"
-    )
+        "name": "walk", "videos": 0, "classification": None, "moments": 0, "localisation": None
+    }  # fmt: skip
 
 
 def test_text_of_frames():
@@ -148,14 +131,10 @@ def test_of_many_classes_the_worst_are_shown():
 
 def test_files(tmp_path):
     pytest.importorskip("matplotlib")
-    text = results.write(tmp_path, VIDEOS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(results.FILES)
-    assert text == results.text(results.results(VIDEOS))
-    assert (tmp_path / "results.txt").read_text() == text
-    found = json.loads((tmp_path / "results.json").read_text())
+    text = results.write(tmp_path / "classes", VIDEOS)
+    assert sorted(path.name for path in (tmp_path / "classes").iterdir()) == sorted(results.FILES)
+    assert (tmp_path / "classes/results.txt").read_text() == text == TEXT
+    found = json.loads((tmp_path / "classes/results.json").read_text())
     assert found == json.loads(json.dumps(results.results(VIDEOS)))
-
-
-def test_frames_have_no_picture(tmp_path):
-    results.write(tmp_path, FRAMES)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.txt"]
+    results.write(tmp_path, FRAMES)  # whose classes do not exclude each other
+    assert not (tmp_path / "confusion.png").exists()

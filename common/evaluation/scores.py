@@ -11,15 +11,17 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.io import listing, replacing
+from common.io import replacing
 
 _FORMAT_VERSION = 1
+_ARRAYS = ("labels", "logits")
+_FRAME_ARRAYS = ("counts", "labels", "logits")
+_ABOUT = ("classes", "origins", "failures", "fusion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,24 +64,17 @@ class Scores:
     fusion: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
-        count, classes = len(self.names), len(self.classes)
-        labels = [count] if self.frames is None else [count, classes]
-        shapes = {"labels": (self.labels, labels), "logits": (self.logits, [count, classes])}
-        if self.frames is not None:
-            rows = [int(self.frames.counts.sum()), classes]
-            shapes["frame counts"] = (self.frames.counts, [count])
-            shapes["frame labels"] = (self.frames.labels, rows)
-            shapes["frame logits"] = (self.frames.logits, rows)
-        for what, (array, expected) in shapes.items():
-            if list(array.shape) != expected:
-                raise ValueError(f"{what}: expected {expected}. Received: {list(array.shape)}.")
-        if self.frames is None and not ((self.labels >= 0) & (self.labels < classes)).all():
-            raise ValueError(f"labels: expected 0 to {classes - 1}.")
-        logits = [self.logits] if self.frames is None else [self.logits, self.frames.logits]
-        if not all(np.isfinite(array).all() for array in logits):
-            raise ValueError("logits must be finite. Check the weights.")
-        twice = len(set(self.names)) < count
-        if twice or set(self.names) & set(self.failures):
+        count, classes, frames = len(self.names), len(self.classes), self.frames
+        _check("logits", self.logits, "f4", (count, classes))
+        if frames is None:
+            _check("labels", self.labels, "i8", (count,), classes - 1)
+        else:
+            rows = int(frames.counts.sum())
+            _check("labels", self.labels, "u1", (count, classes), 1)
+            _check("frame counts", frames.counts, "i8", (count,), rows)
+            _check("frame labels", frames.labels, "u1", (rows, classes), 1)
+            _check("frame logits", frames.logits, "f4", (rows, classes))
+        if len(set(self.names)) < count or set(self.names) & set(self.failures):
             raise ValueError("a video is there twice; names must be unique.")
 
     @property
@@ -88,24 +83,28 @@ class Scores:
         return len(self.names) + len(self.failures)
 
 
+def _check(
+    what: str, array: NDArray[Any], dtype: str, shape: tuple[int, ...], most: int | None = None
+) -> None:
+    """Refuses an array of another type or shape, beyond 0 to `most`, or that is not finite."""
+    if array.dtype != np.dtype(dtype) or array.shape != shape:
+        raise ValueError(
+            f"{what}: expected {np.dtype(dtype)} {list(shape)}. "
+            f"Received: {array.dtype} {list(array.shape)}."
+        )
+    if most is None and not np.isfinite(array).all():
+        raise ValueError(f"{what} must be finite. Check the weights.")
+    if most is not None and not ((array >= 0) & (array <= most)).all():
+        raise ValueError(f"{what}: expected 0 to {most}.")
+
+
 def write(path: str | os.PathLike[str], scores: Scores) -> None:
     """Writes a file of scores atomically."""
-    arrays: dict[str, NDArray[Any]] = {
-        "names": np.array(scores.names, np.str_),
-        "labels": scores.labels,
-        "logits": scores.logits,
-    }
+    arrays = {"names": np.array(scores.names, np.str_)}
+    arrays |= {name: getattr(scores, name) for name in _ARRAYS}
     if scores.frames is not None:
-        arrays["frame_counts"] = scores.frames.counts
-        arrays["frame_labels"] = scores.frames.labels
-        arrays["frame_logits"] = scores.frames.logits
-    about = {
-        "format_version": _FORMAT_VERSION,
-        "classes": scores.classes,
-        "origins": scores.origins,
-        "failures": scores.failures,
-        "fusion": scores.fusion,
-    }
+        arrays |= {f"frame_{name}": getattr(scores.frames, name) for name in _FRAME_ARRAYS}
+    about = {name: getattr(scores, name) for name in _ABOUT} | {"format_version": _FORMAT_VERSION}
     text = json.dumps(about, allow_nan=False)  # ASCII: odd bytes of names are escaped
     arrays["about"] = np.frombuffer(text.encode(), np.uint8)
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -119,53 +118,30 @@ def read(path: str | os.PathLike[str]) -> Scores:
         FileNotFoundError: There is no such file.
         ValueError: The file holds no scores, is damaged, or has another version.
     """
-    path = Path(path)
     try:
-        arrays = _arrays(path)
-        about = json.loads(arrays["about"].tobytes())
-        if about["format_version"] != _FORMAT_VERSION:
-            raise ValueError(f"it has version {about['format_version']}, not {_FORMAT_VERSION}")
-        framed = "frame_counts" in arrays
-        return Scores(
-            classes=tuple(about["classes"]),
-            names=tuple(map(str, arrays["names"])),
-            labels=_of(arrays, "labels", "u1" if framed else "i8"),
-            logits=_of(arrays, "logits", "f4"),
-            origins=tuple(about["origins"]),
-            failures=about["failures"],
-            frames=FrameScores(
-                _of(arrays, "frame_counts", "i8"),
-                _of(arrays, "frame_labels", "u1"),
-                _of(arrays, "frame_logits", "f4"),
-            )
-            if framed
-            else None,
-            fusion=about["fusion"],
-        )
+        return _parsed(np.load(path, allow_pickle=False))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: there are no such scores. `evaluate` makes them.") from (
             error
         )
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         raise ValueError(
             f"{path}: expected scores that `evaluate` or `fuse` wrote. They cannot be read "
             f"({error}). Make them again."
         ) from error
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    content = np.load(path, allow_pickle=False)
-    if not isinstance(content, np.lib.npyio.NpzFile):
-        raise ValueError("it is one array")
-    with content:
-        missing = {"names", "labels", "logits", "about"} - {*content.files}
-        if missing:
-            raise ValueError(f"it has no {listing(missing)}")
-        return {name: content[name] for name in content.files}
-
-
-def _of(arrays: dict[str, NDArray[Any]], name: str, dtype: str) -> NDArray[Any]:
-    array = arrays[name]
-    if array.dtype != np.dtype(dtype):
-        raise ValueError(f"{name} is of {array.dtype}, not {np.dtype(dtype)}")
-    return array
+def _parsed(content: Any) -> Scores:
+    with content:  # an array alone is an AttributeError or TypeError
+        arrays = {name: content[name] for name in content.files}
+    about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+    if (version := about.pop("format_version")) != _FORMAT_VERSION:
+        raise ValueError(f"it has version {version}, not {_FORMAT_VERSION}")
+    about |= {name: tuple(about[name]) for name in ("classes", "origins")}
+    about |= {name: arrays[name] for name in _ARRAYS}
+    frames = None
+    if "frame_counts" in arrays:
+        frames = FrameScores(**{name: arrays[f"frame_{name}"] for name in _FRAME_ARRAYS})
+    return Scores(names=tuple(map(str, arrays["names"])), frames=frames, **about)

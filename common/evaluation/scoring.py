@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +61,10 @@ class Job:
             raise ValueError("the split has no videos. Choose another subset.")
 
     def described(self) -> dict[str, object]:
-        """The origin of the scores: stream and protocol with it."""
+        """The origin of the scores, with stream and protocol."""
         control = {"control": "frames shuffled"} if self.shuffle else {}
-        return {
-            "stream": self.stream, "protocol": self.protocol.record(), **self.origin, **control
-        }  # fmt: skip
+        views = {"stream": self.stream, "protocol": self.protocol.record()}
+        return {**views, **self.origin, **control}
 
 
 def check(job: Job, framed: bool, points: int | None = None) -> None:
@@ -91,21 +90,18 @@ def score_videos(job: Job, predict: Predict) -> Scores:
     """
     labels = targets.classes(job.records, len(job.classes))
 
-    def logits_of(clips: Frames) -> Floats:
-        return _checked(predict(clips), (len(clips), len(job.classes)))
+    def average(video: _Video) -> Floats:
+        logits = [logits for _, logits in video.views]
+        return protocols.mean_of_views(logits, job.protocol.average)
 
-    def average(item: int, total: int, views: Sequence[ScoredView]) -> Floats:
-        return protocols.mean_of_views([logits for _, logits in views], job.protocol.average)
-
-    run = _Run(job, logits_of, average)
-    found = run.all()
+    found, failures = _score(job, predict, average)
     return Scores(
         classes=job.classes,
         names=tuple(job.records[item].name for item in found),
         labels=labels[list(found)],
         logits=np.stack(list(found.values())),
         origins=(job.described(),),
-        failures=run.failures,
+        failures=failures,
     )
 
 
@@ -124,127 +120,101 @@ def score_frames(job: Job, predict: Predict, points: int | None = None) -> Score
             averages probabilities of classes that exclude each other.
     """
     check(job, True, points)
-    classes, rate = len(job.classes), job.protocol.rate or 1
-    labels: dict[int, NDArray[np.uint8]] = {}
+    classes = len(job.classes)
 
-    def logits_of(clips: Frames) -> Floats:
-        return _checked(predict(clips), (*clips.shape[:2], classes))
+    def average(video: _Video) -> tuple[Floats, Floats, targets.Labels]:
+        record = job.records[video.item]
+        rate = None if points else frame_rate(record, job.reader.open(record, job.stream))
+        frames, labels = targets.of_moments(record, classes, video.total, rate, points)
+        return *protocols.mean_of_frames(video.views, frames, job.protocol.rate), labels
 
-    def average(item: int, total: int, views: Sequence[ScoredView]) -> tuple[Floats, Floats]:
-        record = job.records[item]
-        if points is not None:
-            labels[item] = targets.of_points(record, classes, points)
-        else:
-            fps = frame_rate(record, job.reader.open(record, job.stream))
-            labels[item] = targets.of_frames(record, classes, total, fps)
-        return protocols.mean_of_frames(views, targets.moments(total, points), rate)
-
-    run = _Run(job, logits_of, average)
-    found = run.all()
+    found, failures = _score(job, predict, average)
     records = [job.records[item] for item in found]
+    videos, logits, labels = zip(*found.values(), strict=True)
     return Scores(
         classes=job.classes,
         names=tuple(record.name for record in records),
         labels=np.stack([targets.of_video(record, classes) for record in records]),
-        logits=np.stack([video for video, _ in found.values()]),
+        logits=np.stack(videos),
         origins=({**job.described(), "moments": points or "every frame"},),
-        failures=run.failures,
+        failures=failures,
         frames=FrameScores(
-            np.array([len(labels[item]) for item in found], np.int64),
-            np.concatenate([labels[item] for item in found]),
-            np.concatenate([moments for _, moments in found.values()]),
+            np.array([len(each) for each in labels], np.int64),
+            np.concatenate(labels),
+            np.concatenate(logits),
         ),
     )
 
 
-def _checked(logits: Floats, shape: tuple[int, ...]) -> Floats:
-    if logits.shape != shape:
-        raise ValueError(
-            f"the network gives logits of shape {list(logits.shape)}, and the data set needs "
-            f"{list(shape)}. Check the number of classes."
-        )
-    return logits
+@dataclasses.dataclass
+class _Video:
+    """A video at place `item` of the records: its frames, and its views as they are scored."""
+
+    item: int
+    total: int = 0
+    views: list[ScoredView] = dataclasses.field(default_factory=list)
+    error: str = ""
 
 
-class _Run:
-    """Batches views across videos, and averages the scores of each video's views."""
-
-    def __init__(
-        self,
-        job: Job,
-        predict: Predict,
-        average: Callable[[int, int, Sequence[ScoredView]], Any],
+def _score(
+    job: Job, predict: Predict, average: Callable[[_Video], Result]
+) -> tuple[dict[int, Result], dict[str, str]]:
+    """Returns the average of each video by its place, and why others failed, by name."""
+    found: dict[int, Result] = {}
+    failures: dict[str, str] = {}
+    with (
+        contextlib.closing(Progress("evaluate", len(job.records))) as bar,
+        contextlib.closing(_scored_videos(job, predict)) as videos,
     ):
-        self.failures: dict[str, str] = {}
-        self._job = job
-        self._predict = predict
-        self._average = average  # of a video's place, its number of frames and its views
-        # Whole videos differ in length, and one is as much work as many clips.
-        self._most = 1 if job.protocol.temporal == "whole" else job.views_at_a_time
-        self._totals: dict[int, int] = {}
-        self._scored: dict[int, list[ScoredView]] = {}
-        self._pending: list[tuple[int, View]] = []
-        self._results: dict[int, Any] = {}
+        for video in videos:
+            error = video.error
+            if not error:
+                try:
+                    found[video.item] = average(video)
+                except (ValueError, OSError) as caught:
+                    error = str(caught)
+            if error:
+                failures[job.records[video.item].name] = error
+            bar.add(failed=bool(error))
+    if not found:
+        name, reason = next(iter(failures.items()))
+        raise ValueError(
+            f"none of the {len(job.records)} videos could be evaluated. The first, {name}: {reason}"
+        )
+    return found, failures
 
-    def all(self) -> dict[int, Any]:
-        """The results by the video's place; `failures` has the others.
 
-        Raises:
-            ValueError: All of them failed.
-        """
-        records = self._job.records
-        with (
-            contextlib.closing(read_views(self._job)) as parts,
-            contextlib.closing(Progress("evaluate", len(records))) as self._bar,
-        ):
-            for part in parts:
-                self._take(part)
-                self._settle(self._pending[0][0] if self._pending else part.item)
-            self._flush()
-            self._settle(len(records))
-        if not self._results:
-            name, reason = next(iter(self.failures.items()))
-            raise ValueError(
-                f"none of the {len(records)} videos could be evaluated. The first, {name}: {reason}"
-            )
-        return self._results
+def _scored_videos(job: Job, predict: Predict) -> Generator[_Video]:
+    """Yields every video in order, once all its views are scored or one could not be read."""
+    # Whole videos differ in length, and one is as much work as many clips.
+    most = 1 if job.protocol.temporal == "whole" else job.views_at_a_time
+    videos: deque[_Video] = deque()
+    batch: list[tuple[_Video, View]] = []  # of several videos
 
-    def _take(self, part: "Part") -> None:
-        if self._job.records[part.item].name in self.failures:
-            return
-        if part.error:
-            self._pending = [each for each in self._pending if each[0] != part.item]
-            self._scored.pop(part.item, None)
-            self._fail(part.item, part.error)
-            return
-        self._totals[part.item] = part.total
-        self._scored.setdefault(part.item, [])
-        for view in part.views:
-            self._pending.append((part.item, view))
-            if len(self._pending) == self._most:
-                self._flush()
+    def score() -> None:
+        if batch:
+            logits = predict(np.stack([view.clip for _, view in batch]))
+            for (video, view), each in zip(batch, logits, strict=True):
+                video.views.append((view.indices, each))
+            batch.clear()
 
-    def _flush(self) -> None:
-        if self._pending:
-            logits = self._predict(np.stack([view.clip for _, view in self._pending]))
-            for (item, view), each in zip(self._pending, logits, strict=True):
-                self._scored[item].append((view.indices, each))
-            self._pending.clear()
-
-    def _settle(self, before: int) -> None:
-        """Averages the videos before this place, all of whose views are scored."""
-        for item in [item for item in self._scored if item < before]:
-            try:
-                views = self._scored.pop(item)
-                self._results[item] = self._average(item, self._totals[item], views)
-            except (ValueError, OSError) as error:
-                self._fail(item, str(error))
+    with contextlib.closing(read_views(job)) as parts:
+        for part in parts:
+            if not videos or videos[-1].item != part.item:
+                videos.append(_Video(part.item))
+            video = videos[-1]
+            video.total, video.error = part.total, video.error or part.error
+            if video.error:
+                batch[:] = [each for each in batch if each[0] is not video]
             else:
-                self._bar.add(failed=False)
-
-    def _fail(self, item: int, reason: str) -> None:
-        self.failures[self._job.records[item].name] = reason
-        self._bar.add(failed=True)
+                for view in part.views:
+                    batch.append((video, view))
+                    if len(batch) == most:
+                        score()
+            while videos[0] is not (batch[0][0] if batch else video):
+                yield videos.popleft()
+        score()
+        yield from videos
 
 
 class View(NamedTuple):
@@ -274,7 +244,7 @@ def read_views(job: Job) -> Generator[Part]:
     def plan(item: int) -> tuple[Part, list[list[int]]]:
         try:
             total = job.reader.count(job.records[item], job.stream)
-            return Part(item, total), protocols.windows(job.protocol, total)
+            return Part(item, total), job.protocol.windows(total)
         except (ValueError, OSError) as error:
             return Part(item, error=_reason(error)), [[]]
 
@@ -310,14 +280,14 @@ def _views(job: Job, record: Record, windows: list[list[int]]) -> Iterator[View]
     if frames.dtype != np.uint8 and not np.isfinite(frames).all():
         raise ValueError(f"{record.name}: {arch.NOT_FINITE}")
     frames = resizing.resize_clip(frames, protocol.short_side or 0)
-    corners = protocols.corners(protocol, *crops.size_of(frames))
+    corners = protocol.corners(*crops.size_of(frames))
     for window in windows:
         if job.shuffle:
             rng = np.random.default_rng([*window, *os.fsencode(record.name)])
             window = rng.permutation(window).tolist()
         rows = np.searchsorted(wanted, window)
         for corner in corners:
-            yield View(tuple(window), crops.crop(frames, corner, protocol.crop or 0)[rows])
+            yield View(tuple(window), crops.crop(frames, corner, protocol.crop)[rows])
 
 
 def _ahead(
@@ -327,9 +297,6 @@ def _ahead(
     items: Iterable[Item],
 ) -> Iterator[Result]:
     """As `map`, with up to `most` results computed ahead by threads."""
-    if not most:
-        yield from map(function, items)
-        return
     pending: deque[Future[Result]] = deque()
     for item in items:
         pending.append(threads.submit(function, item))

@@ -10,8 +10,7 @@ from common.annotations.frame_labels import as_written, frame_labels, rule_of
 from common.io import listing
 from common.preprocessing import clips
 
-POINTS = 25
-"""Moments of a video at which the localisation metric of Charades is measured."""
+Labels = NDArray[np.uint8]
 
 
 def classes(records: Sequence[Record], num_classes: int) -> NDArray[np.int64]:
@@ -41,56 +40,42 @@ def check_frames(records: Sequence[Record], num_classes: int, points: int | None
         )
 
 
-def moments(total: int, points: int | None) -> list[int]:
-    """The frames of `total` that are scored; None scores every one."""
-    return list(range(total)) if points is None else clips.localisation_frames(total, points)
-
-
-def of_points(record: Record, num_classes: int, points: int) -> NDArray[np.uint8]:
-    """The classes that apply at moments k / points of the way through the video.
-
-    Both ends belong to a span, as in the official localisation metric of Charades.
-
-    Returns:
-        [points, K], 0 or 1.
-    """
-    rate = points / as_written(record.duration or 0)
-    return frame_labels(record, num_classes, points, rate, rule="inclusive")
-
-
-def of_frames(
-    record: Record, num_classes: int, total: int, rate: float | None
-) -> NDArray[np.uint8]:
-    """The classes that apply to each of `total` frames, by the rule of training.
+def of_moments(
+    record: Record, num_classes: int, total: int, rate: float | None, points: int | None
+) -> tuple[list[int], Labels]:
+    """The frames of a video that are scored, and the classes that apply to each: [P, K], 0 or 1.
 
     Args:
         record: The video.
-        num_classes: The number of classes.
-        total: The number of frames.
-        rate: Frames a second; None is the annotation's.
-
-    Returns:
-        [total, K], 0 or 1.
+        num_classes: K.
+        total: The video's number of frames.
+        rate: Their rate, a second; None is the annotation's.
+        points: None takes every frame, with the rule of training (`frame_labels.rule_of`). A number
+            takes moments k / points of the way through the video; both ends belong to a span, as
+            in the official localisation metric of Charades, which has 25.
     """
-    return frame_labels(record, num_classes, total, rate, rule_of(record))
+    if points is None:
+        labels = frame_labels(record, num_classes, total, rate, rule_of(record))
+        return list(range(total)), labels
+    every = points / as_written(record.duration or 0)
+    labels = frame_labels(record, num_classes, points, every, rule="inclusive")
+    return clips.localisation_frames(total, points), labels
 
 
-def of_video(record: Record, num_classes: int) -> NDArray[np.uint8]:
+def of_video(record: Record, num_classes: int) -> Labels:
     """The classes that apply anywhere in the video: [K], 0 or 1."""
     found = np.zeros(num_classes, np.uint8)
-    found[[*record.labels, *(action.label for action in record.actions)]] = 1
+    found[_all_labels(record)] = 1
     return found
 
 
+def _all_labels(record: Record) -> list[int]:
+    return [*record.labels, *(action.label for action in record.actions)]
+
+
 def _check_range(records: Sequence[Record], num_classes: int) -> None:
-    wrong = [
-        record.name
-        for record in records
-        if any(
-            not 0 <= label < num_classes
-            for label in (*record.labels, *(action.label for action in record.actions))
-        )
-    ]
+    known = range(num_classes)
+    wrong = [each.name for each in records if not all(x in known for x in _all_labels(each))]
     if wrong:
         raise ValueError(
             f"the network has {num_classes} classes, and there are others in the labels of "

@@ -5,35 +5,32 @@ lower in pixels; right and lower are outside.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.features.tracklets import Tracklet
 from common.io import escape
-from common.preprocessing import crops
+from common.preprocessing import crops, resizing
 from common.preprocessing.crops import Frames
 
 
-def check(tracklet: Tracklet, height: int, width: int) -> None:
-    """Raises `ValueError` unless each box lies in a picture of that size, at least in part."""
+def check(tracklet: Tracklet, height: int, width: int, path: Path) -> None:
+    """Raises `ValueError` unless each box of a file lies at least in part in a picture."""
     left, upper, right, lower = tracklet.boxes.T
     good = (left < width) & (right > 0) & (upper < height) & (lower > 0)
     if not good.all():
         worst = int(np.argmin(good))
         raise ValueError(
-            f"tracklet {escape(tracklet.individual)!r}, frame {tracklet.first + worst}: expected a "
-            f"box that lies at least in part within the picture of {height}x{width} (height x "
-            f"width), got {tracklet.boxes[worst].tolist()}."
+            f"{path}: tracklet {escape(tracklet.individual)!r}, frame {tracklet.first + worst}: "
+            f"expected a box that lies at least in part within the picture of {height}x{width} "
+            f"(height x width), got {tracklet.boxes[worst].tolist()}."
         )
 
 
 def squares(
-    boxes: NDArray[np.float32],
-    height: int,
-    width: int,
-    policy: str = "frame",
-    margin: float = 0.0,
+    boxes: NDArray[np.float32], height: int, width: int, policy: str = "frame", margin: float = 0.0
 ) -> NDArray[np.int64]:
     """The square around each box, within the picture.
 
@@ -47,8 +44,7 @@ def squares(
         width: Width of the picture, pixels.
         policy: "frame" is the square of each box; "union" N times that of the smallest box around
             all of them, which makes a picture that does not move.
-        margin: Share of a box's width that is added on its left and right, and of its height above
-            and below it.
+        margin: Share of a box's width added on its left and right, of its height above and below.
 
     Returns:
         [N, 4] whole pixels. First the side is rounded, then the place, halves up: so a box that
@@ -76,8 +72,6 @@ def cut(frame: Frames, box: Sequence[int] | NDArray[np.int64], size: int) -> Fra
         [size, size, C] of the same type: RGB rounded half to even; flow with its vectors scaled
         like the sides, clipped to [-1, 1]. A box of `size` is the pixels themselves.
     """
-    from common.preprocessing import resizing  # numba takes a moment
-
     left, upper, right, _ = map(int, box)
     piece = crops.crop(frame[None], (upper, left), right - left)
     return np.asarray(resizing.resize_clip(piece.copy(), size)[0])

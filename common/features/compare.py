@@ -1,6 +1,7 @@
 """Compares two files of features, whichever tools wrote them."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,7 @@ class Settings:
     files: tuple[str, ...] = setting("Two files of features.", (), positional=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """How far two arrays agree.
 
     Attributes:
@@ -58,7 +58,7 @@ class Agreement:
     shift: int
     shifted: float
 
-    def __str__(self) -> str:
+    def text(self) -> str:
         text = (
             f"{self.rows} rows, mean cosine {self.mean:.6f}, least {self.least:.6f}, largest "
             f"difference {self.absolute:.3g} ({self.relative:.3g} of the largest value in A)"
@@ -69,11 +69,7 @@ class Agreement:
 
 
 def agreement(a: NDArray[np.generic], b: NDArray[np.generic]) -> Agreement:
-    """Compares two arrays.
-
-    Args:
-        a: [N, D] or [N, crops, D] of numbers, with axes of size 1 anywhere; [D] is one row.
-        b: The same with another N.
+    """Compares arrays [N, D] or [N, crops, D] whose N may differ, with axes of size 1 anywhere.
 
     Raises:
         ValueError: They are not finite numbers, or differ in more than N.
@@ -108,26 +104,24 @@ def compare(one: str, other: str) -> tuple[str, bool]:
         if only:
             lines.append(f"only in {letter}: {listing(only)}")
     pairs: list[tuple[float, str]] = []
-    comparable = True
     for name in (name for name in a if name in b):
-        about = f"{name}: {list(a[name].shape)} and {list(b[name].shape)}"
         try:
             found = agreement(a[name], b[name])
+            mean, text = found.mean, found.text()
         except ValueError as error:
-            pairs.append((-np.inf, f"{about}: {error}"))
-            comparable = False
-        else:
-            pairs.append((found.mean, f"{about}: {found}"))
-    lines += [text for _, text in sorted(pairs)[:_MOST_SHOWN]]  # the worst
+            mean, text = -np.inf, str(error)
+        pairs.append((mean, f"{name}: {list(a[name].shape)} and {list(b[name].shape)}: {text}"))
+    pairs.sort()  # the worst first
+    lines += [text for _, text in pairs[:_MOST_SHOWN]]
     if len(pairs) > _MOST_SHOWN:
         lines.append(f"and {len(pairs) - _MOST_SHOWN} more that agree better")
     if not pairs:
         lines.append("no array of A has the name of one of B")
-    return "\n".join(map(escape, lines)), comparable and bool(pairs)
+    return "\n".join(map(escape, lines)), bool(pairs) and pairs[0][0] > -np.inf
 
 
 def _rows(array: NDArray[np.generic], letter: str) -> _Floats:
-    """The rows [N, D] or [N, crops, D] of an array."""
+    """The rows [N, D] or [N, crops, D] of an array; [D] is one row."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"expected numbers. Received: {array.dtype} in {letter}.")
     rows = np.asarray(array, np.float64)

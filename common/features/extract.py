@@ -7,64 +7,44 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import flow, processors, video
+from common import flow, processors
 from common.features import boxes, tracklets
 from common.features.network import Batches, Floats, Network
 from common.features.outputs import Rows
 from common.features.settings import CROPS, Extraction, Settings
-from common.features.windows import Span, Window, Windows
+from common.features.windows import Window, Windows
 from common.flow import encoding
 from common.io import escape
-from common.jobs.pictures import Picture, Pictures
+from common.jobs.pictures import noted
 from common.jobs.task import Item
-from common.preprocessing import crops, frames
+from common.preprocessing import crops, frames, resizing
 from common.preprocessing.crops import Frames
-from common.video import clip_reader, frame_files
-from common.video.source import FrameSource
-
-_AT_ONCE = 64  # frames of an array, or stored flows, that are read together
-
-
-class Extracted(NamedTuple):
-    """The features of an item.
-
-    Attributes:
-        rows: By stream and individual; "" is the whole picture.
-        frames: Number of frames.
-        fps: Frames per second; None where it is unknown.
-    """
-
-    rows: dict[str, dict[str, Rows]]
-    frames: int
-    fps: float | None
+from common.video import Video, frame_files
+from common.video.clip_reader import RgbArray
+from common.video.source import FrameSource, Picture
 
 
 class _Subject(NamedTuple):
-    """An individual, or with the name "" the whole picture.
+    """An individual; or the whole picture, with the name "" and no squares.
 
-    Attributes:
-        name: The individual's.
-        first: The first frame that it is on.
-        length: Number of frames that it is on; None where nobody counted them.
-        squares: [N, 4] where it is on each; None for the whole picture.
+    `length` is the number of frames that it is on, from `first` on; None if nobody counted them.
+    `squares` [N, 4] say where it is on each.
     """
 
-    name: str
-    first: int
-    length: int | None
-    squares: NDArray[np.int64] | None
+    name: str = ""
+    first: int = 0
+    length: int | None = None
+    squares: NDArray[np.int64] | None = None
 
 
 def extract(
-    item: Item,
-    settings: Settings,
-    networks: Mapping[str, Network],
-) -> Extracted:
+    item: Item, settings: Settings, networks: Mapping[str, Network]
+) -> tuple[dict[str, dict[str, Rows]], int, float | None]:
     """Extracts the features of an item.
 
     Args:
@@ -72,49 +52,132 @@ def extract(
         settings: Those of a task: nothing is left open in their `extraction`.
         networks: By stream.
 
+    Returns:
+        The rows by stream and individual, "" being the whole picture; the number of frames; and
+        frames per second, None where the rate is unknown.
+
     Raises:
         FileNotFoundError, ValueError: It cannot be read, is too short, or its tracklets are not
             of it.
     """
-    extraction = settings.extraction
-    pictures = Pictures(
-        fps=extraction.fps or None,
-        source_fps=settings.source_fps,
-        square_pixels=settings.square_pixels,
-    )
-    rgb = _rgb(item, pictures, extraction)
-    total = None
-    if extraction.mode == "dense" and not settings.tracking_folder:
-        begin = list(itertools.islice(rgb, extraction.chunk + 1))
-        total = len(begin)
-        if total > extraction.chunk:  # several chunks, which depend on the length of the whole
-            total = _count(item, pictures)
-        rgb = itertools.chain(begin, rgb)
-        del begin
-    first = next(rgb, None)
+    source = _open(item, settings)
+    shown = source.pictures()
+    first = next(shown, None)
     if first is None:
         raise ValueError(f"{item.source}: has no frames.")
-    subjects = [_Subject("", 0, total, None)]
+    rgb: Iterator[Picture] = itertools.chain([first], shown)
+    if settings.video_w or not isinstance(source, RgbArray):  # arrays have their final size
+        rgb = _resized(rgb, settings)
+    path = None
+    subjects = [_Subject()]
     if settings.tracking_folder:
-        subjects = _individuals(item, settings, *first.shape[:2])
-    rgb = itertools.chain([first], rgb)
-    if settings.video_w and settings.video_h:
-        rgb = _resized(rgb, settings.video_w, settings.video_h)
+        path = tracklets.find(settings.tracking_folder, settings.tracking_suffix, item.name)
+        subjects = _individuals(path, settings, *first.shape[:2])
+    elif settings.extraction.mode == "dense":
+        rgb, total = _counted(rgb, source, settings.extraction.chunk)
+        subjects = [_Subject(length=total)]
+    del first
     batches = {stream: Batches(network) for stream, network in networks.items()}
     makers = {
-        stream: [_RowMaker(each, extraction, own, stream) for each in subjects]
+        stream: [_RowMaker(each, settings.extraction, own) for each in subjects]
         for stream, own in batches.items()
     }
-    frames = _feed(makers, _streams(rgb, item, settings))
-    for subject in subjects if settings.tracking_folder else ():
-        _check_length(subject, frames, item, settings)
+    count = _feed(makers, _streams(rgb, item, settings))
+    for subject in subjects:
+        last = subject.first + (subject.length or 0) - 1
+        if path and last >= count:
+            raise ValueError(
+                f"{path}: tracklet {escape(subject.name)!r} is on frame {last} (0-based), and the "
+                f"video has {count:,} frames. Are the tracklets of this video, and of every frame "
+                "of it?"
+            )
     for maker in itertools.chain(*makers.values()):
         maker.end()
     rows = {}
     for stream, own in makers.items():
         computed = batches[stream].rows()
         rows[stream] = {maker.subject.name: maker.rows(computed) for maker in own}
-    return Extracted(rows, frames, _fps(item, pictures))
+    return rows, count, source.rate
+
+
+def _open(item: Item, settings: Settings) -> FrameSource:
+    if item.source.suffix.lower() == ".npy":
+        if item.start is not None or item.end is not None:
+            raise ValueError(
+                f"{item.source}: an array is taken as a whole, and a span was asked for. Leave it "
+                "out, or take the video."
+            )
+        return RgbArray(item.source)
+    folder = item.source.is_dir()  # whose frames are taken as they are
+    source_fps = None
+    if folder:
+        source_fps = settings.source_fps or noted(item.source).get("fps") or item.fps
+    return Video(
+        item.source,
+        fps=None if folder else settings.extraction.fps or None,
+        start=item.start or 0,
+        end=item.end,
+        source_fps=source_fps,
+        strict=True,
+        threads=processors.share(),
+        square_pixels=settings.square_pixels,
+    )
+
+
+def _resized(shown: Iterator[Picture], settings: Settings) -> Iterator[Picture]:
+    before: Picture | None = None
+    for picture in shown:
+        if picture is not before:  # one that is shown twice is resized once
+            before, sized = picture, resizing.resize(picture, *_size(picture, settings))
+        yield sized
+
+
+def _size(picture: Picture, settings: Settings) -> tuple[int, int]:
+    """Height and width that a picture is resized to."""
+    extraction = settings.extraction
+    height, width = picture.shape[:2]
+    if settings.video_w and settings.video_h:
+        return settings.video_h, settings.video_w
+    if extraction.frame_size:
+        return extraction.frame_size[1], extraction.frame_size[0]
+    side = extraction.short_side
+    if extraction.least_side:
+        side = max(extraction.least_side, min(height, width))
+    return crops.resized_size(height, width, side) if side else (height, width)
+
+
+def _counted(
+    rgb: Iterator[Picture], source: FrameSource, chunk: int
+) -> tuple[Iterator[Picture], int]:
+    """The same frames, and their number: of more than a chunk, it is found by decoding twice."""
+    begin = list(itertools.islice(rgb, chunk + 1))
+    total = len(begin) if len(begin) <= chunk else len(source)
+    return itertools.chain(begin, rgb), total
+
+
+def _streams(
+    rgb: Iterator[Picture], item: Item, settings: Settings
+) -> Iterator[tuple[str, Frames]]:
+    """Yields ("rgb", frame) and ("flow", [H, W, 2] in [-1, 1]) as they come.
+
+    There are as many flows as frames: the last one is given twice.
+    """
+    if "flow" not in settings.streams or settings.flow:
+        if "rgb" in settings.streams:
+            yield from (("rgb", picture) for picture in rgb)
+        if settings.flow:
+            flows = frame_files.open_flow(settings.flow, item.name)
+            yield from (("flow", moving) for moving in flows)
+        return
+    rgb, seen = itertools.tee(rgb)
+    greys = (frames.to_grey(picture) for picture in seen)
+    engine, params = settings.chosen_flow()
+    for moving in flow.flows(greys, params, engine, processors.share()):
+        last = encoding.to_unit(moving)
+        yield "rgb", next(rgb)
+        yield "flow", last
+    yield "rgb", next(rgb)
+    yield "flow", last
 
 
 def _feed(
@@ -123,10 +186,10 @@ def _feed(
     """Gives each frame to the makers of its stream; returns the number of frames."""
     count: Counter[str] = Counter()
     for stream, frame in streams:
-        for maker in makers[stream]:
+        for maker in makers.get(stream, ()):
             maker.push(count[stream], frame)
         count[stream] += 1
-    if len(set(count.values())) != 1:
+    if len(set(count.values())) > 1:
         raise ValueError(f"its streams have different numbers of frames: {dict(count)}.")
     return max(count.values())
 
@@ -134,16 +197,14 @@ def _feed(
 class _RowMaker:
     """Takes the frames of a stream, and makes the rows of a subject."""
 
-    def __init__(self, subject: _Subject, extraction: Extraction, batches: Batches, stream: str):
+    def __init__(self, subject: _Subject, extraction: Extraction, batches: Batches):
         self.subject = subject
         self._extraction = extraction
         self._batches = batches
-        self._network = batches.network
-        self._flow = stream == "flow"
-        self._size = self._network.crop_size
-        endpoint = self._network.source.endpoint
-        self._windows = Windows(extraction, self._network.net, endpoint, subject.length)
-        self._waiting: list[tuple[list[int], Sequence[Span], int]] = []
+        self._network = network = batches.network
+        self._size = extraction.crop_size or 1
+        self._windows = Windows(extraction, network.net, network.endpoint, subject.length)
+        self._submitted: list[tuple[Window, list[int]]] = []
 
     def push(self, index: int, frame: Frames) -> None:
         """Takes frame `index` of the video; frames without the subject are passed over."""
@@ -158,14 +219,12 @@ class _RowMaker:
             frame = boxes.cut(frame, squares[place], size)
         else:
             return
-        for window in self._windows.push(frame):
-            self._submit(window)
+        self._submit(self._windows.push(frame))
 
     def end(self) -> None:
         """Takes the end of the video."""
         try:
-            for window in self._windows.end():
-                self._submit(window)
+            self._submit(self._windows.end())
         except ValueError as error:
             who = f"individual {self.subject.name!r}: " if self.subject.name else ""
             raise ValueError(f"{who}{error}") from error
@@ -174,166 +233,41 @@ class _RowMaker:
         """All rows, of those that the batches of the stream computed."""
         average = self._extraction.crops == "center" or self._extraction.average_crops
         axis = () if average else (CROPS[self._extraction.crops],)
-        parts: list[Floats] = [np.zeros((0, *axis, self._network.width), np.float32)]
-        spans: list[Span] = []
-        for numbers, of, skip in self._waiting:
+        parts: list[Floats] = [np.zeros((0, *axis, self._network.width()), np.float32)]
+        spans: list[tuple[int, int]] = []
+        for window, numbers in self._submitted:
             rows = np.stack([computed[number] for number in numbers], axis=1)  # [T', crops, D]
-            if self._extraction.mode == "dense":
-                rows = rows[skip : skip + len(of)]
-            else:
-                rows = np.repeat(rows, len(of), axis=0)
+            rows = rows[window.skip : window.skip + len(window.spans)]
             if average:
                 rows = np.asarray(rows.mean(axis=1, dtype=np.float64), np.float32)
             parts.append(rows)
-            spans.extend(of)
+            spans.extend(window.spans)
+        given = self._windows.padded(len(spans))
         moved = np.array(spans, np.int64).reshape(-1, 2) + self.subject.first
-        return Rows(np.concatenate(parts), moved)
+        return Rows(np.concatenate(parts)[given], moved[given])
 
-    def _submit(self, window: Window) -> None:
-        if window.clip is None:
-            numbers = self._waiting[-1][0]
-        else:
-            numbers = [self._batches.add(clip) for clip in self._crops(window.clip)]
-        self._waiting.append((numbers, window.spans, window.skip))
+    def _submit(self, windows: Iterable[tuple[Window, Frames]]) -> None:
+        for window, clip in windows:
+            numbers = [self._batches.add(cropped) for cropped in self._cropped(clip)]
+            self._submitted.append((window, numbers))
 
-    def _crops(self, clip: Frames) -> Sequence[Frames]:
+    def _cropped(self, clip: Frames) -> Iterable[Frames]:
         if self._extraction.crops == "center":
             return [clip]
         if self._extraction.crops == "three":
-            return list(crops.three_crop(clip, self._size))
-        return list(crops.ten_crop(clip, self._size, self._flow))
+            return crops.three_crop(clip, self._size)
+        return crops.ten_crop(clip, self._size, flow=self._network.stream == "flow")
 
 
-def _individuals(item: Item, settings: Settings, height: int, width: int) -> list[_Subject]:
-    """The individuals of a video, and where they are in frames of their final size.
-
-    Args:
-        item: The video.
-        settings: With a folder of tracklets.
-        height: Height of the video's frames, pixels.
-        width: Width of the video's frames, pixels.
-    """
-    extraction, path = settings.extraction, _tracks(item, settings)
+def _individuals(path: Path, settings: Settings, height: int, width: int) -> list[_Subject]:
+    """The individuals of a video of such frames, and where they are in resized ones."""
+    extraction = settings.extraction
     size = settings.video_w or width, settings.video_h or height
     scale = np.tile(np.array(size, np.float64) / (width, height), 2)
     subjects = []
     for each in tracklets.read(path, extraction.interpolate, extraction.min_frames):
-        try:
-            boxes.check(each, height, width)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        boxes.check(each, height, width, path)
         scaled = (each.boxes * scale).astype(np.float32)
         squares = boxes.squares(scaled, size[1], size[0], extraction.boxes, extraction.margin)
         subjects.append(_Subject(each.individual, each.first, len(squares), squares))
     return subjects
-
-
-def _tracks(item: Item, settings: Settings) -> Path:
-    assert settings.tracking_folder
-    return tracklets.find(settings.tracking_folder, settings.tracking_suffix, item.name)
-
-
-def _check_length(subject: _Subject, frames: int, item: Item, settings: Settings) -> None:
-    last = subject.first + (subject.length or 0) - 1
-    if last >= frames:
-        raise ValueError(
-            f"{_tracks(item, settings)}: tracklet {escape(subject.name)!r} is on frame {last} "
-            f"(0-based), and the video has {frames:,} frames. Are the tracklets of this video, and "
-            "of every frame of it?"
-        )
-
-
-def _is_array(item: Item) -> bool:
-    return item.source.suffix.lower() == ".npy"
-
-
-def _rgb(item: Item, pictures: Pictures, extraction: Extraction) -> Iterator[Picture]:
-    """The frames [H, W, 3] of an item, uint8 RGB, resized; arrays are taken as they are."""
-    if _is_array(item):
-        if item.start is not None or item.end is not None:
-            raise ValueError(
-                f"{item.source}: an array is taken as a whole, and a span was asked for. Leave it "
-                "out, or take the video."
-            )
-        yield from _in_parts(clip_reader.RgbArray(item.source))
-        return
-    before: Picture | None = None
-    for picture in pictures.of(item):
-        if picture is not before:  # one that is shown twice is resized once
-            before, sized = picture, _sized(picture, extraction)
-        yield sized
-
-
-def _in_parts(clip: FrameSource) -> Iterator[Any]:
-    for start in range(0, len(clip), _AT_ONCE):
-        yield from clip.read(range(start, min(start + _AT_ONCE, len(clip))))
-
-
-def _fps(item: Item, pictures: Pictures) -> float | None:
-    if _is_array(item):
-        return clip_reader.RgbArray(item.source).rate
-    if item.source.is_dir() or pictures.fps:
-        return pictures.rate(item)
-    return video.info(item.source).fps
-
-
-def _count(item: Item, pictures: Pictures) -> int:
-    """How many frames an item has; decodes a video for it."""
-    if _is_array(item):
-        return len(clip_reader.RgbArray(item.source))
-    return sum(1 for _ in pictures.of(item))
-
-
-def _sized(picture: Picture, extraction: Extraction) -> Picture:
-    from common.preprocessing import resizing  # numba takes a moment
-
-    if extraction.frame_size:
-        width, height = extraction.frame_size
-        return resizing.resize(picture, height, width)
-    side = extraction.short_side
-    if extraction.least_side:
-        side = max(extraction.least_side, min(picture.shape[:2]))
-    return resizing.resize_short_side(picture, side) if side else picture
-
-
-def _resized(rgb: Iterator[Picture], width: int, height: int) -> Iterator[Picture]:
-    from common.preprocessing import resizing
-
-    return (resizing.resize(picture, height, width) for picture in rgb)
-
-
-def _streams(
-    rgb: Iterator[Picture], item: Item, settings: Settings
-) -> Iterator[tuple[str, Frames]]:
-    """Yields ("rgb", frame) and ("flow", [H, W, 2] in [-1, 1]) as they come.
-
-    There are as many flows as frames: the last one is given twice.
-    """
-    wanted = settings.streams
-    if "flow" not in wanted:
-        yield from (("rgb", picture) for picture in rgb)
-        return
-    if settings.flow:
-        if "rgb" in wanted:
-            yield from (("rgb", picture) for picture in rgb)
-        parts = _in_parts(frame_files.open_flow(settings.flow, item.name))
-        yield from (("flow", np.asarray(each, np.float32)) for each in parts)
-        return
-    passed: list[Picture] = []
-
-    def greys() -> Iterator[Picture]:
-        for picture in rgb:
-            if "rgb" in wanted:
-                passed.append(picture)
-            yield frames.to_grey(picture)
-
-    last: Frames | None = None
-    engine, params = settings.chosen_flow()
-    for moving in flow.flows(greys(), params, engine, processors.share()):
-        yield from (("rgb", picture) for picture in passed)
-        passed.clear()
-        last = encoding.to_unit(moving)
-        yield "flow", last
-    yield from (("rgb", picture) for picture in passed)
-    if last is not None:
-        yield "flow", last

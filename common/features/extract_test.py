@@ -1,7 +1,6 @@
 """From an item to rows, with a network of NumPy."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +16,11 @@ NET = arch.make("inception_i3d_global")
 class Means:
     """A network whose rows are means of pixels."""
 
-    net, short_side, crop_size, width = NET, 8, 6, 1
+    net, stream, short_side, batch_size = NET, "rgb", 8, 2
+    endpoint = NET.head.features
 
-    def __init__(self, given, size=2):
-        self.source = SimpleNamespace(settings=given, endpoint=NET.head.features, batch_size=size)
+    def width(self):
+        return 1
 
     def rows(self, clips):
         return clips.mean(axis=(1, 2, 3, 4), dtype=np.float64).astype(np.float32)[:, None, None]
@@ -29,7 +29,9 @@ class Means:
 def run(item, *flags):
     complete = ("--window=3", "--rate=1", "--fps=0", "--short_side=0", "--crop_size=6")
     given = settings.parse(Settings, [*complete, *flags], "extract_features")
-    return extract(item, given, {"rgb": Means(given)})
+    rows, frames, fps = extract(item, given, {"rgb": Means()})
+    assert (frames, fps) == (7, 25)
+    return rows["rgb"]
 
 
 @pytest.fixture
@@ -41,39 +43,38 @@ def item(tmp_path):
     return Item("a", tmp_path / "a.npy")
 
 
-def test_rows_and_spans(item):
-    rows, frames, fps = run(item)
-    assert (frames, fps) == (7, 25)
-    assert rows["rgb"][""].array.tolist() == [[20], [50]]
-    assert rows["rgb"][""].spans.tolist() == [[0, 3], [3, 6]]
-
-
-def test_outer_rows_are_repeated(item):
-    found = run(item, "--mode=framewise", "--pad=rows").rows["rgb"][""]
+def test_rows_and_their_spans(item):
+    found = run(item)[""]
+    assert found.array.tolist() == [[20], [50]]
+    assert found.spans.tolist() == [[0, 3], [3, 6]]
+    found = run(item, "--mode=framewise", "--pad=rows")[""]  # the outermost rows again
     assert found.array.tolist() == [[20], [20], [30], [40], [50], [60], [60]]
     assert found.spans.tolist() == [[0, 3], [0, 3], [1, 4], [2, 5], [3, 6], [4, 7], [4, 7]]
-
-
-def test_crops_are_an_axis_or_averaged(item):
-    assert run(item, "--crops=ten").rows["rgb"][""].array.shape == (2, 10, 1)
-    average = run(item, "--crops=ten", "--average_crops").rows["rgb"][""]
-    assert average.array.tolist() == [[20], [50]]
-
-
-def test_a_video_without_rows_has_empty_ones(item):
-    found = run(item, "--window=9", "--short=skip", "--crops=three").rows["rgb"][""]
+    assert run(item, "--crops=ten")[""].array.shape == (2, 10, 1)
+    assert run(item, "--crops=ten", "--average_crops")[""].array.tolist() == [[20], [50]]
+    found = run(item, "--window=9", "--short=skip", "--crops=three")[""]
     assert (found.array.shape, found.spans.shape) == ((0, 3, 1), (0, 2))
 
 
-def tracks(item, **frames):
+def test_arrays_have_their_final_size(item):
+    clip = np.random.default_rng(0).uniform(-1, 1, (1, 7, 8, 10, 3)).astype(np.float32)
+    np.save(item.source, clip)
+    plain, sized = (run(item, *flags)[""].array for flags in ((), ("--short_side=16",)))
+    np.testing.assert_array_equal(plain, sized)
+    centre = np.rint((clip[0, :, 1:7, 2:8] + 1) * np.float32(127.5))
+    expected = [[centre[:3].mean(dtype=np.float64)], [centre[3:6].mean(dtype=np.float64)]]
+    np.testing.assert_allclose(plain, expected, rtol=1e-6)
+
+
+def tracks(item, box=(2, 1, 6, 5), **frames):
     """A folder with tracklets; each is on a 4x4 square on some frames."""
-    content = {who: {str(k): [2, 1, 6, 5] for k in at} for who, at in frames.items()}
+    content = {who: {str(k): box for k in at} for who, at in frames.items()}
     (item.source.parent / "a.json").write_text(json.dumps(content))
     return f"--tracking_folder={item.source.parent}"
 
 
 def test_individuals_have_rows_of_their_frames(item):
-    found = run(item, tracks(item, anna=range(7), bert=range(2, 6))).rows["rgb"]
+    found = run(item, tracks(item, anna=range(7), bert=range(2, 6)))
     assert [*found] == ["anna", "bert"]
     assert found["anna"].array.tolist() == [[20], [50]]
     assert found["bert"].array.tolist() == [[40]]
@@ -83,10 +84,9 @@ def test_individuals_have_rows_of_their_frames(item):
 def test_tracklets_of_another_video_are_named(item):
     with pytest.raises(ValueError, match=r"a\.json: tracklet 'x' is on frame 8 \(0-based\), and"):
         run(item, tracks(item, x=range(3, 9)))
-    folder = tracks(item, x=range(3))
-    path = item.source.parent / "a.json"
-    path.write_text(path.read_text().replace("[2, 1, 6, 5]", "[12, 1, 16, 5]"))
     with pytest.raises(ValueError, match=r"a\.json: tracklet 'x', frame 0: expected a box .* 8x10"):
-        run(item, folder)
+        run(item, tracks(item, (12, 1, 16, 5), x=range(3)))
     with pytest.raises(FileNotFoundError, match=r"a_tracks\.json: there is no such file"):
-        run(item, folder, "--tracking_suffix=_tracks.json")
+        run(item, tracks(item), "--tracking_suffix=_tracks.json")
+    with pytest.raises(ValueError, match=r"individual 'x': has 2 frames, and 3 are needed"):
+        run(item, tracks(item, x=range(2)), "--short=error")

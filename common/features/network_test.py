@@ -1,5 +1,7 @@
-"""The size of batches and rows, and the batches of a video."""
+"""The network of a stream, and the batches of a video."""
 
+import dataclasses
+import pickle
 import threading
 from concurrent.futures import CancelledError
 from types import SimpleNamespace
@@ -9,8 +11,9 @@ import pytest
 
 from common import arch
 from common.features import network
-from common.features.network import Batches
+from common.features.network import Batches, find_endpoint, usual_batch
 from common.features.settings import Extraction, Settings
+from common.preprocessing.contracts import RGB_CONTRACT
 
 
 @pytest.mark.parametrize(
@@ -20,39 +23,73 @@ from common.features.settings import Extraction, Settings
 def test_a_batch_keeps_the_processors_busy(window, crop, gpu, expected):
     """A hundred thousand million multiply-adds: those of 64 frames of 224 pixels, or less."""
     net = arch.make("inception_i3d")
-    assert network.batch_size(net, Extraction(window=window, crop_size=crop), gpu) == expected
-    dense = Extraction(mode="dense", window=window, crop_size=crop)
-    assert network.batch_size(net, dense, gpu) == 1
+    assert usual_batch(net, Extraction(window=window, crop_size=crop), gpu) == expected
+    assert usual_batch(net, Extraction(mode="dense", window=window, crop_size=crop), gpu) == 1
 
 
-def test_a_batch_has_at_most_32_windows_that_the_network_takes():
+def test_a_batch_has_at_most_32_windows():
     small = arch.make("inception_i3d_global")
-    assert network.batch_size(small, Extraction(window=9, crop_size=32), False) == 32
-    with pytest.raises(ValueError, match="Expected at least 9x193x193"):
-        network.batch_size(arch.make("inception_i3d"), Extraction(window=8, crop_size=224), False)
+    assert usual_batch(small, Extraction(window=9, crop_size=32), False) == 32
+
+
+def test_the_endpoint():
+    net, whole = arch.make("inception_i3d"), arch.make("i3d_resnet50_32x2")
+    assert find_endpoint(net, Extraction(mode="dense")) == "Features"
+    assert find_endpoint(whole, Extraction()) == whole.head.features
+    assert find_endpoint(whole, Extraction(mode="dense")) == whole.nodes[-2].name
+
+
+def make(model, **options):
+    return SimpleNamespace(model=model, options=options, features=lambda clips, endpoint: clips)
+
+
+def created(name="inception_i3d", **given):
+    net = arch.make(name)
+    model = SimpleNamespace(net=net, stream="rgb", path="a.pt", contract=RGB_CONTRACT)
+    settings = Settings(extraction=Extraction(window=64, crop_size=224, **given))
+    return network.create(make, settings, model, False)
 
 
 @pytest.mark.parametrize(
     ("name", "endpoint", "width"),
     [
-        ("inception_i3d", "Features", 1024),
+        ("inception_i3d", None, 1024),
         ("inception_i3d", "Mixed_4f", 832),
         ("inception_i3d", "Logits", 400),
-        ("i3d_resnet50_nl_32x2_affine", "Features", 2048),
-        ("r2plus1d_18", "Features", 512),
+        ("i3d_resnet50_nl_32x2_affine", None, 2048),
     ],
 )
 def test_width(name, endpoint, width):
-    net = arch.make(name)
-    endpoint = {"Features": net.head.features, "Logits": net.head.name}.get(endpoint, endpoint)
-    assert network.width(net, endpoint, 224) == width
+    assert created(name, endpoint=endpoint).width() == width
+
+
+def test_a_predictor_is_made_once_of_the_model_that_was_read(monkeypatch):
+    found = created(rgb_range=(0.0, 1.0))
+    predictor = network._predictor(found)
+    assert network._predictor(found) is predictor
+    assert predictor.model is found.model
+    assert predictor.options == {
+        "endpoints": ["Features"], "device": "auto", "precision": "float32"
+    }  # fmt: skip
+
+    @dataclasses.dataclass
+    class Read:
+        contract: object
+
+    # A copy in another process reads the weights again.
+    monkeypatch.setattr(network.models, "load", lambda *given: Read(RGB_CONTRACT))
+    network.clear()
+    copy = pickle.loads(pickle.dumps(found))  # noqa: S301
+    assert copy == found and copy.model is None
+    assert network._predictor(copy).model.contract.value_range == (0.0, 1.0)
+    network.clear()
 
 
 class Sums:
     """A network whose rows are sums of pixels, which remembers its batches."""
 
     def __init__(self, size):
-        self.source = SimpleNamespace(batch_size=size)
+        self.batch_size = size
         self.batches = []
 
     def rows(self, clips):
@@ -66,7 +103,7 @@ def clips(count, shape=(2, 1, 1, 3)):
     return [np.full(shape, k, np.float32) for k in range(1, count + 1)]
 
 
-@pytest.mark.parametrize("size", [1, 3, 4, 20])
+@pytest.mark.parametrize("size", [1, 3, 20])
 def test_batches_have_one_shape_and_rows_the_order_of_clips(size):
     net = Sums(size)
     batches = Batches(net)
@@ -88,59 +125,27 @@ def test_shapes_are_not_mixed_in_a_batch():
     assert [batch.shape[1] for batch in net.batches] == [2, 2, 5]
 
 
-def test_an_error_is_of_the_video_whose_batch_it_is():
-    net = Sums(1)
+def test_batches_and_errors_are_of_one_video():
+    net = Sums(2)
     bad, good = Batches(net), Batches(net)
-    bad.add(np.full((1, 1, 1, 1), 99, np.float32))
-    good.add(np.ones((1, 1, 1, 1), np.float32))
-    assert good.rows()[0].tolist() == [[1]]
+    for batches, value in ((bad, 99), (good, 1), (bad, 1), (good, 2)):
+        batches.add(np.full((1, 1, 1, 1), value, np.float32))
+    assert [row.tolist() for row in good.rows()] == [[[1]], [[2]]]
     with pytest.raises(MemoryError, match="too large"):
-        bad.add(np.ones((1, 1, 1, 1), np.float32))
+        bad.rows()
 
 
 def test_batches_that_wait_can_be_given_up():
     net, go, begun = Sums(1), threading.Event(), threading.Event()
-    slow = SimpleNamespace(source=net.source, rows=lambda clips: (begun.set(), go.wait(30))[0])
+    slow = SimpleNamespace(batch_size=1, rows=lambda clips: (begun.set(), go.wait(30))[0])
     first, second = Batches(slow), Batches(net)
     first.add(clips(1)[0])
     second.add(clips(1)[0])
     assert begun.wait(30)
-    network.give_up()
+    network.clear()
     go.set()
     with pytest.raises(CancelledError):
         second.rows()
     third = Batches(net)
     third.add(clips(1)[0])
     assert third.rows()[0].tolist() == [[6]]
-
-
-def test_batches_of_a_video_hold_no_clips_of_another():
-    net = Sums(4)
-    one, two = Batches(net), Batches(net)
-    for first, second in zip(clips(2), clips(2), strict=True):
-        one.add(first)
-        two.add(10 * second)
-    assert one.rows()[1].tolist() == [[12]]
-    assert two.rows()[1].tolist() == [[120]]
-    assert [batch[:, 0, 0, 0, 0].tolist() for batch in net.batches] == [
-        [1, 2, 0, 0],
-        [10, 20, 0, 0],
-    ]
-
-
-def test_a_network_is_made_once_of_the_model_that_was_read(monkeypatch):
-    monkeypatch.setattr(network.models, "load", None)  # reads again
-    net = arch.make("inception_i3d")
-    model = SimpleNamespace(net=net, contract=SimpleNamespace(short_side=256, crop=224))
-    settings = Settings(extraction=Extraction())
-    made = []
-
-    def make(model, **options):
-        made.append((model, options))
-
-    source = network.Source(make, settings, "rgb", "a.pt", net.head.features, 1)
-    network.offer({source: model})
-    assert network.load(source) is network.load(source)
-    assert made == [
-        (model, {"endpoints": [net.head.features], "device": "auto", "precision": "float32"})
-    ]

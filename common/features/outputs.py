@@ -13,16 +13,17 @@ import importlib
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common import models
 from common.features.settings import FORMATS
 from common.provenance import to_json
-from convert.formats import pickles, safetensors
+from convert.formats import pickles
 from convert.formats._mapped_file import one_error
 
 NAME = "features"
@@ -30,7 +31,6 @@ NAME = "features"
 
 Arrays = dict[str, NDArray[Any]]
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _MOST_BYTES = 1 << 28  # that arrays may take whatever the file's size
 _MOST_RATIO = 32  # of arrays to their file; compressed features reach about two
 
@@ -60,18 +60,13 @@ class Rows:
 
 
 def write(
-    path: str | os.PathLike[str],
-    arrays: Mapping[str, NDArray[np.float32]],
-    record: Mapping[str, object],
-    tracked: bool,
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[np.float32]], tracked: bool
 ) -> None:
     """Writes arrays in the format that the suffix says.
 
     Args:
         path: A temporary file, which the caller renames.
         arrays: By individual; without tracking one, called "".
-        record: How they were made. HDF5 keeps it in its attribute "record"; the other formats have
-            no place for it.
         tracked: Whether the arrays are of individuals.
 
     Raises:
@@ -87,15 +82,21 @@ def write(
     if path.suffix == ".npy":
         with path.open("wb") as file:
             np.save(file, np.array(named, object) if tracked else named[NAME], allow_pickle=tracked)
-    elif path.suffix == ".safetensors":
-        safetensors.write(path, named)
-    else:
-        for name in named:
-            if "\0" in name or {"", ".", ".."} & {*name.split("/")}:
-                raise ValueError(
-                    f"{path}: {path.suffix} cannot hold {name!r}; choose npy or safetensors."
-                )
-        _write_npz(path, named) if path.suffix == ".npz" else _write_h5(path, named, record)
+        return
+    if path.suffix == ".safetensors":
+        models.write_arrays(path, named)
+        return
+    for name in named:
+        if "\0" in name or {"", ".", ".."} & {*name.split("/")}:
+            raise ValueError(
+                f"{path}: {path.suffix} cannot hold {name!r}; choose npy or safetensors."
+            )
+    if path.suffix == ".npz":
+        _write_npz(path, named)
+        return
+    with _h5py().File(path, "w") as file:
+        for name, array in named.items():
+            file.create_dataset(name, data=array, track_times=False)
 
 
 def _write_npz(path: Path, arrays: Arrays) -> None:
@@ -108,13 +109,6 @@ def _write_npz(path: Path, arrays: Arrays) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _write_h5(path: Path, arrays: Arrays, record: Mapping[str, object]) -> None:
-    with _h5py().File(path, "w") as file:
-        file.attrs["record"] = to_json(record)
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array, track_times=False)
-
-
 def write_sidecar(
     path: str | os.PathLike[str],
     streams: Mapping[str, Mapping[str, Rows]],
@@ -125,8 +119,8 @@ def write_sidecar(
     """Writes a JSON of `record`, and of what the rows of each stream and individual are.
 
     Under "arrays", by stream and individual, are shape and rate, and a list for each column of
-    rows: `first` and `last` (one past the last) are frames, `start`, `center` and `end` seconds,
-    rounded to microseconds; null without a rate.
+    rows: `first` and `last` (one past the last) are frames; `start`, `center` and `end` seconds in
+    the source, rounded to microseconds, or null without a rate.
 
     Args:
         path: A temporary file, which the caller renames.
@@ -136,22 +130,16 @@ def write_sidecar(
         start: Time of the first frame in the source, seconds.
     """
 
-    def columns(rows: Rows) -> dict[str, object]:
+    def described(rows: Rows) -> dict[str, object]:
         first, last = rows.spans.T
-        frames = {"start": first, "center": (first + last) / 2, "end": last}
-        return {
-            "shape": list(rows.array.shape),
-            "fps": fps,
-            "first": first.tolist(),
-            "last": last.tolist(),
-            **{
-                key: None if fps is None else (start + at / fps).round(6).tolist()
-                for key, at in frames.items()
-            },
-        }
+        columns: dict[str, object] = {"shape": list(rows.array.shape), "fps": fps}
+        columns |= {"first": first.tolist(), "last": last.tolist()}
+        for key, at in {"start": first, "center": (first + last) / 2, "end": last}.items():
+            columns[key] = None if fps is None else (start + at / fps).round(6).tolist()
+        return columns
 
     arrays = {
-        stream: {name: columns(rows) for name, rows in found.items()}
+        stream: {name: described(rows) for name, rows in found.items()}
         for stream, found in streams.items()
     }
     text = to_json({**record, "arrays": arrays})
@@ -174,24 +162,23 @@ def read(path: str | os.PathLike[str]) -> Arrays:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: there is no such file.") from error
-    if start == _HDF5:
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
         _h5py()  # a missing package is no fault of the file
+        reader = _read_h5
+    elif start.startswith(np.lib.format.MAGIC_PREFIX):
+        reader = _read_npy
+    elif start.startswith(b"PK"):
+        reader = _read_npz
+    elif start[8:] == b"{":
+        reader = models.read_arrays
+    else:
+        suffixes = ", ".join(FORMATS.values())
+        raise ValueError(f"{path}: expected features as {suffixes}, by their content.")
     with one_error(path):
-        if start.startswith(np.lib.format.MAGIC_PREFIX):
-            arrays = _read_npy(path)
-        elif start.startswith(b"PK"):
-            arrays = _read_npz(path)
-        elif start == _HDF5:
-            arrays = dict(_read_h5(path))
-        elif safetensors.recognises(path):
-            arrays = dict(safetensors.read(path))
-        else:
-            raise ValueError(
-                f"expected features as {', '.join(FORMATS.values())}, by their content"
-            )
+        arrays = reader(path)
         if not arrays:
             raise ValueError("holds no array")
         return arrays
@@ -204,12 +191,8 @@ def _read_npy(path: Path) -> Arrays:
         except ValueError as error:
             if "allow_pickle" not in str(error):
                 raise
-        return _read_dictionary(path, file.tell())
-
-
-def _read_dictionary(path: Path, offset: int) -> Arrays:
-    """The arrays of a dictionary in a 0-d object array, whose pickle begins at byte `offset`."""
-    match pickles.load(path, offset):
+        outer = pickles.load(path, file.tell())
+    match outer:
         # The outermost array holds a Python object, which those of a checkpoint may not.
         case pickles.Call(state=(_, (), _, _, [dict() as tree])):
             pass
@@ -242,21 +225,16 @@ def _read_npz(path: Path) -> Arrays:
     return arrays
 
 
-def _read_h5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _read_h5(path: Path) -> Arrays:
     h5py, found = _h5py(), dict[str, Any]()
-
-    def add(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset):
-            found[name] = node
-
     with h5py.File(path, "r") as file:
-        file.visititems(add)
+        file.visititems(found.__setitem__)
+        found = {name: node for name, node in found.items() if isinstance(node, h5py.Dataset)}
         for name, dataset in found.items():
             if dataset.external or dataset.is_virtual:
                 raise ValueError(f"{name} is kept in another file, which is not read")
         _check_size(path, sum(dataset.nbytes for dataset in found.values()))
-        for name, dataset in found.items():
-            yield name, np.asarray(dataset[()])
+        return {name: np.asarray(dataset[()]) for name, dataset in found.items()}
 
 
 def _check_size(path: Path, size: int) -> None:

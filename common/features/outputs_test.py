@@ -13,9 +13,6 @@ from common.features.outputs import Rows
 from common.features.settings import FORMATS
 from common.io import CheckpointError
 
-TOGETHER = [name for name in FORMATS if name != "h5"]
-RECORD = {"mode": "segment", "weights": {"a.pt": "sha256 00"}}
-
 
 def arrays(**counts):
     """Of individuals, with so many rows each; [N, 4], and from the second on [N, 10, 4]."""
@@ -39,96 +36,72 @@ def suffix(request):
     return FORMATS[request.param]
 
 
-def object_file(path, pickled, shape=()):
+def object_file(path, pickled):
     """A .npy of Python objects with any pickle."""
     with path.open("wb") as file:
-        header = {"descr": "|O", "fortran_order": False, "shape": shape}
+        header = {"descr": "|O", "fortran_order": False, "shape": ()}
         np.lib.format.write_array_header_1_0(file, header)
         file.write(pickled)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_rows_must_be_finite(bad):
+def test_rows_must_be_finite():
     with pytest.raises(ValueError, match="not finite"):
-        rows(np.array([[1, bad]], np.float32))
+        rows(np.array([[1, np.inf]], np.float32))
 
 
-@pytest.mark.parametrize("count", [0, 1, 5])
-def test_one_array_comes_back(tmp_path, suffix, count):
-    path = tmp_path / f"v{suffix}"
-    given = arrays(**{"": count})
-    outputs.write(path, given, RECORD, tracked=False)
-    got = outputs.read(path)
-    assert list(got) == ["" if suffix == ".npy" else "features"]
-    np.testing.assert_array_equal(*got.values(), given[""], strict=True)
-    assert [*tmp_path.iterdir()] == [path]
-
-
-def test_individuals_come_back(tmp_path, suffix):
-    path = tmp_path / f"v{suffix}"
-    given = arrays(**{"7": 3, "Зебра 2": 2, "a/b.npy": 1})
-    outputs.write(path, given, RECORD, tracked=True)
-    got = outputs.read(path)
-    assert sorted(got) == sorted(given)
+@pytest.mark.parametrize(
+    "given", [arrays(**{"": 0}), arrays(**{"": 5}), arrays(**{"7": 3, "Зебра 2": 2, "a/b.npy": 1})]
+)
+def test_what_is_written_comes_back_and_has_the_same_bytes(tmp_path, suffix, given):
+    one, two = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
+    outputs.write(one, given, tracked=len(given) > 1)
+    got = outputs.read(one)
+    single = "" if suffix == ".npy" else "features"
+    assert sorted(got) == (sorted(given) if len(given) > 1 else [single])
     for name, array in given.items():
-        np.testing.assert_array_equal(got[name], array, strict=True)
+        np.testing.assert_array_equal(got[name or single], array, strict=True)
+    other = {name: np.asfortranarray(array.copy()) for name, array in given.items()}
+    outputs.write(two, other, tracked=len(given) > 1)
+    assert one.read_bytes() == two.read_bytes()
+    assert {*tmp_path.iterdir()} == {one, two}
 
 
-def test_numpy_opens_our_arrays(tmp_path):
+def test_numpy_and_h5py_open_our_arrays(tmp_path):
     given = arrays(**{"7": 3, "file": 2})
     for suffix in (".npy", ".npz"):
-        outputs.write(tmp_path / f"t{suffix}", given, RECORD, tracked=True)
-        outputs.write(tmp_path / f"u{suffix}", arrays(**{"": 3}), RECORD, tracked=False)
-    plain = np.load(tmp_path / "u.npy")
-    np.testing.assert_array_equal(plain, given["7"], strict=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "u.npz")["features"], plain, strict=True)
+        outputs.write(tmp_path / f"t{suffix}", given, tracked=True)
     box = np.load(tmp_path / "t.npy", allow_pickle=True)
     assert box.shape == () and type(box.item()) is dict
     for got in (box.item(), np.load(tmp_path / "t.npz")):
         assert list(got) == ["7", "file"]
         for name, array in given.items():
             np.testing.assert_array_equal(got[name], array, strict=True)
-            assert got[name].flags.writeable or got is not box.item()
-
-
-@pytest.mark.parametrize("tracked", [False, True])
-def test_the_same_features_give_the_same_bytes(tmp_path, suffix, tracked):
-    given = arrays(**{"a": 3, "b": 2} if tracked else {"": 3})
-    other = {name: np.asfortranarray(array.copy()) for name, array in given.items()}
-    one, two = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
-    outputs.write(one, given, RECORD, tracked)
-    outputs.write(two, other, RECORD, tracked)
-    assert one.read_bytes() == two.read_bytes()
-    if suffix == ".npz":
-        with zipfile.ZipFile(one) as archive:
-            entries = archive.infolist()
-        assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
-        assert [entry.filename for entry in entries] == (
-            ["a.npy", "b.npy"] if tracked else ["features.npy"]
-        )
+    with zipfile.ZipFile(tmp_path / "t.npz") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    h5py = pytest.importorskip("h5py")
+    outputs.write(tmp_path / "v.h5", arrays(**{"": 2}), tracked=False)
+    with h5py.File(tmp_path / "v.h5") as file:
+        assert file["features"].dtype == "<f4"
+        assert h5py.h5g.get_objinfo(file["features"].id).mtime == 0
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5"])
 @pytest.mark.parametrize("name", ["", "/a", "a//b", "../a", "a/.", "a\0b"])
 def test_a_name_that_a_format_cannot_hold_is_an_error(tmp_path, suffix, name):
     with pytest.raises(ValueError, match=f"{suffix} cannot hold .*; choose npy or safetensors"):
-        outputs.write(tmp_path / f"t{suffix}", arrays(**{name: 2}), RECORD, tracked=True)
+        outputs.write(tmp_path / f"t{suffix}", arrays(**{name: 2}), tracked=True)
     for other in (".npy", ".safetensors"):
-        path = tmp_path / f"t{other}"
-        outputs.write(path, arrays(**{name: 2}), RECORD, tracked=True)
-        assert list(outputs.read(path)) == [name]
+        outputs.write(tmp_path / f"t{other}", arrays(**{name: 2}), tracked=True)
+        assert list(outputs.read(tmp_path / f"t{other}")) == [name]
 
 
 def test_the_sidecar_says_what_rows_mean(tmp_path):
     found = {name: rows(array) for name, array in arrays(a=2, b=1).items()}
-    path = tmp_path / "v.json"
-    outputs.write_sidecar(path, {"rgb": found, "flow": {"c": found["a"]}}, RECORD, 25.0, 1.5)
+    path, record = tmp_path / "v.json", {"mode": "segment"}
+    outputs.write_sidecar(path, {"rgb": found, "flow": {"c": found["a"]}}, record, 25.0, 1.5)
     got = json.loads(path.read_text())
-    assert list(got) == ["mode", "weights", "arrays"] and got["weights"] == RECORD["weights"]
-    assert {stream: [*named] for stream, named in got["arrays"].items()} == {
-        "rgb": ["a", "b"],
-        "flow": ["c"],
-    }
+    assert list(got) == ["mode", "arrays"]
+    assert [*got["arrays"]["rgb"], *got["arrays"]["flow"]] == ["a", "b", "c"]
     assert got["arrays"]["rgb"]["a"] == {
         "shape": [2, 4],
         "fps": 25.0,
@@ -138,26 +111,18 @@ def test_the_sidecar_says_what_rows_mean(tmp_path):
         "center": [2.78, 3.1],
         "end": [4.06, 4.38],
     }
-    assert got["arrays"]["rgb"]["b"]["shape"] == [1, 10, 4]
     outputs.write_sidecar(path, {"rgb": found}, {}, None)
-    unknown = json.loads(path.read_text())["arrays"]["rgb"]["a"]
-    assert [unknown[key] for key in ("fps", "start", "center", "end")] == [None] * 4
-    assert unknown["last"] == [64, 72]
-
-
-def test_hdf5_holds_its_record(tmp_path):
-    h5py = pytest.importorskip("h5py")
-    outputs.write(tmp_path / "v.h5", arrays(**{"": 2}), RECORD, tracked=False)
-    with h5py.File(tmp_path / "v.h5") as file:
-        assert json.loads(file.attrs["record"]) == RECORD
-        assert file["features"].dtype == "<f4"
-        assert h5py.h5g.get_objinfo(file["features"].id).mtime == 0
+    unknown = json.loads(path.read_text())["arrays"]["rgb"]["b"]
+    assert unknown == {
+        "shape": [1, 10, 4], "first": [0], "last": [64],
+        **dict.fromkeys(("fps", "start", "center", "end")),
+    }  # fmt: skip
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"HDF5 needs h5py.*'\.\[hdf5\]'"):
-        outputs.write(tmp_path / "v.h5", arrays(**{"": 2}), RECORD, tracked=False)
+        outputs.write(tmp_path / "v.h5", arrays(**{"": 2}), tracked=False)
     (tmp_path / "w.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(ImportError, match="HDF5 needs h5py"):
         outputs.read(tmp_path / "w.h5")
@@ -168,22 +133,17 @@ def test_reads_what_others_write(tmp_path):
     np.save(tmp_path / "a.npy", long)
     np.testing.assert_array_equal(outputs.read(tmp_path / "a.npy")[""], long, strict=True)
     np.savez_compressed(tmp_path / "b.npz", rgb=long, fps=np.array(25), names=np.array(["x"]))
-    got = outputs.read(tmp_path / "b.npz")
+    (tmp_path / "b.npz").rename(tmp_path / "b.features")  # its content says what it is
+    got = outputs.read(tmp_path / "b.features")
     assert list(got) == ["rgb", "fps", "names"] and got["fps"] == 25
     np.testing.assert_array_equal(got["rgb"], long, strict=True)
-    (tmp_path / "b.npz").rename(tmp_path / "b.features")  # its content says what it is
-    assert list(outputs.read(tmp_path / "b.features")) == ["rgb", "fps", "names"]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_reads_dictionaries_of_others(tmp_path, protocol):
     one, two = np.ones((2, 4), np.float32), np.arange(6.0).reshape(3, 2).T
     tree = {1: one, np.int64(2): two, "min_frames": {1: 8, np.int64(2): np.int64(9)}}
-    box = np.array(tree, object)
-    object_file(tmp_path / "t.npy", pickle.dumps(box, protocol))
-    if protocol == 4:
-        np.save(tmp_path / "s.npy", box)
-        assert (tmp_path / "s.npy").read_bytes() == (tmp_path / "t.npy").read_bytes()
+    object_file(tmp_path / "t.npy", pickle.dumps(np.array(tree, object), protocol))
     got = outputs.read(tmp_path / "t.npy")
     assert list(got) == ["1", "2", "min_frames:1", "min_frames:2"]
     np.testing.assert_array_equal(got["1"], one, strict=True)
@@ -195,34 +155,24 @@ def malicious(sentinel):
     """Pickles that make a file when they are executed."""
     argument = b"X" + len(f"touch {sentinel}").to_bytes(4, "little") + f"touch {sentinel}".encode()
     call = b"cposix\nsystem\n(" + argument + b"tR"
-    box = np.array({"a": "HERE"}, object)
-    around = pickle.dumps(box, 2).replace(b"X\x04\x00\x00\x00HEREq", call + b"q")
+    around = pickle.dumps(np.array({"a": "HERE"}, object), 2)
     return {
         "alone": b"\x80\x04" + call + b".",
-        "in the dictionary": around,
-        "a class": b"\x80\x02csubprocess\nPopen\n(" + argument + b"t\x81.",
+        "in the dictionary": around.replace(b"X\x04\x00\x00\x00HEREq", call + b"q"),
         "numpy's own": b"\x80\x02cnumpy.testing._private.utils\nrunstring\n(" + argument + b"}tR.",
     }
 
 
 @pytest.mark.parametrize("kind", malicious(""))
 def test_nothing_is_executed(tmp_path, kind):
-    sentinel = tmp_path / "executed"
-    path = tmp_path / "t.npy"
+    sentinel, path = tmp_path / "executed", tmp_path / "t.npy"
     object_file(path, malicious(sentinel)[kind])
-    with pytest.raises(CheckpointError, match="refused to load") as caught:
+    with pytest.raises(CheckpointError, match=f"^{path}: refused to load"):
         outputs.read(path)
-    assert str(caught.value).startswith(f"{path}: ")
     assert not sentinel.exists()
-
-
-@pytest.mark.parametrize("kind", ["alone", "in the dictionary"])
-def test_the_files_do_execute_elsewhere(tmp_path, kind):
-    """Otherwise the test above would prove nothing."""
-    sentinel = tmp_path / "executed"
-    object_file(tmp_path / "t.npy", malicious(sentinel)[kind])
-    np.load(tmp_path / "t.npy", allow_pickle=True)
-    assert sentinel.exists()
+    if kind != "numpy's own":
+        np.load(path, allow_pickle=True)
+        assert sentinel.exists()  # or this would prove nothing
 
 
 def boxed(tree):
@@ -235,9 +185,7 @@ def boxed(tree):
         (pickle.dumps({"a": np.ones(2)}, 4), "holds Python objects; expected a dictionary"),
         (pickle.dumps(np.ones(2), 4), "holds Python objects"),
         (boxed([np.ones(2)]), "holds Python objects"),
-        (pickle.dumps(np.array([{}, {}], object), 4), "holds Python objects"),
         (boxed({"a": "text"}), "a is a str; expected an array"),
-        (boxed({"a": [1.0]}), "a is a list; expected an array"),
         (boxed({"a": np.array([{}], object)}), "a: an array of dtype 'O8'"),
         (boxed({"1": np.ones(2), 1: np.ones(2)}), "1 stands twice"),
         (boxed({}), "holds no array"),
@@ -247,31 +195,32 @@ def boxed(tree):
 )
 def test_other_objects_are_no_features(tmp_path, pickled, text):
     object_file(tmp_path / "t.npy", pickled)
-    with pytest.raises(ValueError, match=text) as caught:
+    with pytest.raises(ValueError, match=f"^{tmp_path / 't.npy'}: .*{text}"):
         outputs.read(tmp_path / "t.npy")
-    assert str(caught.value).startswith(f"{tmp_path / 't.npy'}: ")
 
 
-def test_objects_in_a_zip_are_refused(tmp_path):
-    np.savez(tmp_path / "a.npz", a=np.array({"a": 1}, object))
-    with pytest.raises(ValueError, match=r"a\.npz: Object arrays cannot be loaded"):
-        outputs.read(tmp_path / "a.npz")
-
-
-def test_damaged_and_other_files_are_named(tmp_path):
+def test_damaged_and_other_files_are_named(tmp_path, suffix):
     with pytest.raises(FileNotFoundError, match=r"no\.npy: there is no such file"):
         outputs.read(tmp_path / "no.npy")
-    path = tmp_path / "a.npy"
-    for content in (b"", b"text", b"\x93NUMPY\x01\x00"):
+    path = tmp_path / f"a{suffix}"
+    outputs.write(path, arrays(**{"": 3}), tracked=False)
+    whole = path.read_bytes()
+    contents = [b"", b"text", b"\x93NUMPY\x01\x00", b"\x89HDF\r\n\x1a\n" + bytes(100)]
+    for content in (*contents, whole[: len(whole) - 20]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"^{path}: "):
             outputs.read(path)
-    for suffix in (FORMATS[name] for name in TOGETHER):
-        outputs.write(path.with_suffix(suffix), arrays(**{"": 3}), RECORD, tracked=False)
-        whole = path.with_suffix(suffix).read_bytes()
-        path.write_bytes(whole[: len(whole) - 20])
-        with pytest.raises(ValueError, match=f"^{path}: "):
-            outputs.read(path)
+
+
+def test_objects_and_broken_headers_in_a_zip_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.array({"a": 1}, object))
+    with pytest.raises(ValueError, match=r"a\.npz: Object arrays cannot be loaded"):
+        outputs.read(tmp_path / "a.npz")
+    for header in (b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((((", b"\x93NUMPY\x09\x00", b"none"):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("a.npy", header)
+        with pytest.raises(ValueError, match=r"a\.npz: "):
+            outputs.read(tmp_path / "a.npz")
 
 
 def test_small_files_of_huge_arrays_are_refused(tmp_path):
@@ -291,34 +240,16 @@ def test_hdf5_reads_no_other_file(tmp_path):
     (tmp_path / "secret").write_bytes(b"0123456789")
     with h5py.File(tmp_path / "source.h5", "w") as file:
         file["a"] = np.ones(3)
-    for name in ("external", "virtual"):
-        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
-            if name == "external":
-                place = [(str(tmp_path / "secret"), 0, 10)]
-                file.create_dataset("a", (10,), "u1", external=place)
-            else:
-                layout = h5py.VirtualLayout((3,), "f8")
-                layout[:] = h5py.VirtualSource(str(tmp_path / "source.h5"), "a", (3,))
-                file.create_virtual_dataset("a", layout)
-        with pytest.raises(ValueError, match=f"{name}.h5: a is kept in another file"):
-            outputs.read(tmp_path / f"{name}.h5")
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "source.h5"), "a", (3,))
+    places = [(str(tmp_path / "secret"), 0, 10)]
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("a", (10,), "u1", external=places)
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("a", layout)
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["a"] = h5py.ExternalLink("source.h5", "a")
-    with pytest.raises(ValueError, match=r"link\.h5: holds no array"):
-        outputs.read(tmp_path / "link.h5")
-
-
-def test_a_broken_header_in_a_zip_is_named(tmp_path):
-    for header in (b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((((", b"\x93NUMPY\x09\x00", b"none"):
-        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-            archive.writestr("a.npy", header)
-        with pytest.raises(ValueError, match=r"a\.npz: "):
-            outputs.read(tmp_path / "a.npz")
-
-
-def test_damaged_hdf5_is_named(tmp_path):
-    pytest.importorskip("h5py")
-    path = tmp_path / "a.h5"
-    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(ValueError, match=f"^{path}: "):
-        outputs.read(path)
+    for name in ("external", "virtual", "link"):
+        expected = "holds no array" if name == "link" else "a is kept in another file"
+        with pytest.raises(ValueError, match=f"{name}.h5: {expected}"):
+            outputs.read(tmp_path / f"{name}.h5")

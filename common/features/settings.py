@@ -5,20 +5,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import arch
+from common import flow
 from common.features import presets
 from common.jobs.settings import FlowSettings, RunSettings, SourceSettings
+from common.model_settings import StreamSettings
 from common.models import Model
 from common.preprocessing import contracts
 from common.settings import UsageError, setting
-from common.training.recipes import PRECISIONS
 
 MODES = ("segment", "dense", "framewise")
-PADS = ("frames", "rows", "none")
-SHORTS = ("loop", "pad", "error", "skip")
 CROPS = {"center": 1, "three": 3, "ten": 10}
 """How many crops each choice of `--crops` takes."""
-BOXES = ("frame", "union")
 FORMATS = {"npy": ".npy", "npz": ".npz", "safetensors": ".safetensors", "h5": ".h5"}
 """The file suffix of each format."""
 
@@ -38,29 +35,25 @@ class Extraction:
         "segment",
         choices=MODES,
     )
-    window: int | None = setting(
-        "Frames of a window. By default as the network was trained.", None, minimum=1
-    )
+    window: int | None = setting("Frames of a window. By default the network's.", None, minimum=1)
     rate: int | None = setting(
         "Frames from one frame of a window to its next. By default the network's.", None, minimum=1
     )
     stride: int | None = setting(
-        "segment: frames from one window to the next. By default windows do not overlap.",
-        None,
-        minimum=1,
+        "segment: frames from one window to the next. By default a window's span.", None, minimum=1
     )
     frequency: int = setting("framewise: frames from one row to the next.", 1, minimum=1)
     pad: str = setting(
         "framewise, where a window leaves the video: repeat the outermost frames; repeat the "
         "outermost rows that fit; or give no row (none).",
         "frames",
-        choices=PADS,
+        choices=("frames", "rows", "none"),
     )
     short: str = setting(
         "A video that is too short for one row: start it again (loop), repeat its last frame "
         "(pad), fail it (error), or write no rows (skip).",
         "loop",
-        choices=SHORTS,
+        choices=("loop", "pad", "error", "skip"),
     )
     crops: str = setting(
         "The centre; three along the longer side; or ten: corners, centre, their mirror images.",
@@ -74,18 +67,15 @@ class Extraction:
         None,
     )
     fps: float | None = setting(
-        "Frames per second, by timestamps; 0 takes every frame. By default the network's.",
-        None,
-        minimum=0,
+        "Frames per second, by timestamps; 0 takes all. By default the network's.", None, minimum=0
     )
     short_side: int | None = setting(
-        "Resize the shorter side to it, in pixels; 0 keeps the size. By default the network's.",
+        "Resize the shorter side to it, pixels; 0 does not. By default the network's.",
         None,
         minimum=0,
     )
     least_side: int = setting(
-        "Enlarge frames whose shorter side is below it, and keep the size of others; overrides "
-        "--short_side.",
+        "Enlarge frames whose shorter side is below it, and no others; overrides --short_side.",
         0,
         minimum=0,
     )
@@ -102,7 +92,7 @@ class Extraction:
     boxes: str = setting(
         "Cut an individual out where it is on each frame, or where it is on any frame (union).",
         "frame",
-        choices=BOXES,
+        choices=("frame", "union"),
     )
     min_frames: int = setting("Leave out tracklets of fewer frames.", 1, minimum=1)
     interpolate: bool = setting(
@@ -132,7 +122,7 @@ class Extraction:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings, SourceSettings, FlowSettings):
+class Settings(RunSettings, SourceSettings, FlowSettings, StreamSettings):
     r"""Extracts features of videos, folders of frames or tracklets.
 
     i3d extract --input=my.mp4 --output=features --checkpoint=rgb_scratch
@@ -151,9 +141,7 @@ class Settings(RunSettings, SourceSettings, FlowSettings):
         None,
         choices=presets.PRESETS,
     )
-    show_presets: bool = setting(
-        "Print what each preset reproduces and where it differs, and exit.", False
-    )
+    show_presets: bool = setting("Print what each preset reproduces and where it differs.", False)
     input: Path = setting(
         "A video; a folder, which is searched for videos, folders of frames and arrays of RGB "
         "(.npy); a .txt list of paths; or with --annotations the folder of a data set.",
@@ -163,23 +151,17 @@ class Settings(RunSettings, SourceSettings, FlowSettings):
     workers: int | None = setting(
         "Videos read at a time, in threads. By default up to four.", None, minimum=0
     )
-    extraction: Extraction
-    spans: bool = setting(
-        "Make an item of each labelled span of the annotations, not of each video.", False
-    )
+    extraction: Extraction = dataclasses.field(default_factory=Extraction)
+    spans: bool = setting("Make an item of each labelled span, not of each video.", False)
     start: float | None = setting("Begin at this second of each video.", None, minimum=0)
     end: float | None = setting("End at this second of each video.", None, minimum=0)
-    tracking_folder: Path | None = setting(
-        "Extract individuals, whose tracklets are in files of this folder.", None
-    )
+    tracking_folder: Path | None = setting("Extract individuals: folder of their tracklets.", None)
     tracking_suffix: str = setting(
         "The tracklets of a/b.mp4 are in TRACKING_FOLDER/a/b and this: .json, .pkl or .txt.",
         ".json",
     )
     video_w: int | None = setting(
-        "Resize frames and their boxes to this width before individuals are cut out.",
-        None,
-        minimum=2,
+        "Resize frames and boxes to this width before individuals are cut out.", None, minimum=2
     )
     video_h: int | None = setting("The same, their height.", None, minimum=2)
     format: str = setting("Format of the files.", "npy", choices=FORMATS)
@@ -189,32 +171,7 @@ class Settings(RunSettings, SourceSettings, FlowSettings):
         None,
         minimum=1,
     )
-    checkpoint: str | None = setting(
-        "Weights of the only stream: the name of a published checkpoint, or a path in any format.",
-        None,
-    )
-    architecture: str | None = setting(
-        "Network of the weights, where their names fit several.", None, choices=arch.ARCHITECTURES
-    )
-    streams: tuple[str, ...] = setting(
-        "rgb, flow, or both: rgb,flow.", ("rgb",), choices=("rgb", "flow")
-    )
-    rgb_checkpoint: str | None = setting("Weights of the RGB stream.", None)
-    flow_checkpoint: str | None = setting("Weights of the flow stream.", None)
-    flow: Path | None = setting(
-        "Folder with flow that `extract_flow` wrote; otherwise flow is computed.", None
-    )
-    device: str = setting("auto is a GPU if there is one.", "auto", choices=("auto", "cpu", "gpu"))
-    precision: str = setting(
-        "Precision that the network computes in; rows are float32.",
-        "float32",
-        choices=PRECISIONS,
-    )
-    threads: int | None = setting(
-        "Threads the network computes with on a CPU. By default OMP_NUM_THREADS, or one a core.",
-        None,
-        minimum=1,
-    )
+    flow: Path | None = setting("Folder of flow by `extract_flow`; otherwise computed.", None)
 
     @classmethod
     def expand(cls, arguments: Sequence[str]) -> list[str]:
@@ -224,92 +181,41 @@ class Settings(RunSettings, SourceSettings, FlowSettings):
     def __post_init__(self) -> None:
         if (self.video_w is None) != (self.video_h is None):
             raise UsageError("--video_w and --video_h go together: give both, or neither")
-        if self.tracking_folder:
-            for name in ("fps", "short_side"):
-                if getattr(self.extraction, name):
-                    raise UsageError(
-                        f"--{name} and --tracking_folder exclude each other: boxes are of every "
-                        "frame as it is, and what is cut out is resized"
-                    )
-        else:
+        if not self.tracking_folder:
             names = ("min_frames", "boxes", "margin", "interpolate")
             _refuse(self.extraction, names, "--tracking_folder")
             _refuse(self, ("video_w", "video_h"), "--tracking_folder")
-        if len(set(self.streams)) != len(self.streams) or not self.streams:
-            raise UsageError(f"--streams must be rgb, flow or rgb,flow, not {self.streams}")
+        elif self.extraction.fps or self.extraction.short_side:
+            raise UsageError(
+                "--fps and --short_side do not go with --tracking_folder: boxes are of every frame "
+                "as it is, and what is cut out is resized"
+            )
         if "flow" not in self.streams:
             _refuse(self, ("flow", "flow_engine", "tvl1"), "--streams with flow")
         elif self.flow and (self.start is not None or self.end is not None):
             raise UsageError("--start and --end: the flow of --flow is whole; leave one out")
 
-    @property
-    def checkpoints(self) -> dict[str, str]:
-        """The checkpoint of each stream.
 
-        Raises:
-            UsageError: A stream has no checkpoint or two, or there is one of another stream.
-        """
-        own = {"rgb": self.rgb_checkpoint, "flow": self.flow_checkpoint}
-        for stream, given in own.items():
-            if given and stream not in self.streams:
-                raise UsageError(
-                    f"--{stream}_checkpoint is given, and {stream} is not among --streams"
-                )
-        if self.checkpoint:
-            if len(self.streams) > 1:
-                raise UsageError(
-                    "--checkpoint is for one stream: use --rgb_checkpoint and --flow_checkpoint"
-                )
-            if own[self.streams[0]]:
-                raise UsageError(
-                    f"--checkpoint and --{self.streams[0]}_checkpoint exclude each other"
-                )
-            return {self.streams[0]: self.checkpoint}
-        found = {}
-        for stream in self.streams:
-            if not (given := own[stream]):
-                raise UsageError(f"--{stream}_checkpoint is needed")
-            found[stream] = given
-        return found
-
-
-def complete(settings: Settings, model: Model) -> Extraction:
-    """The settings of extraction with what was left open taken from the network of a stream."""
+def complete(settings: Settings, model: Model) -> Settings:
+    """The settings with what was left open taken from the network of a stream."""
     contract, extraction = model.contract, settings.extraction
+    changed: dict[str, Any] = {
+        "window": contracts.usual(model.net.name).frames,
+        "rate": contract.stride,
+        "fps": contract.fps,
+        "short_side": contract.short_side,
+        "crop_size": contract.crop,
+    }
+    changed = {k: value for k, value in changed.items() if getattr(extraction, k) is None}
     if settings.tracking_folder:  # boxes are of every frame as it is
-        extraction = dataclasses.replace(
-            extraction, fps=0.0, short_side=0, least_side=0, frame_size=()
-        )
-    window = extraction.window or contracts.usual(model.net.name).frames
-    rate = extraction.rate or contract.stride
-    stride, fps, side = extraction.stride, extraction.fps, extraction.short_side
-    if extraction.mode == "segment" and stride is None:
-        stride = (window - 1) * rate + 1
-    return dataclasses.replace(
-        extraction,
-        window=window,
-        rate=rate,
-        stride=stride,
-        fps=contract.fps if fps is None else fps,
-        short_side=contract.short_side if side is None else side,
-        crop_size=extraction.crop_size or contract.crop,
-    )
-
-
-def find_endpoint(net: arch.Network, extraction: Extraction) -> str:
-    """The endpoint that is taken.
-
-    By default the pooled features; for "dense" the map before them if the pool spans all time.
-
-    Raises:
-        ValueError: There is no such endpoint.
-    """
-    arch.check_endpoint(net, extraction.endpoint)
-    if extraction.endpoint:
-        return extraction.endpoint
-    if extraction.mode == "dense" and net.head.pool is None:
-        return net.nodes[-2].name
-    return net.head.features
+        changed |= {"fps": 0.0, "short_side": 0, "least_side": 0, "frame_size": ()}
+    extraction = dataclasses.replace(extraction, **changed)
+    if extraction.mode == "segment" and extraction.stride is None:
+        extraction = dataclasses.replace(extraction, stride=extraction.span)
+    engine = settings.flow_engine
+    if "flow" in settings.streams:
+        engine = flow.resolve(engine)
+    return dataclasses.replace(settings, extraction=extraction, flow_engine=engine)
 
 
 def _refuse(settings: Any, names: Iterable[str], needed: str) -> None:

@@ -11,19 +11,19 @@ Read from
   restricted unpickler of `convert` opens them, which executes nothing that a file names.
 """
 
-import dataclasses
 import math
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
 from common.annotations.datasets import vidor
-from common.io import CheckpointError, check_json, escape, listing, load_json, shown
+from common.io import CheckpointError, check_json, escape, listing, load_json
 from convert.formats import pickles
 from convert.formats._mapped_file import one_error
 
@@ -36,8 +36,7 @@ _PICKLES = (".pkl", ".pickle", ".p")
 _MOT_COLUMNS = {9: "ground truth since 2016", 10: "MOT15 and submissions"}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tracklet:
+class Tracklet(NamedTuple):
     """One individual on consecutive frames.
 
     Attributes:
@@ -83,17 +82,14 @@ def read(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == ".json":
-        found = _from_json(path)
-    elif suffix == ".txt":
-        found = _from_mot(path)
-    elif suffix in _PICKLES:
-        found = _from_pickle(path)
-    else:
+    if suffix not in (".json", ".txt", *_PICKLES):
         raise ValueError(
             f"{path}: expected tracklets as .json, as .txt of MOTChallenge, or pickled as "
             f"{', '.join(_PICKLES)}."
         )
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    found = {".json": _from_json, ".txt": _from_mot}.get(suffix, _from_pickle)(path)
     if not found:
         raise ValueError(f"{path}: no individual in it.")
     filled = sum(max(boxes) - min(boxes) + 1 - len(boxes) for boxes in found.values() if boxes)
@@ -103,15 +99,16 @@ def read(
             "allowed. Are its frames numbered as the video's?"
         )
     tracklets = [_tracklet(who, boxes, interpolate, path) for who, boxes in found.items()]
-    kept = tuple(each for each in tracklets if len(each.boxes) >= min_frames)
-    few = len(tracklets) - len(kept)
-    text = f"{path}: {few:,} of {len(tracklets):,} tracklets have fewer than {min_frames} frames"
-    if not kept:
-        raise ValueError(f"{text}, and none is left. Lower min_frames or leave the video out.")
-    if few:
-        short = (escape(t.individual) for t in tracklets if len(t.boxes) < min_frames)
+    short = [escape(each.individual) for each in tracklets if len(each.boxes) < min_frames]
+    if short:
+        text = (
+            f"{path}: {len(short):,} of {len(tracklets):,} tracklets have fewer than {min_frames} "
+            "frames"
+        )
+        if len(short) == len(tracklets):
+            raise ValueError(f"{text}, and none is left. Lower min_frames, or leave the video out.")
         logging.warning("%s and are left out: %s.", text, listing(short))
-    return kept
+    return tuple(each for each in tracklets if len(each.boxes) >= min_frames)
 
 
 def _tracklet(who: str, boxes: Boxes, interpolate: bool, path: Path) -> Tracklet:
@@ -119,14 +116,13 @@ def _tracklet(who: str, boxes: Boxes, interpolate: bool, path: Path) -> Tracklet
     if not boxes:
         raise ValueError(f"{where} has no box.")
     known = np.array(sorted(boxes), np.int64)
-    first, last = int(known[0]), int(known[-1])
     missing = np.flatnonzero(np.diff(known) != 1)
     if missing.size and not interpolate:
         frame = known[missing[0]] + 1
         raise ValueError(f"{where}: frame {frame} is missing. --interpolate fills gaps.")
     values = np.array([boxes[frame] for frame in known.tolist()], np.float64)
     if missing.size:
-        frames = np.arange(first, last + 1)
+        frames = np.arange(known[0], known[-1] + 1)
         values = np.stack([np.interp(frames, known, column) for column in values.T], axis=1)
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
         filled = values.astype(np.float32)
@@ -135,10 +131,10 @@ def _tracklet(who: str, boxes: Boxes, interpolate: bool, path: Path) -> Tracklet
     if not good.all():
         worst = int(np.argmin(good))
         raise ValueError(
-            f"{where}: expected left < right and upper < lower on frame {first + worst}, got "
+            f"{where}: expected left < right and upper < lower on frame {known[0] + worst}, got "
             f"{filled[worst].tolist()}."
         )
-    return Tracklet(who, first, filled)
+    return Tracklet(who, int(known[0]), filled)
 
 
 def _from_json(path: Path) -> dict[str, Boxes]:
@@ -156,13 +152,11 @@ def _from_pickle(path: Path) -> dict[str, Boxes]:
             tree = pickles.load(path)
             if not isinstance(tree, dict):
                 raise ValueError(f"holds a {type(tree).__name__}; expected a dictionary of arrays")
-            size = path.stat().st_size
             # A box takes bytes: more boxes than bytes are one dictionary shared by many.
-            if sum(len(boxes) for boxes in tree.values() if isinstance(boxes, dict)) > size:
+            count = sum(len(boxes) for boxes in tree.values() if isinstance(boxes, dict))
+            if count > path.stat().st_size:
                 raise ValueError("has more boxes than bytes")
             return _individuals(tree, "")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file.") from error
     except CheckpointError as error:
         raise ValueError(
             f"{error}. Expected {{individual: {{frame: [left, upper, right, lower]}}}} of plain "
@@ -177,45 +171,42 @@ def _individuals(tree: Mapping[Any, Any], where: str) -> dict[str, Boxes]:
         who = _plain(key)
         if type(who) not in (str, int):
             raise ValueError(
-                f"{where}expected the name or number of an individual, got {_shown(who)}"
+                f"{where}expected the name or number of an individual, got {reprlib.repr(who)}"
             )
-        here = f"{where}individual {_shown(str(who))}"
-        try:
-            str(who).encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{here}: its name is not valid Unicode") from None
+        here = f"{where}individual {reprlib.repr(str(who))}"
+        if any("\ud800" <= letter <= "\udfff" for letter in str(who)):
+            raise ValueError(f"{here}: its name is not valid Unicode")
         if str(who) in found:
             raise ValueError(f"{here} stands twice")
         if not isinstance(boxes, dict):
-            raise ValueError(f"{here}: expected a dictionary of frames, got {_shown(boxes)}")
-        found[str(who)] = _boxes(boxes, here)
+            raise ValueError(f"{here}: expected a dictionary of frames, got {reprlib.repr(boxes)}")
+        own = found[str(who)] = Boxes()
+        for at, box in boxes.items():
+            frame, values = _plain(at), _plain(box)
+            if isinstance(frame, str) and frame.isascii() and frame.isdigit() and len(frame) < 20:
+                frame = int(frame)
+            if type(frame) is not int or not 0 <= frame < _MOST_FRAMES:
+                raise ValueError(
+                    f"{here}: expected a 0-based frame below {_MOST_FRAMES:,}, got "
+                    f"{reprlib.repr(frame)}"
+                )
+            if frame in own:
+                raise ValueError(f"{here}, frame {frame} stands twice")
+            own[frame] = _box(values, f"{here}, frame {frame}")
     return found
 
 
-def _boxes(content: Mapping[Any, Any], where: str) -> Boxes:
-    found: Boxes = {}
-    for key, box in content.items():
-        frame, values = _plain(key), _plain(box)
-        if isinstance(frame, str) and frame.isascii() and frame.isdigit() and len(frame) < 20:
-            frame = int(frame)
-        if type(frame) is not int or not 0 <= frame < _MOST_FRAMES:
-            raise ValueError(
-                f"{where}: expected a 0-based frame below {_MOST_FRAMES:,}, got {_shown(frame)}"
-            )
-        here = f"{where}, frame {frame}"
-        if frame in found:
-            raise ValueError(f"{here} stands twice")
-        if not isinstance(values, list | tuple) or len(values) != 4:
-            raise ValueError(f"{here}: expected [left, upper, right, lower], got {_shown(values)}")
-        found[frame] = tuple(_number(_plain(value), here) for value in values)
-    return found
-
-
-def _number(value: Any, where: str) -> float:
-    if type(value) not in (int, float):
-        raise ValueError(f"{where}: expected numbers, got {_shown(value)}")
+def _box(values: Any, where: str) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple) or len(values) != 4:
+        raise ValueError(
+            f"{where}: expected [left, upper, right, lower], got {reprlib.repr(values)}"
+        )
+    numbers = [_plain(value) for value in values]
+    for number in numbers:
+        if type(number) not in (int, float):
+            raise ValueError(f"{where}: expected numbers, got {reprlib.repr(number)}")
     try:
-        return float(value)
+        return tuple(map(float, numbers))
     except OverflowError:
         raise ValueError(f"{where}: expected numbers that fit a float, got a larger one") from None
 
@@ -229,23 +220,10 @@ def _plain(value: Any) -> Any:
     return array.tolist() if array.ndim < 2 else array
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple | dict):
-        return f"{len(value)} values"
-    if isinstance(value, np.ndarray):
-        return f"an array {list(value.shape)}"
-    if type(value) is int and abs(value) >= 10**30:
-        return "a huge number"  # which may have too many digits to be written
-    known = isinstance(value, str | int | float)
-    return shown(value) if known else f"a {type(value).__name__}"
-
-
 def _from_mot(path: Path) -> dict[str, Boxes]:
     found: dict[str, Boxes] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file.") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text; {error}.") from error
     for number, line in enumerate(lines, 1):
@@ -256,11 +234,11 @@ def _from_mot(path: Path) -> dict[str, Boxes]:
         # Only in ground truth does a confidence of 0 mean that the row does not count.
         if confidence == 0 and (line.count(",") == 8 or path.name == "gt.txt"):
             continue
-        who, index = str(int(identity)), int(frame) - 1
-        if index in found.setdefault(who, {}):
-            raise ValueError(f"{where}: frame {index + 1} of individual {who} stands twice.")
+        boxes = found.setdefault(str(int(identity)), {})
+        if frame - 1 in boxes:
+            raise ValueError(f"{where}: stands twice, for this frame and individual.")
         left, upper = left - 1, upper - 1  # pixels count from 1
-        found[who][index] = (left, upper, left + width, upper + height)
+        boxes[int(frame) - 1] = (left, upper, left + width, upper + height)
     return found
 
 
@@ -271,8 +249,8 @@ def _mot_row(line: str, where: str) -> list[float]:
         raise ValueError(f"{where}: expected {expected} values with commas, got {len(texts)}.")
     try:
         values = [float(text) for text in texts]
-    except ValueError as error:
-        raise ValueError(f"{where}: expected numbers, got {line[:80]!r}.") from error
+    except ValueError:
+        values = [math.nan, math.nan]
     frame, identity = values[:2]
     finite = all(map(math.isfinite, values))
     if not finite or not frame.is_integer() or not 1 <= frame <= _MOST_FRAMES:

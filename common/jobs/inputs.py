@@ -22,24 +22,22 @@ def items(
     command: str = "",
     arrays: bool = False,
 ) -> tuple[Item, ...]:
-    """Finds the items of an input.
+    """Finds the items of an input, by name; those of a list or of annotations in its order.
+
+    Links are followed; names that begin with a dot are passed over.
 
     Args:
         path: A video; a folder, searched recursively for videos and for folders of frames (but not
             of stamped flow); a `.txt` list, a path a line, relative to the list's folder, "#"
-            before a comment; or, with `annotations`, the folder of the data set. Links are
-            followed. Names that begin with a dot are ignored.
-        annotations: The clips of a data set, in their order. A missing file is an item too, so
-            that it fails and is counted.
+            before a comment; or, with `annotations`, the folder of the data set.
+        annotations: The clips of a data set. A missing file is an item too, so that it fails and
+            is counted.
         limit: Takes at most so many, from the beginning.
-        output: Where results go; ignored inside a folder that is searched. If it is that folder
-            itself, the folders of frames that `command` made there are ignored.
+        output: Where results go; passed over inside a folder that is searched. If it is that folder
+            itself, the folders of frames that `command` made there are passed over.
         command: Name of the command.
         arrays: RGB arrays (.npy) in a folder are items, too, but neither features that a command
             has made nor flow (NAME_flow.npy).
-
-    Returns:
-        The items, by name; those of a list or of annotations in its order.
 
     Raises:
         FileNotFoundError: The input does not exist, or has neither videos nor frames, or none of
@@ -49,34 +47,18 @@ def items(
     """
     path = _existing(path)
     if annotations is not None:
-        if not path.is_dir():
-            raise NotADirectoryError(f"{path}: expected the folder of the data set, got a file.")
-        found = _clips(annotations, path)
-    elif path.is_dir():
+        return _clips(annotations, path)[:limit]
+    if path.is_dir():
         found = _in_folder(path, output, command, arrays)
     elif path.suffix.lower() == ".txt":
         found = _listed(path)
     else:
-        found = (Item(_name(Path(path.name)), path),)
+        found = [Item(_name(Path(path.name)), path)]
     if not found:
         frames = "or folders of frames such as image_00001.jpg, but flow and what is in the output"
         suffixes = (*video_files.SUFFIXES, *([".npy"] if arrays else ()))
         raise _nothing("videos", path, (*suffixes, frames))
-    return found[:limit]
-
-
-def _clips(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
-    """The items of a data set's clips, whose videos or extracted frames are under `root`."""
-    found = tuple(_item(record, root) for record in annotations)
-    if not found:
-        raise ValueError(f"the annotations have no clip to look for under {root}.")
-    if not any(os.path.exists(item.source) for item in found):
-        paths = listing((item.source.relative_to(root).as_posix() for item in found), 3)
-        raise FileNotFoundError(
-            f"{root} has none of the {len(found):,} clips of the annotations, looked for {paths}. "
-            "Name the folder that these, or folders of frames named as the clips, are in."
-        )
-    return found
+    return tuple(found[:limit])
 
 
 def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tuple[Item, ...]:
@@ -89,13 +71,27 @@ def frame_folders(root: str | os.PathLike[str], limit: int | None = None) -> tup
     root = _existing(root)
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: expected a folder of frames, got a file.")
-    images = (
-        each for each in video_files.files_under(root) if each.suffix.lower() in IMAGE_SUFFIXES
-    )
-    folders = dict.fromkeys(each.parent for each in images)
+    files = video_files.files_under(root)
+    folders = {each.parent for each in files if each.suffix.lower() in IMAGE_SUFFIXES}
     if not folders:
         raise _nothing("images", root, IMAGE_SUFFIXES)
-    return _by_name(Item(_folder_name(each, root), each) for each in folders)[:limit]
+    return tuple(_by_name(_folder(each, root) for each in folders)[:limit])
+
+
+def _clips(annotations: Iterable[Record], root: Path) -> tuple[Item, ...]:
+    """The items of a data set's clips, whose videos or extracted frames are under `root`."""
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: expected the folder of the data set, got a file.")
+    found = tuple(_item(record, root) for record in annotations)
+    if not found:
+        raise ValueError(f"the annotations have no clip to look for under {root}.")
+    if not any(os.path.exists(item.source) for item in found):
+        paths = listing((item.source.relative_to(root).as_posix() for item in found), 3)
+        raise FileNotFoundError(
+            f"{root} has none of the {len(found):,} clips of the annotations, looked for {paths}. "
+            "Name the folder that these, or folders of frames named as the clips, are in."
+        )
+    return found
 
 
 def _item(record: Record, root: Path) -> Item:
@@ -109,32 +105,26 @@ def _item(record: Record, root: Path) -> Item:
 
 def _in_folder(
     root: Path, output: str | os.PathLike[str] | None, command: str, arrays: bool
-) -> tuple[Item, ...]:
+) -> list[Item]:
     """The videos, and the folders of frames. Images beside videos are not frames."""
     same = output is not None and os.path.realpath(output) == os.path.realpath(root)
-    videos: list[Path] = []
-    folders: dict[Path, None] = {}
-    others: set[Path] = set()
+    files: list[Path] = []
+    folders: set[Path] = set()
+    others: set[Path] = set()  # folders whose images are not the frames of an item
     for path in video_files.files_under(root, None if same else output):
         if video_files.is_video(path):
-            videos.append(path)
+            files.append(path)
             others.add(path.parent)
         elif arrays and _is_rgb(path):
-            videos.append(path)
+            files.append(path)
         elif path.name == stamp.FILE_NAME:
             others.add(path.parent)
         elif image_folders.is_frame(path.name):
-            folders[path.parent] = None
+            folders.add(path.parent)
     if same:
         others |= {each for each in folders if markers.read(each).get("command") == command}
-    for path in others:
-        folders.pop(path, None)
-    return _by_name(
-        (
-            *(Item(_name(path.relative_to(root)), path) for path in videos),
-            *(Item(_folder_name(path, root), path) for path in folders),
-        )
-    )
+    videos = [Item(_name(path.relative_to(root)), path) for path in files]
+    return _by_name([*videos, *(_folder(path, root) for path in folders - others)])
 
 
 def _is_rgb(path: Path) -> bool:
@@ -144,15 +134,7 @@ def _is_rgb(path: Path) -> bool:
     return markers.read(path).get("command") in (None, "to_numpy")
 
 
-def _by_name(found: Iterable[Item]) -> tuple[Item, ...]:
-    return tuple(sorted(found, key=lambda item: (item.name, item.source)))
-
-
-def _folder_name(path: Path, root: Path) -> str:
-    return root.absolute().name if path == root else path.relative_to(root).as_posix()
-
-
-def _listed(path: Path) -> tuple[Item, ...]:
+def _listed(path: Path) -> list[Item]:
     """The items of a list; those outside its folder are named from their common parent."""
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     lines = [line.strip() for line in text.split("\n")]
@@ -163,20 +145,23 @@ def _listed(path: Path) -> tuple[Item, ...]:
         if each.is_absolute() or ".." in each.parts
     }
     common = os.path.commonpath([each.parent for each in outside.values()]) if outside else ""
-    return tuple(
-        Item(
-            _name(outside[each].relative_to(common) if each in outside else each),
-            path.parent / each,
-        )
-        for each in paths
-    )
+    names = [outside[each].relative_to(common) if each in outside else each for each in paths]
+    return [Item(_name(name), path.parent / each) for name, each in zip(names, paths, strict=True)]
+
+
+def _by_name(found: Iterable[Item]) -> list[Item]:
+    return sorted(found, key=lambda item: (item.name, item.source))
+
+
+def _folder(path: Path, root: Path) -> Item:
+    name = root.absolute().name if path == root else path.relative_to(root).as_posix()
+    return Item(name, path)
 
 
 def _name(path: Path) -> str:
     """The name for a relative path: without the suffix of a video or array."""
-    text = path.as_posix()
     suffixed = video_files.is_video(path) or path.suffix == ".npy"
-    return text[: -len(path.suffix)] if suffixed else text
+    return path.as_posix().removesuffix(path.suffix) if suffixed else path.as_posix()
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

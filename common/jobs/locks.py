@@ -27,17 +27,10 @@ class Lock(contextlib.AbstractContextManager["Lock"]):
 
 
 def acquire(path: Path, wait: bool = False) -> Lock | None:
-    """Locks the file `path`, which is created if it is missing; its folder must exist.
-
-    Args:
-        path: The lock file; a symbolic link is refused.
-        wait: Wait for as long as another process holds it.
-
-    Returns:
-        None if another process (or thread) holds it and `wait` is false.
+    """Locks the file `path`, creating it; None if somebody else holds it and `wait` is false.
 
     Raises:
-        OSError: The file cannot be created, or the file system has no locks.
+        OSError: It is a symbolic link, it cannot be created, or the file system has no locks.
     """
     lock = filelock.FileLock(path, fallback_to_soft=False)
     try:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -14,15 +13,19 @@ import pytest
 from common.jobs import locks
 
 ROOT = Path(__file__).parents[2]
-HOLD = "import sys; from pathlib import Path; from common.jobs import locks\n"
-HOLD += "held = locks.acquire(Path(sys.argv[1])); print(held is not None, flush=True)\n"
-HOLD += "sys.stdin.read()"
+HOLD = """
+import sys
+from pathlib import Path
+from common.jobs import locks
+held = locks.acquire(Path("a.lock"))
+print(held is not None, flush=True)
+sys.stdin.read()
+"""
 
 
 def test_one_holder_at_a_time(tmp_path):
     path = tmp_path / "a.lock"
     held = locks.acquire(path)
-    assert held is not None
     assert locks.acquire(path) is None
     with held, locks.acquire(tmp_path / "b.lock"):
         assert sorted(os.listdir(tmp_path)) == ["a.lock", "b.lock"]
@@ -32,16 +35,15 @@ def test_one_holder_at_a_time(tmp_path):
 
 
 def test_the_death_of_the_holder_releases_it(tmp_path):
-    path = tmp_path / "a.lock"
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, path],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert process.stdout.readline() == b"True\n"
-    assert locks.acquire(path) is None
-    process.send_signal(signal.SIGKILL)
+    assert locks.acquire(tmp_path / "a.lock") is None
+    process.kill()
     process.communicate()
-    with locks.acquire(path):  # the file is still there, unlocked
+    with locks.acquire(tmp_path / "a.lock"):  # the file is still there, unlocked
         pass
     assert os.listdir(tmp_path) == []
 

@@ -8,11 +8,11 @@ of each file, so that lost and truncated files are found, and files that others 
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from common.io import listing
 from common.jobs.task import Item, Task
 from common.video import image_folders, layouts
 
@@ -20,7 +20,10 @@ NAME = ".done"
 
 _MOST_BYTES = 255  # of a file's name, on every usual file system
 _EDGE = 2**16  # bytes of a source that are hashed, at its beginning and at its end
-_OBJECTS = ("parameters", "counts", "files")  # fields of a marker that are JSON objects
+_OBJECTS = ("parameters", "counts", "files")  # fields that are JSON objects
+
+Marker = dict[str, Any]
+"""Command, parameters, source, span and rate of an item, and the SHA-256 of all this as JSON."""
 
 Found = Literal["missing", "same", "other", "foreign"]
 """What is there of a target.
@@ -31,16 +34,11 @@ changed since.
 """
 
 
-Marker = dict[str, Any]
-"""Command, parameters, source, span and rate of an item, and the SHA-256 of all this as JSON."""
-
-
 def wanted(task: Task, item: Item) -> Marker:
     """The marker of an item that is done, but for its counts and sizes.
 
     Raises:
-        FileNotFoundError: The item's source does not exist.
-        OSError: It cannot be read.
+        OSError: The item's source does not exist, or cannot be read.
         TypeError: The task's parameters are not JSON.
     """
     marker: Marker = {
@@ -58,34 +56,32 @@ def wanted(task: Task, item: Item) -> Marker:
 
 def text(marker: Marker, counts: Mapping[str, int], target: Path) -> str:
     """The content of a marker's file for a finished target, wherever that is now."""
-    folder = target.is_dir()
-    size = {"files": _sizes(target)} if folder else {"bytes": target.stat().st_size}
+    size = {"files": _sizes(target)} if target.is_dir() else {"bytes": target.stat().st_size}
     return _json({**marker, "counts": dict(counts), **size}) + "\n"
 
 
-def find(target: Path, marker: Marker) -> Found:
-    """Compares a target with the marker it should have."""
-    if not _exists(target):
-        return "missing"
+def find(target: Path, marker: Marker) -> tuple[Found, str]:
+    """Compares a target with the marker it should have; says why it is foreign."""
+    try:
+        target.lstat()  # finds a broken link, too
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing", ""
     there = read(target)
-    right = there.get("hash") == marker["hash"]
-    if there.get("command") != marker["command"]:
-        return "foreign"
+    maker, right = there.get("command"), there.get("hash") == marker["hash"]
+    if maker != marker["command"]:
+        return "foreign", f"was made by {maker}" if maker else "has no marker of it"
     if not target.is_dir():
         if there.get("bytes") != target.stat().st_size:
-            return "foreign"
-        return "same" if right else "other"
-    if "files" not in there:  # of an earlier version, which did not note them
-        return "same" if right else "foreign"
-    sizes = _sizes(target)
-    if sizes.keys() - there["files"].keys():
-        return "foreign"
-    return "same" if right and sizes == there["files"] else "other"
-
-
-def added(folder: Path) -> list[str]:
-    """Names in a folder that its marker does not have."""
-    return sorted(_sizes(folder).keys() - read(folder).get("files", {}).keys())
+            return "foreign", "has another size"
+    elif "files" not in there:  # of an earlier version, which did not note them
+        if not right:
+            return "foreign", "its marker does not say what is in it"
+    else:
+        sizes = _sizes(target)
+        if added := sizes.keys() - there["files"].keys():
+            return "foreign", f"holds more than it made: {listing(sorted(added))}"
+        right = right and sizes == there["files"]
+    return "same" if right else "other", ""
 
 
 def read(target: Path) -> dict[str, Any]:
@@ -95,10 +91,9 @@ def read(target: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes()) if path.is_file() else {}
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    formed = isinstance(content, dict) and all(
-        isinstance(content.get(name, {}), dict) for name in _OBJECTS
-    )
-    return content if formed else {}
+    if not isinstance(content, dict):
+        return {}
+    return content if all(isinstance(content.get(name, {}), dict) for name in _OBJECTS) else {}
 
 
 def beside(target: Path) -> Path:
@@ -115,11 +110,11 @@ def _source(path: Path) -> dict[str, object]:
     The digest is of both ends of the file, or of the folder's first and last frame.
     """
     try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file or folder.") from error
-    if not stat.S_ISDIR(status.st_mode):
-        return {"name": path.name, "bytes": status.st_size, "digest": _digest([path])}
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such file or folder.") from None
+    if not path.is_dir():
+        return {"name": path.name, "bytes": size, "digest": _digest([path])}
     frames = sorted(filter(image_folders.is_frame, os.listdir(path)))
     ends = dict.fromkeys((*frames[:1], *frames[-1:]))
     return {
@@ -133,12 +128,11 @@ def _source(path: Path) -> dict[str, object]:
 def _digest(paths: Iterable[Path]) -> str:
     """SHA-256 of both ends of files; anything else, such as a pipe, is not opened."""
     digest = hashlib.sha256()
-    for path in paths:
-        if path.is_file():
-            with path.open("rb") as file:
-                digest.update(file.read(_EDGE))
-                file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - _EDGE))
-                digest.update(file.read(_EDGE))
+    for path in filter(Path.is_file, paths):
+        with path.open("rb") as file:
+            digest.update(file.read(_EDGE))
+            file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - _EDGE))
+            digest.update(file.read(_EDGE))
     return digest.hexdigest()
 
 
@@ -157,15 +151,6 @@ def _sizes(folder: Path) -> dict[str, int]:
                 size = 0 if name == layouts.N_FRAMES else os.lstat(os.path.join(path, name)).st_size
                 sizes[os.path.join(above, name)] = size
     return sizes
-
-
-def _exists(path: Path) -> bool:
-    """Whether anything is there, a broken link too; `Path.exists` would hide a name too long."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def _json(content: object) -> str:

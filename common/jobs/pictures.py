@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from common import processors, video
 from common.jobs import markers
 from common.jobs.task import Item
+from common.preprocessing import resizing
 
 Picture = NDArray[np.uint8]
 
@@ -44,9 +45,7 @@ class Pictures:
             if rate is None:
                 continue
             if not 0 < rate <= _MOST_FPS:
-                raise ValueError(
-                    f"{name} must be above 0 and at most {_MOST_FPS}. Received: {rate}."
-                )
+                raise ValueError(f"{name} must be above 0 and at most 1000. Received: {rate}.")
             object.__setattr__(self, name, float(rate))  # in markers 25 is not 25.0
         if self.short_side is not None and self.short_side < _SMALLEST:
             raise ValueError(
@@ -62,8 +61,7 @@ class Pictures:
                 or is a folder whose rate is needed and unknown.
         """
         folder = item.source.is_dir()
-        before: Picture | None = None
-        for frame in video.read_frames(
+        frames = video.read_frames(
             item.source,
             self.folder_fps if folder else self.fps,
             item.start or 0,
@@ -73,9 +71,14 @@ class Pictures:
             strict=True,
             threads=processors.share(),
             square_pixels=self.square_pixels,
-        ):
+        )
+        if self.short_side is None:
+            yield from frames
+            return
+        before: Picture | None = None
+        for frame in frames:
             if frame is not before:  # a frame that is repeated is resized once
-                before, picture = frame, self._sized(frame)
+                before, picture = frame, resizing.resize_short_side(frame, self.short_side)
             yield picture
 
     def rate(self, item: Item) -> float | None:
@@ -84,29 +87,17 @@ class Pictures:
             return self.fps
         return self.folder_fps or self._source_fps(item)
 
-    def side(self, source: Path) -> int | None:
-        """Shorter side of the frames, pixels; None is the size of the source."""
-        if self.short_side is None and source.is_dir():
-            side: int | None = noted(source).get("short_side")
-            return side
-        return self.short_side
-
-    def square(self, source: Path) -> bool | None:
-        """Whether pixels of the frames are square; None where that is not known."""
-        if source.is_dir():
-            square: bool | None = noted(source).get("square_pixels")
-            return square
-        return self.square_pixels
+    def stamp(self, item: Item) -> dict[str, Any]:
+        """Rate and size of the frames, as a `FlowStamp` has them; None where they are unknown."""
+        made = noted(item.source) if item.source.is_dir() else dataclasses.asdict(self)
+        return {
+            "fps": self.rate(item),
+            "short_side": self.short_side or made.get("short_side"),
+            "square_pixels": made.get("square_pixels"),
+        }
 
     def _source_fps(self, item: Item) -> float | None:
         return self.source_fps or noted(item.source).get("fps") or item.fps
-
-    def _sized(self, frame: Picture) -> Picture:
-        if self.short_side is None:
-            return frame
-        from common.preprocessing import resizing  # numba takes a moment
-
-        return resizing.resize_short_side(frame, self.short_side)
 
 
 def noted(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from tqdm import tqdm
+
 _PAUSE = 60.0  # seconds between two lines in a log
 
 
@@ -14,30 +16,17 @@ class Progress:
     """
 
     def __init__(self, command: str, total: int):
-        from tqdm import tqdm
-
-        self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total, desc=command, unit="item", dynamic_ncols=True, smoothing=0,
-            disable=not self._terminal,
+            disable=not sys.stderr.isatty(),
         )  # fmt: skip
         self._command = command
         self._total = total
-        self._count = 0
-        self._skipped = 0
-        self._failed = 0
-        self._frames = 0
-        self._waiting = 0
+        self._count = self._skipped = self._failed = self._frames = self._waiting = 0
         self._start = self._said = time.monotonic()
 
     def add(self, failed: bool, skipped: bool = False, frames: int = 0) -> None:
-        """Counts an item.
-
-        Args:
-            failed: It could not be done.
-            skipped: It was done before.
-            frames: Its frames, if the task counts them.
-        """
+        """Counts an item that failed, was done before, or has so many frames."""
         if skipped and self._count == self._skipped:
             self._start = time.monotonic()
             self._bar.start_t = time.time()
@@ -46,44 +35,32 @@ class Progress:
         self._failed += failed
         self._frames += frames
         self._bar.initial = self._skipped
-        self._note()
-        self._bar.update()
-        self._say()
+        self._show(1)
 
     def wait(self, count: int) -> None:
         """Shows that the last `count` items are in the hands of another process."""
         self._waiting = count
-        self._note()
+        self._show(0)
         self._bar.refresh()
-        self._say()
 
     def close(self) -> None:
         self._bar.close()
 
-    def _note(self) -> None:
-        notes = [f"{self._failed} failed"] if self._failed else []
-        notes += self._frame_rate(time.monotonic() - self._start)
+    def _show(self, new: int) -> None:
+        now = time.monotonic()
+        seconds, worked = now - self._start, self._count - self._skipped
+        failed = f"{self._failed} failed"
+        notes = (
+            [f"{self._frames / seconds:.3g} frames a second"] if self._frames and seconds else []
+        )
         if self._waiting:
-            notes.append(f"waiting for {self._waiting} in the hands of another process")
-        self._bar.set_postfix_str(", ".join(notes), refresh=False)
-
-    def _say(self) -> None:
-        if not self._terminal and time.monotonic() - self._said >= _PAUSE:
-            self._said = time.monotonic()
-            print(self._line(self._said - self._start), file=sys.stderr, flush=True)
-
-    def _line(self, seconds: float) -> str:
-        from tqdm import tqdm
-
-        line = f"{self._command}: {self._count} of {self._total} items, {self._failed} failed"
-        if self._waiting:
-            return f"{line}, waiting for {self._waiting} in the hands of another process"
-        worked = self._count - self._skipped
-        if not (worked and seconds):
-            return line
-        left = tqdm.format_interval(seconds / worked * (self._total - self._count))
-        rates = [f"{worked / seconds:.2g} a second", *self._frame_rate(seconds)]
-        return f"{line}, {', '.join(rates)}, {left} left"
-
-    def _frame_rate(self, seconds: float) -> list[str]:
-        return [f"{self._frames / seconds:.3g} frames a second"] if self._frames and seconds else []
+            notes = [f"waiting for {self._waiting} in the hands of another process"]
+        self._bar.set_postfix_str(", ".join([failed] * bool(self._failed) + notes), refresh=False)
+        self._bar.update(new)
+        if self._bar.disable and now - self._said >= _PAUSE:
+            self._said = now
+            if worked and seconds and not self._waiting:
+                left = tqdm.format_interval(seconds / worked * (self._total - self._count))
+                notes = [f"{worked / seconds:.2g} a second", *notes, f"{left} left"]
+            line = [f"{self._command}: {self._count} of {self._total} items", failed, *notes]
+            print(", ".join(line), file=sys.stderr, flush=True)

@@ -23,14 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from common.io import listing, sync
+from common.io import sync
 from common.jobs import locks, markers
 from common.jobs.locks import Lock
 from common.jobs.task import Item, Task
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a full disk, which ends a run: no other item would fare better."""
-
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEFTOVER = re.compile(r"\.i3d-([0-9a-f]{32})\.(lock|tmp)")
 _SYNCS = 16  # files synced at a time: the file system then commits them together
 
@@ -59,7 +57,7 @@ def plan(item: Item, *, task: Task, output: Path, overwrite: bool) -> Outcome:
     try:
         return _plan(item, task, output, overwrite)
     except Exception as error:
-        return failure(item, error)
+        return _failure(item, error)
 
 
 def run_item(
@@ -75,7 +73,7 @@ def run_item(
         wait: Wait for another process that is making it, and then look again.
 
     Raises:
-        OSError: The disk is full, or locks are impossible.
+        OSError: The disk is full (ENOSPC), or locks are impossible.
         ImportError: The task needs something that is not installed.
     """
     outcome = plan(item, task=task, output=output, overwrite=overwrite)
@@ -98,19 +96,8 @@ def run_item(
         except Exception as error:
             if _is_full(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output)) from error
-            return failure(item, error)
+            return _failure(item, error)
     return dataclasses.replace(outcome, counts=counts)
-
-
-def failure(item: Item, error: Exception) -> Outcome:
-    """The outcome of an item that raised `error`; a bug is named with its line."""
-    reason, kind = str(error), type(error).__name__
-    if not reason or not isinstance(error, (ValueError, OSError)):
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-        where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-        reason = f"{kind}: {reason or 'no text'}{where}"
-    return Outcome(item.name, "failed", error=kind, reason=reason)
 
 
 def sweep(output: Path) -> None:
@@ -166,38 +153,28 @@ def _plan(item: Item, task: Task, output: Path, overwrite: bool) -> Outcome:
     marker = markers.wanted(task, item)
     targets = [output / target for target in task.targets(item)]
     for target in targets:
-        _check_parents(target, task, output)
-    found = [_found(target, marker, overwrite) for target in targets]
-    if set(found) == {"same"}:
+        # A target inside another command's would be lost when that is made again.
+        for parent in target.parents[: len(target.relative_to(output).parts)]:
+            if maker := markers.read(parent).get("command"):
+                raise FileExistsError(
+                    f"{target} would be inside {parent}, which {maker} has made, and "
+                    f"be lost when that is made again. Choose another --output for {task.command}."
+                )
+    found = {_found(target, marker, overwrite) for target in targets}
+    if found == {"same"}:
         return Outcome(item.name, "skipped", markers.read(targets[0]).get("counts", {}))
-    replaces = {"other", "foreign"} & set(found)
-    return Outcome(item.name, "replaced" if replaces else "done")
+    return Outcome(item.name, "replaced" if found & {"other", "foreign"} else "done")
 
 
 def _found(target: Path, marker: markers.Marker, overwrite: bool) -> markers.Found:
     """What is there of a target; raises `FileExistsError` if it must not be replaced."""
-    found = markers.find(target, marker)
-    if found != "foreign" or overwrite:
-        return found
-    maker = markers.read(target).get("command")
-    by = f"was made by {maker}" if maker else "has no marker of it"
-    if maker == marker["command"]:
-        added = listing(markers.added(target)) if target.is_dir() else ""
-        by = f"holds more than it made: {added}" if added else "has another size"
-    raise FileExistsError(
-        f"{target} exists and was not made by {marker['command']}, or was changed since ({by}); it "
-        "stays as it is. --overwrite replaces it."
-    )
-
-
-def _check_parents(target: Path, task: Task, output: Path) -> None:
-    """Refuses a target inside another command's: it would be lost when that is made again."""
-    for parent in target.parents[: len(target.relative_to(output).parts)]:
-        if maker := markers.read(parent).get("command"):
-            raise FileExistsError(
-                f"{target} would be inside {parent}, which {maker} has made, and "
-                f"be lost when that is made again. Choose another --output for {task.command}."
-            )
+    found, why = markers.find(target, marker)
+    if found == "foreign" and not overwrite:
+        raise FileExistsError(
+            f"{target} exists and was not made by {marker['command']}, or was changed since "
+            f"({why}); it stays as it is. --overwrite replaces it."
+        )
+    return found
 
 
 def _make(item: Item, task: Task, output: Path, overwrite: bool, folder: Path) -> Mapping[str, int]:
@@ -210,34 +187,42 @@ def _make(item: Item, task: Task, output: Path, overwrite: bool, folder: Path) -
         # Short, so that a task may append to a name that is as long as names may be.
         temporary.append(folder / str(k) / f"target{PurePosixPath(target).suffix}")
     counts = dict(task.make(item, tuple(temporary)))
-    for k, (path, target) in enumerate(zip(temporary, targets, strict=True)):
+    marks = []
+    for path, target in zip(temporary, targets, strict=True):
         if not path.exists():
             raise RuntimeError(f"{task.command} made no {target}")
-        mark = path / markers.NAME if path.is_dir() else folder / f"{k}{markers.NAME}"
-        mark.write_text(markers.text(marker, counts, path), encoding="ascii")
-    _sync(folder)
-    for k, (path, target) in enumerate(zip(temporary, targets, strict=True)):
+        marks.append((path if path.is_dir() else path.parent) / markers.NAME)
+        marks[-1].write_text(markers.text(marker, counts, path), encoding="ascii")
+    # No rename may outlive the content in a power cut.
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    with ThreadPoolExecutor(_SYNCS) as pool:
+        list(pool.map(sync, files))
+    for path, mark, target in zip(temporary, marks, targets, strict=True):
         place = output / target
         place.parent.mkdir(parents=True, exist_ok=True)
         if _found(place, marker, overwrite) != "missing":
-            os.rename(place, folder / f"{k}.old")
+            os.rename(place, path.with_name("old"))
         if not path.is_dir():  # the marker first: a file without one counts as somebody else's
-            os.replace(folder / f"{k}{markers.NAME}", markers.beside(place))
+            os.replace(mark, markers.beside(place))
         os.rename(path, place)
     return counts
 
 
-def _sync(folder: Path) -> None:
-    """Flushes all files to the disk, so that no rename outlives their content in a power cut."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    with ThreadPoolExecutor(_SYNCS) as pool:
-        list(pool.map(sync, files))
+def _failure(item: Item, error: Exception) -> Outcome:
+    """The outcome of an item that raised `error`; a bug is named with its line."""
+    reason, kind = str(error), type(error).__name__
+    if not reason or not isinstance(error, (ValueError, OSError)):
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+        at = f"{Path(last.filename).name}:{last.lineno}"
+        reason = f"{kind}: {reason or 'no text'} ({at})"
+    return Outcome(item.name, "failed", error=kind, reason=reason)
 
 
 def _is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind an error."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in _FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

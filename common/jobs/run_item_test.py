@@ -2,21 +2,42 @@
 
 import pytest
 
-from common.jobs import locks, runs
-from common.jobs.runs import Item, Settings
-from common.testing.tasks import Folders, contents, failed, run
+from common.jobs import locks
+from common.jobs.runs import Item
+from common.testing.tasks import Folders, contents, failed, run, run_one
+
+
+def _assert_stays(item, out, tmp_path, reason, task=None):
+    """The item fails for the reason and nothing changes; with `overwrite` it is made anew."""
+    task = task or Folders()
+    before = contents(out)
+    report = run_one(task, item, out)
+    assert (report.failed, report.status) == (("a",), 1)
+    assert "exists and was not made by make_folders" in report.reasons["a"]
+    assert f"({reason}); it stays as it is. --overwrite replaces it." in report.reasons["a"]
+    assert failed(out)[0]["error"] == "FileExistsError"
+    (out / "failed.jsonl").unlink()
+    assert contents(out) == before
+    assert run_one(task, item, out, overwrite=True).replaced == ("a",)
+    run_one(task, item, tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize(
-    "added", ["u/frame000001.jpg", "u/.done", "empty/", "notes.txt", "image_00003.bin"]
+    ("added", "lost", "seed"),
+    [
+        ("u/frame000001.jpg", 0, 0),
+        ("u/.done", 2, 0),
+        ("empty/", 2, 1),
+        ("notes.txt", 0, 1),
+        ("image_00003.bin", 0, 0),
+    ],
 )
-@pytest.mark.parametrize("lost", [0, 2])
-@pytest.mark.parametrize("seed", [0, 1])
 def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed):
     """Whether the folder is whole, or has lost more than was added, or has to be made anew."""
     out, item = tmp_path / "out", Item("a", videos / "a.mp4")
-    runs.run(Folders(), [item], Settings(out, workers=0))
-    for k in range(0 if added.endswith("bin") else lost):
+    run_one(Folders(), item, out)
+    for k in range(lost):
         (out / f"a/image_{k:05d}.bin").unlink()
     path = out / "a" / added
     if added.endswith("/"):
@@ -24,67 +45,45 @@ def test_what_others_put_into_a_folder_stays(videos, tmp_path, added, lost, seed
     else:
         path.parent.mkdir(exist_ok=True)
         path.write_text('{"command": "extract_flow"}')
-    before = contents(out)
-    report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0))
-    assert report.failed == ("a",)
     named = {"u/.done": "u/", "u/frame000001.jpg": "u/, u/frame000001.jpg"}.get(added, added)
-    assert f"(holds more than it made: {named}); it stays as it is" in report.reasons["a"]
-    (out / "failed.jsonl").unlink()
-    assert contents(out) == before
-    report = runs.run(Folders(seed=seed), [item], Settings(out, workers=0, overwrite=True))
-    assert report.replaced == ("a",)
-    runs.run(Folders(seed=seed), [item], Settings(tmp_path / "fresh", workers=0))
-    assert contents(out) == contents(tmp_path / "fresh")
+    _assert_stays(item, out, tmp_path, f"holds more than it made: {named}", Folders(seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("foreign", "reason"),
+    [
+        ("folder", "has no marker of it"),
+        ("file", "has no marker of it"),
+        ("changed", "has another size"),
+        ("other command", "was made by other"),
+    ],
+)
+def test_what_is_not_ours_stays(videos, tmp_path, foreign, reason):
+    out, item = tmp_path / "out", Item("a", videos / "a.mp4")
+    out.mkdir()
+    if foreign == "file":
+        (out / "a").write_text("precious")
+    elif foreign == "folder":
+        (out / "a").mkdir()
+    else:
+        run_one(Folders(command="make_folders" if foreign == "changed" else "other"), item, out)
+        if foreign == "changed":
+            (out / "a.sum").write_text("precious")
+    _assert_stays(item, out, tmp_path, reason)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("whose", ["make_folders", "make_others"])
 def test_nothing_is_put_into_what_is_done(videos, tmp_path, whose, overwrite):
     """Flow below a folder of frames would be lost with the frames, or keep them from being made."""
-    out, log, task = tmp_path / "out", tmp_path / "log", Folders(log=tmp_path / "log")
+    out, item = tmp_path / "out", Item("a/u", videos / "a.mp4")
     run(Folders(command=whose), videos, out)
     before = contents(out)
-    items = [Item("a/u", videos / "a.mp4"), Item("b/v", videos / "a.mp4")]
-    report = runs.run(task, items, Settings(out, workers=0, overwrite=overwrite))
-    assert (report.failed, report.done) == (("a/u",), ("b/v",))
+    report = run_one(Folders(log=tmp_path / "log"), item, out, overwrite=overwrite)
     assert f"a/u would be inside {out / 'a'}, which {whose} has made" in report.reasons["a/u"]
-    assert [line.split()[1] for line in log.read_text().splitlines()] == ["b/v"]
+    assert not (tmp_path / "log").exists()
     assert before.items() <= contents(out).items()
-    report = runs.run(Folders(), items, Settings(out / "a", workers=0))
-    assert report.failed == ("a/u", "b/v")
-
-
-@pytest.mark.parametrize("foreign", ["folder", "empty folder", "file", "changed", "other command"])
-def test_what_is_not_ours_stays(videos, tmp_path, foreign):
-    out = tmp_path / "out"
-    target, item = out / "a", Item("a", videos / "a.mp4")
-    out.mkdir()
-    if foreign == "file":
-        target.write_text("precious")
-    elif foreign == "changed":
-        runs.run(Folders(), [item], Settings(out, workers=0))
-        (out / "a.sum").write_text("precious")
-    elif foreign == "other command":
-        runs.run(Folders(command="other"), [item], Settings(out, workers=0))
-    else:
-        target.mkdir()
-        if foreign == "folder":
-            (target / "precious").write_text("precious")
-    before = contents(out)
-    report = runs.run(Folders(), [item], Settings(out, workers=0))
-    assert report.failed == ("a",)
-    assert report.status == 1
-    assert "exists and was not made by make_folders" in report.reasons["a"]
-    assert "--overwrite replaces it" in report.reasons["a"]
-    if foreign == "other command":
-        assert "was made by other" in report.reasons["a"]
-    assert failed(out)[0]["error"] == "FileExistsError"
-    (out / "failed.jsonl").unlink()
-    assert contents(out) == before
-    report = runs.run(Folders(), [item], Settings(out, workers=0, overwrite=True))
-    assert report.replaced == ("a",)
-    runs.run(Folders(), [item], Settings(tmp_path / "fresh", workers=0))
-    assert contents(out) == contents(tmp_path / "fresh")
+    assert run_one(Folders(), item, out / "a").failed == ("a/u",)
 
 
 def test_what_was_done_before_the_lock_is_not_done_again(videos, tmp_path, monkeypatch):
@@ -94,16 +93,16 @@ def test_what_was_done_before_the_lock_is_not_done_again(videos, tmp_path, monke
 
     def late(path, wait=False):
         monkeypatch.setattr(locks, "acquire", acquire)
-        assert runs.run(task, [item], Settings(out, workers=0)).done == ("a",)
+        assert run_one(task, item, out).done == ("a",)
         return acquire(path, wait)
 
     monkeypatch.setattr(locks, "acquire", late)
-    assert runs.run(task, [item], Settings(out, workers=0)).skipped == ("a",)
+    assert run_one(task, item, out).skipped == ("a",)
     assert len(log.read_text().splitlines()) == 1
 
 
 def test_what_others_put_there_meanwhile_stays(videos, tmp_path, monkeypatch):
-    out, item, make = tmp_path / "out", Item("a", videos / "a.mp4"), Folders.make
+    out, make = tmp_path / "out", Folders.make
 
     def slow(self, item, temporary):
         (out / "a").mkdir()
@@ -111,6 +110,6 @@ def test_what_others_put_there_meanwhile_stays(videos, tmp_path, monkeypatch):
         return make(self, item, temporary)
 
     monkeypatch.setattr(Folders, "make", slow)
-    report = runs.run(Folders(), [item], Settings(out, workers=0))
+    report = run_one(Folders(), Item("a", videos / "a.mp4"), out)
     assert "a exists and was not made by make_folders" in report.reasons["a"]
     assert (out / "a/precious").read_text() == "mine"

@@ -18,20 +18,20 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from common import processors
-from common.io import escape, listing
-from common.jobs import failures, markers, parallel, run_item
+from common.io import escape, listing, sync
+from common.jobs import markers, parallel, run_item
 from common.jobs.progress import Progress
 from common.jobs.run_item import Outcome
 from common.jobs.task import Item, Task
 
 __all__ = ["Item", "Report", "Settings", "Task", "run"]
 
-_RESERVED = (markers.NAME, failures.NAME)
+FAILURES = "failed.jsonl"
+_RESERVED = (markers.NAME, FAILURES)
 _SHOWN = 10  # failures in a summary
 _PAUSE = 1.0  # seconds between two writes of failed.jsonl
 
@@ -108,7 +108,7 @@ class Report:
         if len(self.failed) > _SHOWN:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
         if self.failed and not dry:
-            lines.append(f"  (all reasons: {self.settings.output / failures.NAME})")
+            lines.append(f"  (all reasons: {self.settings.output / FAILURES})")
         return "\n".join(lines)
 
 
@@ -126,38 +126,53 @@ def run(task: Task, items: Iterable[Item], settings: Settings) -> Report:
     _check_output(settings.output)
     _check_items(task, items, settings.output)
     if settings.dry_run:
-        plan = _bound(run_item.plan, task, settings)
-        return _report(task, settings, [plan(item) for item in items])
+        look = functools.partial(
+            run_item.plan, task=task, output=settings.output, overwrite=settings.overwrite
+        )
+        return _report(task, settings, [look(item) for item in items])
     settings.output.mkdir(parents=True, exist_ok=True)
+    outcomes: dict[Item, Outcome] = {}
     try:
-        outcomes = _run(task, items, settings)
+        _run(task, items, settings, outcomes)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"the disk of {settings.output} is full; {len(items) - len(outcomes)} items are left "
+            "to do. What is done is whole: free some space and run the same command again."
+        ) from error
     finally:
         run_item.sweep(settings.output)
     return _report(task, settings, [outcomes[item] for item in items])
 
 
-def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[Item, Outcome]:
-    """The outcome of each item. Items that other processes are making are waited for at the end."""
-    failures.read(settings.output)  # an unreadable file is an error before any work is done
+def _run(
+    task: Task, items: Sequence[Item], settings: Settings, outcomes: dict[Item, Outcome]
+) -> None:
+    """Fills in what became of each item; waits at the end for those that others are making."""
+    _read_failures(settings.output)  # an unreadable file is an error before any work is done
     progress = Progress(task.command, len(items))
-    outcomes: dict[Item, Outcome] = {}
     unwritten: dict[Item, Outcome] = {}
     written = time.monotonic()
-
-    def write() -> None:
-        failures.update(settings.output, task.command, unwritten)
-        unwritten.clear()
-
     try:
         for wait in (False, True):
             # What others are making they mostly finish; what they fail at is made here.
             todo = [item for item in items if item not in outcomes]
             progress.wait(len(todo) if wait else 0)
-            make = _bound(run_item.run_item, task, settings, wait=wait)
-            engine = (settings.workers, settings.threads, settings.engine)
-            with contextlib.closing(parallel.each(make, todo, *engine)) as results:
+            make = functools.partial(
+                run_item.run_item,
+                task=task,
+                output=settings.output,
+                overwrite=settings.overwrite,
+                wait=wait,
+            )
+            several = parallel.each(make, todo, settings.workers, settings.threads, settings.engine)
+            with contextlib.closing(several) as results:
                 for item, future in results:
-                    outcome = _outcome(item, future)
+                    try:
+                        outcome = future.result()
+                    except parallel.WorkerDiedError as error:
+                        outcome = Outcome(item.name, "failed", {}, "WorkerDied", str(error))
                     if outcome.state == "locked":
                         continue
                     outcomes[item] = unwritten[item] = outcome
@@ -165,38 +180,60 @@ def _run(task: Task, items: Sequence[Item], settings: Settings) -> Mapping[Item,
                     frames = 0 if skipped else outcome.counts.get("frames", 0)
                     progress.add(outcome.state == "failed", skipped, frames)
                     if time.monotonic() - written > _PAUSE:
-                        write()
-                        written = time.monotonic()
-        write()
-    except OSError as error:
-        if error.errno not in run_item.FULL:
-            raise
-        full = OSError(
-            f"the disk of {settings.output} is full; {len(items) - len(outcomes)} items are left "
-            "to do. What is done is whole: free some space and run the same command again."
-        )
-        full.errno = errno.ENOSPC
-        raise full from error
+                        _write_failures(settings.output, task.command, unwritten)
+                        unwritten, written = {}, time.monotonic()
     finally:
         progress.close()
-        with contextlib.suppress(OSError):  # it has failed before, and that error is on its way
-            write()
-    return outcomes
+        _write_failures(settings.output, task.command, unwritten)
 
 
-def _bound(
-    function: Callable[..., Outcome], task: Task, settings: Settings, **options: bool
-) -> Callable[[Item], Outcome]:
-    return functools.partial(
-        function, task=task, output=settings.output, overwrite=settings.overwrite, **options
-    )
-
-
-def _outcome(item: Item, future: Future[Outcome]) -> Outcome:
+def _read_failures(output: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """The lines of failed.jsonl, by item and command; `ValueError` if one is none of ours."""
     try:
-        return future.result()
-    except parallel.WorkerDiedError as error:
-        return Outcome(item.name, "failed", error="WorkerDied", reason=str(error))
+        text = (output / FAILURES).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return {}
+    lines = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            fields = json.loads(line)
+            lines[fields["item"], fields["command"]] = fields
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{output / FAILURES}, line {number}: expected a JSON object with item and "
+                f"command, got {line[:80]!r}. Remove the file: items that fail again are written "
+                "anew."
+            ) from error
+    return lines
+
+
+def _write_failures(output: Path, command: str, outcomes: Mapping[Item, Outcome]) -> None:
+    """Adds the items that failed and removes the others, atomically; runs may share the file."""
+    path, key = output / FAILURES, run_item.key(FAILURES)
+    if not path.exists() and all(each.state != "failed" for each in outcomes.values()):
+        return
+    held = run_item.lock(output, key, wait=True)
+    assert held is not None
+    with held, run_item.workspace(output, key) as folder:
+        before = _read_failures(output)
+        lines = dict(before)
+        for item, outcome in outcomes.items():
+            lines.pop((item.name, command), None)
+            if outcome.state == "failed":
+                lines[item.name, command] = {
+                    "command": command,
+                    "item": item.name,
+                    "source": str(item.source),
+                    "error": outcome.error,
+                    "reason": outcome.reason,
+                }
+        if not lines:
+            path.unlink(missing_ok=True)
+        elif lines != before:
+            text = "".join(json.dumps(lines[each]) + "\n" for each in sorted(lines))
+            (folder / FAILURES).write_text(text, encoding="ascii")
+            sync(folder / FAILURES)
+            os.replace(folder / FAILURES, path)
 
 
 def _report(task: Task, settings: Settings, outcomes: Sequence[Outcome]) -> Report:
@@ -229,45 +266,33 @@ def _check_output(output: Path) -> None:
 
 
 def _check_items(task: Task, items: Sequence[Item], output: Path) -> None:
-    """Finds items with the same name or place before any work is done."""
+    """Finds items with the same place, or a place they must not have, before any work is done."""
     json.dumps(dict(task.parameters()), allow_nan=False)
-    names: dict[str, Item] = {}
     owners: dict[str, Item] = {}
     for item in items:
-        if item.name in names:
-            raise ValueError(
-                f"two items have the name {item.name!r}: {names[item.name].source} and "
-                f"{item.source}. Rename one, or prepare them into different folders."
-            )
-        names[item.name] = item
         for target in task.targets(item):
-            _check_target(target, item)
+            parts = target.split("/")
+            odd = {"", ".", "..", *_RESERVED}.intersection(parts) or "\0" in target
+            if odd or any(part.startswith(".i3d-") for part in parts):
+                raise ValueError(
+                    f"{item.name!r} ({item.source}) cannot be kept as {target!r}. Expected a "
+                    f"relative path without {listing(('..', '.i3d-*', *_RESERVED))}. Rename it."
+                )
             if output / target in (item.source, *item.source.parents):
                 raise ValueError(
                     f"{item.source} is what {item.name!r} is made of, and would be replaced by it. "
                     "Choose another --output."
                 )
             if target in owners:
-                raise _collision(target, owners[target], target, item)
+                raise _collision(owners[target], item, f"both be {target!r}")
             owners[target] = item
     for target, item in owners.items():
         for parent in map(str, PurePosixPath(target).parents):
             if parent in owners:
-                raise _collision(parent, owners[parent], target, item)
+                raise _collision(owners[parent], item, f"be {parent!r} and, inside it, {target!r}")
 
 
-def _check_target(target: str, item: Item) -> None:
-    parts = target.split("/")
-    odd = any(part in ("", ".", "..", *_RESERVED) or part.startswith(".i3d-") for part in parts)
-    if odd or "\0" in target:
-        raise ValueError(
-            f"{item.name!r} ({item.source}) cannot be kept as {target!r}. Expected a relative "
-            f"path without {listing(('..', '.i3d-*', *_RESERVED))}. Rename it."
-        )
-
-
-def _collision(first: str, one: Item, second: str, other: Item) -> ValueError:
-    how = f"both be {first!r}" if first == second else f"be {first!r} and, inside it, {second!r}"
+def _collision(one: Item, other: Item, how: str) -> ValueError:
     return ValueError(
         f"what is made of {one.source} and of {other.source} would {how}. "
         "Rename one, or prepare them into different folders."

@@ -56,22 +56,12 @@ class RunSettings(ItemSettings):
         return annotation_files.read(self.annotations) if self.annotations else None
 
     def items(self, known: Annotations | None, command: str = "") -> tuple[Item, ...]:
-        """The items of the input; see `inputs.items`.
-
-        Args:
-            known: The data set, if there is one.
-            command: Name of a command whose results are folders of frames.
-        """
+        """The items of the input, or of a data set; `command`: see `inputs.items`."""
         records = known.records if known else None
         return inputs.items(self.input, records, self.limit, self.output, command)
 
     def for_run(self, items: Sequence[Item], flow_engine: str | None = None) -> runs.Settings:
-        """How to run, with no more processes than there are items.
-
-        Args:
-            items: All items.
-            flow_engine: Engine that computes flow; None if none is computed.
-        """
+        """How to run, with no more processes than items, and few if flow shares a GPU."""
         cores = processors.count()
         usual = min(_GPU_WORKERS, cores) if flow_engine and flow.on_gpu(flow_engine) else cores
         workers = usual if self.workers is None else self.workers
@@ -157,7 +147,7 @@ class FlowSettings:
     )
 
     def chosen_flow(self) -> tuple[str, TVL1Params]:
-        """The engine, settled for all workers, and the parameters."""
+        """The engine, settled for all workers, and the parameters of TV-L1."""
         return flow.resolve(self.flow_engine), TVL1Params.with_values(self.tvl1)
 
 

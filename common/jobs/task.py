@@ -11,8 +11,7 @@ class Item:
     """A clip to work on.
 
     Attributes:
-        name: Path of its results: relative, parts separated by "/", without suffix, unique in a
-            run.
+        name: Relative path of its results, parts separated by "/", no suffix; unique in a run.
         source: A video file, or a folder.
         start: Begin of the clip in the source, seconds; None is the beginning.
         end: End of the clip, seconds; None is the end of the source.
@@ -31,9 +30,7 @@ class Item:
 class Task(Protocol):
     """Makes something of items: a frozen dataclass that holds the command's settings.
 
-    It is pickled to worker processes, so its class is defined in a module of the library, not of a
-    command. A worker's share of the processor is in its environment (`OMP_NUM_THREADS` and the
-    like), which libraries obey by themselves.
+    It is pickled to worker processes, so its class is in a module of the library, not of a command.
     """
 
     @property
@@ -47,20 +44,17 @@ class Task(Protocol):
         """Files and folders made of an item, at least one, relative to the output."""
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        """Makes the targets at temporary paths.
-
-        The same item and parameters give the same bytes: no times, no random numbers, nothing of
-        the machine.
+        """Makes the targets, the same bytes each time: no times, no chance, nothing of the machine.
 
         Args:
             item: The item.
-            temporary: A path for each of `targets(item)`, of the same suffix; only its folder
+            temporary: A path for each of `targets(item)`, of the same suffix, in a folder that
                 exists.
 
         Returns:
             Counts for the summary: {"frames": 250}.
 
         Raises:
-            ValueError, OSError: The item cannot be prepared; the text says why. A full disk
-                (ENOSPC) and an `ImportError` end the run, since they concern all items.
+            ValueError, OSError: The item cannot be made; the text says why. A full disk (ENOSPC)
+                and an `ImportError` end the run, since they concern all items.
         """

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from common import arch, flow, memory, models, provenance
 from common.annotations import label_maps
 from common.io import AssetError, check_target, write_text
+from common.model_settings import CheckpointSettings
 from common.models import MakePredictor, Model
 from common.predict import samples
 from common.settings import UsageError, setting
-from common.training.recipes import PRECISIONS
 from common.video import preview, video_clips
 from convert import published
 
@@ -37,7 +37,7 @@ _TOP = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(CheckpointSettings):
     r"""Classifies a sample or a video; prints what DeepMind's release prints.
 
         python -m i3d_torch.evaluate_sample
@@ -72,25 +72,8 @@ class Settings:
         video_clips.MAX_FRAMES,
         minimum=video_clips.MIN_FRAMES,
     )
-    checkpoint: str | None = setting(
-        "Weights of one stream: the name of a published checkpoint, or a path in any format.", None
-    )
-    rgb_checkpoint: str | None = setting("Weights of the RGB stream.", None)
-    flow_checkpoint: str | None = setting("Weights of the flow stream.", None)
-    architecture: str | None = setting(
-        "The network the weights belong to, where their names fit several.",
-        None,
-        choices=tuple(arch.ARCHITECTURES),
-    )
     label_map: str | None = setting(
         "Class names for weights that bring none: a text file with one name a line.", None
-    )
-    device: str = setting("Where to compute.", "auto", choices=("auto", "cpu", "gpu"))
-    precision: str = setting("What to compute in.", "float32", choices=PRECISIONS)
-    threads: int | None = setting(
-        "Threads of the network on a CPU; by default OMP_NUM_THREADS, or one a core.",
-        None,
-        minimum=1,
     )
     flow_engine: str = setting(
         "What computes TV-L1 flow; auto is torch where there is a CUDA device, else numba.",
@@ -238,25 +221,10 @@ def streams(settings: Settings) -> dict[str, str]:
         settings.eval_type, (settings.eval_type,)
     )
     trained = "imagenet" if settings.imagenet_pretrained else "scratch"
-    found = {stream: f"{stream}_{trained}" for stream in wanted}
+    usual = {stream: f"{stream}_{trained}" for stream in wanted}
     if settings.eval_type == "rgb600":
-        found["rgb"] = "rgb_scratch_kin600"
-    if settings.checkpoint is not None:
-        if len(wanted) > 1:
-            raise UsageError(
-                "--checkpoint is for one stream: add --eval_type=rgb or --eval_type=flow, or use"
-                " --rgb_checkpoint and --flow_checkpoint"
-            )
-        found[wanted[0]] = settings.checkpoint
-    for stream in ("rgb", "flow"):
-        if (own := getattr(settings, f"{stream}_checkpoint")) is None:
-            continue
-        if stream not in found or settings.checkpoint is not None:
-            raise UsageError(
-                f"--{stream}_checkpoint does not go with "
-                f"{'--checkpoint' if stream in found else f'--eval_type={settings.eval_type}'}"
-            )
-        found[stream] = own
+        usual["rgb"] = "rgb_scratch_kin600"
+    found = settings.choose(wanted, f"--eval_type={settings.eval_type}", usual)
     for stream, name in found.items():
         row = published.CHECKPOINTS.get(name)
         if row and row.stream != stream:

@@ -251,7 +251,7 @@ def test_streams_of_different_classes_are_not_added(at_hand):
         ({"eval_type": "rgb", "flow_checkpoint": "x"}, "does not go with --eval_type=rgb"),
         (
             {"eval_type": "rgb", "checkpoint": "x", "rgb_checkpoint": "x"},
-            "--rgb_checkpoint does not go with --checkpoint",
+            "--checkpoint and --rgb_checkpoint exclude each other",
         ),
         ({"eval_type": "rgb", "checkpoint": "flow_scratch"}, "flow_scratch is a flow stream"),
         ({"video": "x_rgb.npy"}, r"x_rgb\.npy: there is no such video"),

@@ -95,29 +95,21 @@ class CheckTask:
         return {"frames": found.frames or 0}
 
 
-def run(items: Iterable[Item], settings: Settings) -> Report:
+def run(items: Sequence[Item], settings: Settings) -> Report:
     """Measures the items that have not been measured yet; see `runs.run`."""
     return runs.run(CheckTask(), dict.fromkeys(_distinct(items)), settings)
 
 
-def findings(items: Iterable[Item], ran: Report, min_frames: int = 1) -> list[Finding]:
-    """The findings of a run, in the order of its items.
-
-    Args:
-        items: Those of the run.
-        ran: The run's report.
-        min_frames: Videos of fewer frames are too short.
-    """
-    items = list(items)
-    output = ran.settings.output
+def findings(items: Sequence[Item], ran: Report, min_frames: int = 1) -> list[Finding]:
+    """The findings of a run, in the order of its items; with fewer frames they are too short."""
     found = []
     for item, key in zip(items, _distinct(items), strict=True):
         if key.name in ran.reasons:
             found.append(_failed(item, ran.reasons[key.name]))
         else:
             (target,) = CheckTask().targets(key)
-            measured = json.loads((output / target).read_text(encoding="ascii"))
-            found.append(_judged(item, measured, min_frames))
+            measured = json.loads((ran.settings.output / target).read_text(encoding="ascii"))
+            found.append(_measured(item, measured, min_frames))
     return found
 
 
@@ -147,12 +139,9 @@ def report(
     annotations: Annotations | None = None,
     unlisted: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The report, for JSON.
+    """The report, for JSON; with annotations, their clips are counted by class.
 
-    Args:
-        findings: All findings.
-        annotations: The data set, if there is one; its checked clips are counted by class.
-        unlisted: Videos that the annotations do not name; None if unknown.
+    `unlisted` are the videos that the annotations do not name; None if that is unknown.
     """
     problems = Counter(finding.problem for finding in findings if finding.problem)
     content: dict[str, Any] = {
@@ -184,8 +173,7 @@ def summary(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
         some = [finding for finding in findings if finding.problem == kind]
         if some:
             lines.append(f"{len(some)} {about}:")
-            lines += [f"  {escape(f'{each.name}: {each.reason}')}" for each in some[:_SHOWN]]
-            lines += [f"  and {len(some) - _SHOWN} more"] if len(some) > _SHOWN else []
+            lines += _some([f"{each.name}: {each.reason}" for each in some])
     if unlisted := content.get("unlisted"):
         lines.append(f"{len(unlisted)} videos that the annotations do not name:")
         lines.append(f"  {escape(listing(unlisted, _SHOWN))}")
@@ -193,10 +181,7 @@ def summary(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
         worst = sorted(coverage.items(), key=lambda row: row[1]["good"] / row[1]["expected"])
         short = [row for row in worst if row[1]["good"] < row[1]["expected"]]
         lines.append(f"{len(coverage) - len(short)} of {len(coverage)} classes are complete")
-        lines += [
-            f"  {escape(name)}: {row['good']} of {row['expected']}" for name, row in short[:_SHOWN]
-        ]
-        lines += [f"  and {len(short) - _SHOWN} more"] if len(short) > _SHOWN else []
+        lines += _some([f"{name}: {row['good']} of {row['expected']}" for name, row in short])
     return "\n".join(lines)
 
 
@@ -221,9 +206,8 @@ def write(folder: Path, content: Mapping[str, object], text: str) -> None:
         write_text(folder / name, written)
 
 
-def _distinct(items: Iterable[Item]) -> list[Item]:
+def _distinct(items: Sequence[Item]) -> list[Item]:
     """The items with distinct names that fit a file name; here, two items may share a name."""
-    items = list(items)
     count = Counter(item.name for item in items)
 
     def name(item: Item) -> str:
@@ -248,7 +232,7 @@ def _failed(item: Item, reason: str) -> Finding:
     return _problem(finding, "unreadable", reason)
 
 
-def _judged(item: Item, measured: Mapping[str, Any], min_frames: int) -> Finding:
+def _measured(item: Item, measured: Mapping[str, Any], min_frames: int) -> Finding:
     """The finding for measurements: too short, or the item's span is not inside, or good."""
     known = {name: value for name, value in measured.items() if name != "inside"}
     finding = Finding(item.name, str(item.source), **known)
@@ -300,6 +284,11 @@ def _coverage(findings: Iterable[Finding], annotations: Annotations) -> dict[str
         names[label]: {"expected": expected[label], "good": good[label]}
         for label in sorted(expected)
     }
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return [*(f"  {escape(line)}" for line in lines[:_SHOWN]), *more]
 
 
 def _most_common(counts: Counter[str]) -> str:

@@ -14,12 +14,11 @@ from common.annotations.datasets import vidor
 from common.annotations.frame_labels import frame_labels
 from common.flow import stamp
 from common.flow.encoding import BOUND
-from common.testing import actions, classes, commands
-from common.testing.corpus import SIDE, Case
+from common.testing import commands
+from common.testing.corpus import CASES, SIDE, Case
 from common.testing.films import SIZE
 from common.video import frame_files
 
-CASES = classes.CASES | actions.CASES
 FAST = ("ucf101", "something_v1")
 
 
@@ -51,29 +50,24 @@ def _prepare(case, folder):
         path.write_bytes(text.encode())
     for film in case.films:
         film.write(folder / "raw")
-
-    def output(name):
-        return f"--output={folder / name}"
-
-    said = {}
-    lists = (*case.dataset, f"--input={folder / 'lists'}", f"--videos={folder / 'raw'}")
-    known = f"--annotations={folder / 'found.json'}"
-    raw = (f"--input={folder / 'raw'}", known, *case.workers)
+    lists = ("make_annotations", *case.dataset, f"--input={folder / 'lists'}")
+    lists = (*lists, f"--videos={folder / 'raw'}")
+    raw = (f"--input={folder / 'raw'}", f"--annotations={folder / 'found.json'}", *case.workers)
     frames = f"--frames={folder / 'frames'}"
-    said["found"] = _command(folder, "make_annotations", *lists, output("found.json"))
-    said["check"] = _command(folder, "check", *raw, output("report"))
-    said["frames"] = _command(folder, "extract_frames", *raw, *case.frames, output("frames"))
-    said["flow"] = _command(
-        folder, "extract_flow", *raw, *case.flow, "--flow_engine=numba", output("flow")
-    )
-    said["count"] = _command(folder, "count_frames", f"--input={folder / 'frames'}")
-    if case.folders:
-        said["count_flow"] = _command(folder, "count_frames", f"--input={folder / 'flow'}")
-    said["native"] = _command(folder, "make_annotations", *lists, frames, output("native.json"))
-    said["other"] = _command(
-        folder, "make_annotations", *lists, frames, f"--format={case.container}",
-        output("other.json"),
-    )  # fmt: skip
+    steps = {
+        "found.json": lists,
+        "report": ("check", *raw),
+        "frames": ("extract_frames", *raw, *case.frames),
+        "flow": ("extract_flow", *raw, *case.flow, "--flow_engine=numba"),
+        "native.json": (*lists, frames),
+        "other.json": (*lists, frames, f"--format={case.container}"),
+    }
+    said = {
+        output: _command(folder, *words, f"--output={folder / output}")
+        for output, words in steps.items()
+    }
+    for name in ("frames", "flow") if case.folders else ("frames",):
+        said[f"count {name}"] = _command(folder, "count_frames", f"--input={folder / name}")
     return Prepared(case, folder, said)
 
 
@@ -101,23 +95,26 @@ def test_the_records_come_back(corpus, name):
     read = annotation_files.read(data.folder / "native.json")
     assert read.records == data.case.records
     assert read.dataset == data.case.dataset[0].removeprefix("--dataset=")
-    assert annotation_files.read(data.folder / "other.json").records == data.case.others
+    assert annotation_files.read(data.folder / "other.json").records == data.case.other_records
 
 
 @pytest.mark.parametrize("name", _cases(CASES))
 def test_what_the_commands_say(corpus, name):
     data = corpus(name)
     said, total = data.said, sum(record.frames for record in data.case.records)
-    assert "3 of 3 clips have videos in raw" in said["found"]
-    assert said["check"][0].startswith("3 videos, 3 good; ")
+    assert "3 of 3 clips have videos in raw" in said["found.json"]
+    assert said["report"][0].startswith("3 videos, 3 good; ")
     assert said["frames"] == [f"extract_frames: 3 done, 0 skipped, 0 failed, {total} frames"]
     assert said["flow"] == [f"extract_flow: 3 done, 0 skipped, 0 failed, {total} flows"]
     counted = "frames or flows, 0 n_frames written, 0 failed"
-    assert said["count"] == [f"count_frames: 3 folders, {total} {counted}"]
+    assert said["count frames"] == [f"count_frames: 3 folders, {total} {counted}"]
     if folders := data.case.folders:
         images = total * folders // 3
-        assert said["count_flow"] == [f"count_frames: {folders} folders, {images} {counted}"]
-    assert "3 of 3 clips have frames in frames" in said["native"]
+        assert said["count flow"] == [f"count_frames: {folders} folders, {images} {counted}"]
+    assert "3 of 3 clips have frames in frames" in said["native.json"]
+    if name == "kinetics_whole":
+        others = ["1 videos that the annotations do not name:", "  unused_____"]
+        assert said["report"][-3:-1] == others
 
 
 def test_frames_that_another_program_would_not_find(corpus):
@@ -196,36 +193,34 @@ def _on(labels):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["native.json", "other.json"])
-def test_frame_labels_of_charades(corpus, file):
-    data = corpus("charades")
+@pytest.mark.parametrize(
+    ("name", "classes", "options", "expected"),
+    [
+        (
+            "charades", 157, {"fps": 25, "rule": "strict"},
+            [
+                {92: [3, 4, 5, 6, 7], 147: list(range(1, 15))},
+                {},
+                {10: [1, 2], 76: [11, 12, 13, 14, 15, 16, 17, 18]},
+            ],
+        ),
+        (
+            "vidor", 42, {"fps": 29.97},
+            [
+                {0: [1, 2, 3, 4, 5, 6, 7, 8], 16: [0, 1], 26: [8, 9, 10, 11]},
+                {},
+                {41: list(range(1, 14))},
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_frame_labels(corpus, file, name, classes, options, expected):
+    data = corpus(name)
     records = annotation_files.read(data.folder / file).records
-    labels = []
-    for record in records:
-        count = len(frame_files.open_rgb(data.folder / "frames", record.name))
-        labels.append(frame_labels(record, 157, frames=count, fps=25, rule="strict"))
-    assert [each.shape for each in labels] == [(19, 157), (13, 157), (19, 157)]
-    assert list(map(_on, labels)) == [
-        {92: [3, 4, 5, 6, 7], 147: list(range(1, 15))},
-        {},
-        {10: [1, 2], 76: [11, 12, 13, 14, 15, 16, 17, 18]},
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("file", ["native.json", "other.json"])
-def test_frame_labels_of_vidor(corpus, file):
-    data = corpus("vidor")
-    records = annotation_files.read(data.folder / file).records
-    labels = []
-    for record in records:
-        count = len(frame_files.open_flow(data.folder / "flow", record.name))
-        labels.append(frame_labels(record, 42, frames=count, fps=29.97))
-    assert [each.shape for each in labels] == [(12, 42), (13, 42), (14, 42)]
-    assert list(map(_on, labels)) == [
-        {0: [1, 2, 3, 4, 5, 6, 7, 8], 16: [0, 1], 26: [8, 9, 10, 11]},
-        {},
-        {41: list(range(1, 14))},
-    ]
+    for record, on, (_, shown) in zip(records, expected, data.case.shown, strict=True):
+        labels = frame_labels(record, classes, frames=len(shown), **options)
+        assert labels.shape == (len(shown), classes)
+        assert _on(labels) == on
 
 
 @pytest.mark.slow
@@ -251,12 +246,6 @@ def test_vidor_at_another_rate(corpus):
     assert _on(frame_labels(record, 42)) == of_the_video
     with pytest.raises(ValueError, match="Pass fps"):
         frame_labels(record, 42, frames=len(clip))
-
-
-@pytest.mark.slow
-def test_videos_that_no_list_names(corpus):
-    said = corpus("kinetics_whole").said["check"]
-    assert said[-3:-1] == ["1 videos that the annotations do not name:", "  unused_____"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from common.io import escape
 from common.jobs import inputs, parallel
 from common.jobs.progress import Progress
 from common.jobs.settings import ItemSettings
-from common.jobs.task import Item
 from common.settings import UsageError, setting
 from common.video import layouts
 from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, Layout
@@ -55,54 +54,48 @@ def main(settings: Settings) -> int:
         )
     items = inputs.frame_folders(settings.input, settings.limit)
     total, written, errors = 0, 0, {}
-    bar = Progress("count_frames", len(items))
-    one = functools.partial(_recounted, dry_run=settings.dry_run)
-    results = parallel.each(one, items, settings.workers or 0, engine="threads")
-    with contextlib.closing(results):
-        for item, future in results:
-            count, changed, error = future.result()
-            total, written = total + count, written + changed
-            if error:
-                errors[item] = error
-            bar.add(failed=bool(error))
-    bar.close()
-    for item in filter(errors.__contains__, items):
-        print(f"  {escape(errors[item])}", file=sys.stderr)
+    folders = [item.source for item in items]
+    one = functools.partial(recount, dry_run=settings.dry_run)
+    with (
+        contextlib.closing(Progress("count_frames", len(folders))) as bar,
+        contextlib.closing(
+            parallel.each(one, folders, settings.workers or 1, engine="threads")
+        ) as results,
+    ):
+        for folder, future in results:
+            try:
+                count, changed = future.result()
+                total, written = total + count, written + changed
+            except (ValueError, OSError) as error:
+                errors[folder] = str(error)
+            bar.add(failed=folder in errors)
+    for folder in filter(errors.__contains__, folders):
+        print(f"  {escape(errors[folder])}", file=sys.stderr)
     print(
-        f"count_frames: {len(items)} folders, {total} frames or flows, {written} n_frames "
+        f"count_frames: {len(folders)} folders, {total} frames or flows, {written} n_frames "
         f"{'to write' if settings.dry_run else 'written'}, {len(errors)} failed"
     )
     return int(len(errors) > settings.allow_failures)
 
 
-def recount(root: Path, name: str, dry_run: bool = False) -> tuple[int, bool]:
-    """Counts a clip's images and writes `n_frames` if it is missing or wrong.
+def recount(folder: Path, dry_run: bool = False) -> tuple[int, bool]:
+    """Counts the images in a folder and writes `n_frames` if it is missing or wrong.
 
     Returns:
         The count, and whether the file was, or would be, written.
 
     Raises:
-        FileNotFoundError: There are no images of the clip.
+        FileNotFoundError: There are no images.
         ValueError: Images in several layouts, or a number is missing.
     """
-    found = layouts.detect(root, name, _LAYOUTS).count(root, name)
-    try:
-        if layouts.read_n_frames(root / name) == found:
+    folder = folder.absolute()
+    found = layouts.detect(folder.parent, folder.name, _LAYOUTS).count(folder.parent, folder.name)
+    with contextlib.suppress(FileNotFoundError, ValueError):  # missing, or no number
+        if layouts.read_n_frames(folder) == found:
             return found, False
-    except (FileNotFoundError, ValueError):
-        pass  # missing, or no number
     if not dry_run:
-        layouts.write_n_frames(root / name, found)
+        layouts.write_n_frames(folder, found)
     return found, True
-
-
-def _recounted(item: Item, dry_run: bool) -> tuple[int, bool, str]:
-    """The results of `recount`, and an error in place of an exception."""
-    folder = item.source.absolute()
-    try:
-        return *recount(folder.parent, folder.name, dry_run), ""
-    except (ValueError, OSError) as error:
-        return 0, False, str(error)
 
 
 if __name__ == "__main__":

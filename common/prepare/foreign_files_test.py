@@ -11,26 +11,27 @@ from common.jobs import run_item
 from common.testing import commands, torture
 from common.testing.tasks import contents
 
+VIDEOS = ("--input={data}/videos", "--output={out}")
 FLOW = ("--tvl1=warps=1", "--tvl1=scales=1")
-
-# By name the module and its flags; {data} has videos, frames and lists, {out} is the output folder.
+ITEMS = {
+    "extract_frames": VIDEOS,
+    "extract_flow": (*VIDEOS, "--short_side=16", *FLOW),
+    "to_numpy": (*VIDEOS, *FLOW),
+    "preview": (*VIDEOS, *FLOW),
+    "check": (*VIDEOS, "--min_frames=5"),
+}
+# By name the flags; {data} has videos and lists, {out} is the output folder.
 COMMANDS = {
-    "extract_frames": ("common.prepare.extract_frames", "--input={data}/videos", "--output={out}"),
-    "extract_flow": (
-        "common.prepare.extract_flow", "--input={data}/videos", "--output={out}",
-        "--short_side=16", *FLOW,
-    ),
-    "to_numpy": ("common.prepare.to_numpy", "--input={data}/videos", "--output={out}", *FLOW),
-    "preview": ("common.prepare.preview", "--input={data}/videos", "--output={out}", *FLOW),
-    "check": (
-        "common.prepare.check", "--input={data}/videos", "--output={out}", "--min_frames=5",
-    ),
-    "count_frames": ("common.prepare.count_frames", "--input={out}"),
-    "make_annotations": (
-        "common.prepare.make_annotations", "--dataset=own", "--input={data}/lists",
-        "--output={out}/own.json",
-    ),
-}  # fmt: skip
+    **ITEMS,
+    "count_frames": ("--input={out}",),
+    "make_annotations": ("--dataset=own", "--input={data}/lists", "--output={out}/own.json"),
+}
+
+
+def _put(folder, files):
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -38,32 +39,22 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     torture.video(folder / "videos/a.mp4")
     torture.video(folder / "videos/b/c.mp4")
-    (folder / "lists").mkdir()
-    (folder / "lists/classInd.txt").write_text("1 run\n2 walk\n")
-    (folder / "lists/trainlist01.txt").write_text("run/a.mp4 1\n")
-    (folder / "lists/testlist01.txt").write_text("walk/c.mp4\n")
+    lists = {"train": "run/a.mp4 1\n", "test": "walk/c.mp4\n"}
+    _put(folder, {f"lists/{name}list01.txt": text for name, text in lists.items()})
+    _put(folder, {"lists/classInd.txt": "1 run\n2 walk\n"})
     return folder
 
 
 def _run(name, data, out):
-    module, *flags = COMMANDS[name]
-    flags = [flag.format(data=data, out=out) for flag in flags]
-    return commands.run(module, *flags, "--workers=0")
-
-
-def _put_images(folder):
-    """For `count_frames`, whose output is its input."""
-    for number in (1, 2):
-        (folder / "clip").mkdir(parents=True, exist_ok=True)
-        (folder / f"clip/image_{number:05d}.jpg").touch()
+    flags = [flag.format(data=data, out=out) for flag in COMMANDS[name]]
+    return commands.run(f"common.prepare.{name}", *flags, "--workers=0")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_files_of_others_stay(data, tmp_path, name):
     out, far = tmp_path / "out", tmp_path / "far"
-    _put_images(out)
     mine = {
-        # Folders that earlier versions emptied, and a link to one.
+        # Folders that earlier versions emptied.
         ".work/my_notes/thesis.tex": "a year of work",
         ".claims/my_claims.txt": "of land",
         # Names like those of a run, but for a letter.
@@ -72,13 +63,10 @@ def test_files_of_others_stay(data, tmp_path, name):
         f".i3d-{'a' * 32}.tmpx/file": "a letter more",
         f".i3d-{'A' * 32}.tmp/file": "capitals",
         ".hidden": "x",
+        "clip/image_00001.jpg": "for count_frames, whose output is its input",
     }
-    for path, text in mine.items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_text(text)
-    for name_of_ours, text in (("kept", "far away"), ("folder/kept", "farther")):
-        (far / name_of_ours).parent.mkdir(parents=True, exist_ok=True)
-        (far / name_of_ours).write_text(text)
+    _put(out, mine)
+    _put(far, {"kept": "far away", "folder/kept": "farther"})
     key = run_item.key("of a killed run", "a")
     (out / f".i3d-{key}.tmp").symlink_to(far)
     (out / f".i3d-{'b' * 32}.lock").symlink_to(far / "kept")
@@ -91,13 +79,12 @@ def test_files_of_others_stay(data, tmp_path, name):
     assert os.readlink(out / f".i3d-{key}.tmp") == str(far)
 
 
-@pytest.mark.parametrize("name", ["extract_frames", "extract_flow", "to_numpy", "preview", "check"])
+@pytest.mark.parametrize("name", ITEMS)
 @pytest.mark.parametrize("ending", ["tmp", "lock"])
 def test_a_link_in_place_of_a_temporary_name_is_not_followed(data, tmp_path, name, ending):
     out, far = tmp_path / "out", tmp_path / "far"
-    for folder in (out, far):
-        folder.mkdir()
-    (far / "thesis").write_text("a year of work")
+    out.mkdir()
+    _put(far, {"thesis": "a year of work"})
     link = out / f".i3d-{run_item.key(name, 'a')}.{ending}"
     link.symlink_to(far / "thesis" if ending == "lock" else far)
     done = _run(name, data, out)
@@ -108,13 +95,11 @@ def test_a_link_in_place_of_a_temporary_name_is_not_followed(data, tmp_path, nam
     assert link.is_symlink()
 
 
-@pytest.mark.parametrize("name", ["extract_frames", "check"])
-def test_what_killed_runs_left_is_removed(data, tmp_path, name):
+def test_what_killed_runs_left_is_removed(data, tmp_path):
     left = tmp_path / f".i3d-{run_item.key('extract_frames', 'long ago')}.tmp"
-    (left / "0/name").mkdir(parents=True)
-    (left / "0/name/image_00001.jpg").write_text("half")
+    _put(left, {"0/name/image_00001.jpg": "half"})
     left.with_suffix(".lock").touch()
-    assert _run(name, data, tmp_path).returncode == 0
+    assert _run("check", data, tmp_path).returncode == 0
     assert not [path for path in contents(tmp_path) if path.startswith(".i3d-")]
 
 

@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted, or share a folder: repeated, they end in the same bytes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,34 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from common.jobs import inputs, runs
+from common.jobs import run_item, runs
 from common.jobs.runs import Item, Settings
 from common.testing import torture
-from common.testing.tasks import Behaves, Folders, contents
+from common.testing.tasks import Folders, behave, contents, run
 
 ROOT = Path(__file__).parents[2]
 
-PROGRAM = """
-import sys
+SHARING = """
 from pathlib import Path
 from common.jobs import inputs, runs
 from common.testing.tasks import Folders
-videos, out, log, workers, pause = sys.argv[1:]
-task = Folders(files=5, pause=float(pause), log=Path(log))
-report = runs.run(task, inputs.items(videos), runs.Settings(Path(out), int(workers)))
-sys.exit(report.status)
+task = Folders(files=5, pause=0.004, log=Path("log"))
+raise SystemExit(runs.run(task, inputs.items("videos"), runs.Settings(Path("out"), 2)).status)
 """
-
 HANGING = """
 import signal
-import sys
 from pathlib import Path
-from common.jobs import runs
-from common.testing.tasks import Behaves
+from common.testing.tasks import behave
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
-folder = Path(sys.argv[1])
-items = [runs.Item(str(k), folder / "how") for k in range(9)]
-runs.run(Behaves(folder / "notes"), items, runs.Settings(folder / "out", 2))
+behave(Path.cwd(), *["hang"] * 9, workers=2)
 """
 
 FLOW = ("--tvl1=warps=1", "--tvl1=scales=1")
@@ -50,18 +43,11 @@ COMMANDS = {
 }
 
 
-def _start(*arguments):
+def _start(folder, *arguments):
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, *map(str, arguments)], cwd=folder, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-
-
-def _videos(folder, count):
-    folder.mkdir()
-    for k in range(count):
-        (folder / f"clip {k:03d}.mp4").write_text(f"video {k}" * k)
-    return folder
 
 
 def _until(condition):
@@ -79,10 +65,6 @@ def _gone(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def _pids(log):
-    return [int(line.split()[0]) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def _dies_at(step, function):
@@ -110,98 +92,86 @@ def _dies_at(step, function):
         os._exit(0)
 
 
-def test_a_death_at_any_step(tmp_path):
-    """Half of the items are there, made with other parameters; one fails."""
+def test_a_death_at_any_step(tmp_path, monkeypatch):
+    """An item is there, made with other parameters; one is new; one fails."""
+    monkeypatch.setattr(run_item, "sync", lambda path: None)  # this is no power cut
     items = [Item(name, tmp_path / f"{name}.mp4") for name in ("a", "b", "gone")]
     for item in items[:2]:
         item.source.write_text(item.name)
-    runs.run(Folders(seed=1), items[:1], Settings(tmp_path / "before", workers=0))
-    runs.run(Folders(), items, Settings(tmp_path / "fresh", workers=0))
+
+    def make(out, items=items, seed=0):
+        return runs.run(Folders(files=2, seed=seed), items, Settings(tmp_path / out, workers=0))
+
+    make("before", items[:1], 1)
+    make("fresh")
     before, fresh = contents(tmp_path / "before"), contents(tmp_path / "fresh")
-    step = 0
-    died = True
+    step, died = 0, True
     while died:
         step += 1
         out = tmp_path / str(step)
-        runs.run(Folders(seed=1), items[:1], Settings(out, workers=0))
-        died = _dies_at(step, lambda out=out: runs.run(Folders(), items, Settings(out, workers=0)))
-        for name, content in contents(out).items():  # whole, of this make or of the one before
+        shutil.copytree(tmp_path / "before", out)
+        died = _dies_at(step, lambda out=out: make(out))
+        there = contents(out)
+        for name, content in there.items():  # whole, of this make or of the one before
             if not name.startswith(".i3d-"):
                 assert content in (before.get(name, ...), fresh.get(name, ...)), (step, name)
         for target in ("a", "b"):
-            if (out / target).exists():
+            if target in there:
                 made = contents(out / target)
-                assert made in (
-                    contents(tmp_path / tree / "a") for tree in ("before", "fresh")
-                ) or (made == contents(tmp_path / "fresh" / target))
-            if (out / f"{target}.sum").exists():
-                assert (out / f".{target}.sum.done").exists()
-        assert runs.run(Folders(), items, Settings(out, workers=0)).failed == ("gone",)
+                assert made in (contents(tmp_path / each / target) for each in ("before", "fresh"))
+            assert f"{target}.sum" not in there or f".{target}.sum.done" in there
+        assert make(out).failed == ("gone",)
         assert contents(out) == fresh, step
-    assert step > 30
+    assert step > 25
 
 
-def test_a_run_that_is_killed_and_repeated(tmp_path):
-    videos, out, log = _videos(tmp_path / "videos", 40), tmp_path / "out", tmp_path / "log"
-    process = _start("-c", PROGRAM, videos, out, log, 2, 0.004)
-    _until(lambda: len(_pids(log)) > 5)
-    process.kill()
-    process.communicate()
-    for pid in set(_pids(log)):
-        _until(lambda pid=pid: _gone(pid))
-    log.unlink()
-    report = runs.run(Folders(files=5, log=log), inputs.items(videos), Settings(out, 0))
-    assert len(report.done) == len(_pids(log)) < 40
-    runs.run(Folders(files=5), inputs.items(videos), Settings(tmp_path / "fresh", 0))
-    assert contents(out) == contents(tmp_path / "fresh")
-
-
-def test_workers_die_with_a_killed_parent(tmp_path):
-    """In the middle of an item; the next run removes what they leave."""
-    (tmp_path / "how").write_text("hang")
+@pytest.fixture
+def hanging(tmp_path):
+    """A run in the middle of two items, each in a worker, and the workers."""
     (tmp_path / "notes").mkdir()
-    process = _start("-c", HANGING, tmp_path)
+    process = _start(tmp_path, "-c", HANGING)
     _until(lambda: len([p for p in (tmp_path / "notes").iterdir() if p.read_text()]) == 2)
+    return process, [int(note.read_text()) for note in (tmp_path / "notes").iterdir()]
+
+
+def test_workers_die_with_a_killed_parent(tmp_path, hanging):
+    """In the middle of an item; the next run removes what they leave."""
+    process, workers = hanging
     process.kill()
     process.communicate()
-    for note in (tmp_path / "notes").iterdir():
-        _until(lambda note=note: _gone(int(note.read_text())))
+    for pid in workers:
+        _until(lambda pid=pid: _gone(pid))
     assert len(list((tmp_path / "out").glob(".i3d-*.tmp"))) == 2
     assert len(list((tmp_path / "out").glob(".i3d-*.lock"))) == 2
-    (tmp_path / "good").write_text("good")
-    task, item = Behaves(tmp_path / "notes"), Item("another", tmp_path / "good")
-    assert runs.run(task, [item], Settings(tmp_path / "out", workers=0)).status == 0
-    assert set(contents(tmp_path / "out")) == {"another.txt", ".another.txt.done"}
+    assert behave(tmp_path, "good").status == 0
+    assert set(contents(tmp_path / "out")) == {"item 0.txt", ".item 0.txt.done"}
 
 
-def test_ctrl_c_ends_all_and_leaves_nothing(tmp_path):
+def test_ctrl_c_ends_all_and_leaves_nothing(tmp_path, hanging):
     """The terminal sends it to every process of the group."""
-    (tmp_path / "how").write_text("hang")
-    (tmp_path / "notes").mkdir()
-    process = _start("-c", HANGING, tmp_path)
-    _until(lambda: len([p for p in (tmp_path / "notes").iterdir() if p.read_text()]) == 2)
+    process, workers = hanging
     os.killpg(process.pid, signal.SIGINT)
     text = process.communicate(timeout=60)[1]
     assert text.count("Traceback") == 1  # of this program, which does not catch it
     assert text.endswith("KeyboardInterrupt\n")
     assert process.returncode == -signal.SIGINT
-    for note in (tmp_path / "notes").iterdir():
-        assert _gone(int(note.read_text()))
+    assert all(map(_gone, workers))
     assert contents(tmp_path / "out") == {}
 
 
 def test_three_runs_share_a_folder(tmp_path):
     """Each item is made once, whoever makes it, and all of them end well."""
-    videos, out, log = _videos(tmp_path / "videos", 40), tmp_path / "out", tmp_path / "log"
-    several = [_start("-c", PROGRAM, videos, out, log, 2, 0.004) for _ in range(3)]
-    for process in several:
+    (tmp_path / "videos").mkdir()
+    for k in range(40):
+        (tmp_path / f"videos/clip {k:03d}.mp4").write_text(f"video {k}" * k)
+    for process in [_start(tmp_path, "-c", SHARING) for _ in range(3)]:
         assert process.communicate()[1] == ""
         assert process.returncode == 0
-    lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    lines = [line.split(" ", 1) for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(name for _, name in lines) == [f"clip {k:03d}" for k in range(40)]
     assert len({pid for pid, _ in lines}) > 2  # more than one run did some
-    runs.run(Folders(files=5), inputs.items(videos), Settings(tmp_path / "fresh", workers=0))
-    assert contents(out) == contents(tmp_path / "fresh")
+    run(Folders(files=5), tmp_path / "videos", tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
 @pytest.mark.slow
@@ -210,15 +180,15 @@ def test_a_command_is_killed_and_repeated(tmp_path, name):
     """The whole process group, while items are being made."""
     for k in range(6):
         torture.video(tmp_path / f"videos/class {k % 2}/clip_{k}.mp4", range(0, 1000 + 400 * k, 40))
-    command, out = name.split()[0], tmp_path / "out"
-    module = ("-m", f"common.prepare.{command}", f"--input={tmp_path / 'videos'}", *COMMANDS[name])
-    process = _start(*module, f"--output={out}", "--workers=2")
+    module = ("-m", f"common.prepare.{name.split()[0]}", "--input=videos", "--workers=2")
+    module, out = (*module, *COMMANDS[name]), tmp_path / "out"
+    process = _start(tmp_path, *module, "--output=out")
     _until(lambda: out.exists() and [*out.glob(".i3d-*.tmp")])
     os.killpg(process.pid, signal.SIGKILL)
     assert process.communicate()[1] == ""
     assert [*out.glob(".i3d-*.tmp")]
-    for output in (out, tmp_path / "fresh"):
-        process = _start(*module, f"--output={output}", "--workers=2")
+    for output in ("out", "fresh"):
+        process = _start(tmp_path, *module, f"--output={output}")
         assert process.communicate()[1] == ""
         assert process.returncode == 0
     assert contents(out) == contents(tmp_path / "fresh")

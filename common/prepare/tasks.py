@@ -92,12 +92,7 @@ class FlowTask:
         return layouts.get(self.layout, layouts.FLOW_LAYOUTS).targets(item.name)
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        stamp = dataclasses.replace(
-            self._stamp(),
-            fps=self.pictures.rate(item),
-            short_side=self.pictures.side(item.source),
-            square_pixels=self.pictures.square(item.source),
-        )
+        stamp = dataclasses.replace(self._stamp(), **self.pictures.stamp(item))
         count = frame_files.write_flow(temporary, item.name, self._flows(item), stamp, self.layout)
         for folder in temporary:
             if folder.is_dir():
@@ -169,7 +164,7 @@ class ArrayTask:
                 bound=BOUND,
                 fps=FLOW_CONTRACT.fps,
                 short_side=FLOW_CONTRACT.short_side,
-                square_pixels=self.pictures.square(item.source),
+                square_pixels=self.pictures.stamp(item)["square_pixels"],
             )
             targets = [flow, paths[f"{item.name}_flow.json"]]
             count = frame_files.write_flow(targets, item.name, flows, stamp, "npy")

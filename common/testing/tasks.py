@@ -41,9 +41,8 @@ class Folders:
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
         if self.log is not None:
-            descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.write(descriptor, f"{os.getpid()} {item.name}\n".encode())
-            os.close(descriptor)
+            with self.log.open("a") as log:
+                log.write(f"{os.getpid()} {item.name}\n")
         content = item.source.read_bytes() + b"%d" % self.seed
         temporary[0].mkdir()
         for k in range(self.files):
@@ -55,12 +54,23 @@ class Folders:
         return {"files": self.files}
 
 
+_ERRORS = {
+    "value": ValueError("a value\nof two lines"),
+    "os": FileNotFoundError("no such thing"),
+    "bug": KeyError("x"),
+    "memory": MemoryError(),
+    "import": ImportError("needs x. Install it: pip install x"),
+    "interrupt": KeyboardInterrupt(),
+    "exit": SystemExit(3),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Behaves:
     """Makes a file NAME.txt and does what the source says, so that each item has its own way.
 
     Attributes:
-        folder: Where an item that is to happen once leaves a note that it has.
+        folder: Where an item leaves a note of its process, before it hangs or dies once.
     """
 
     folder: Path
@@ -73,49 +83,28 @@ class Behaves:
         return (f"{item.name}.txt",)
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        how = item.source.read_text()
-        note = self.folder / item.name.replace("/", "_")
-        temporary[0].write_text("begun")
-        if how == "good":
-            pass
-        elif how == "kill":
+        how, note = item.source.read_text(), self.folder / item.name
+        temporary[0].write_text("made")
+        if how in _ERRORS:
+            raise _ERRORS[how]
+        if how == "kill" or (how == "kill once" and not note.exists()):
+            note.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
-        elif how == "kill once":
-            if not note.exists():
-                note.write_text(str(os.getpid()))
-                os.kill(os.getpid(), signal.SIGKILL)
-        elif how == "exit":
-            raise SystemExit(3)
         elif how == "full":
             with open("/dev/full", "wb", buffering=0) as full:
                 full.write(b"x")
         elif how == "wrapped full":
             try:
-                with open("/dev/full", "wb", buffering=0) as full:
-                    full.write(b"x")
+                Path("/dev/full").write_text("x")
             except OSError as error:
                 raise ValueError("could not write") from error
-        elif how == "interrupt":
-            raise KeyboardInterrupt
         elif how == "hang":
             note.write_text(str(os.getpid()))
             time.sleep(60)
         elif how == "nothing":
             temporary[0].unlink()
-            return {}
         elif how == "threads":
             temporary[0].write_text(os.environ["OMP_NUM_THREADS"])
-            return {}
-        else:
-            kinds = {
-                "value": ValueError("a value\nof two lines"),
-                "os": FileNotFoundError("no such thing"),
-                "bug": KeyError("x"),
-                "memory": MemoryError(),
-                "import": ImportError("needs x. Install it: pip install x"),
-            }
-            raise kinds[how]
-        temporary[0].write_text("made")
         return {"good": 1}
 
 
@@ -124,15 +113,23 @@ def run(task: Task, videos: Path, output: Path, **settings: Any) -> Report:
     return runs.run(task, inputs.items(videos), Settings(output, **{"workers": 0, **settings}))
 
 
-def behave(tmp_path: Path, *hows: str, **settings: Any) -> Report:
-    """Runs items that do what they are told, in this process unless told otherwise."""
-    items = []
+def run_one(task: Task, item: Item, output: Path, **settings: Any) -> Report:
+    """Runs a task over one item, in this process."""
+    return runs.run(task, [item], Settings(output, workers=0, **settings))
+
+
+def told(tmp_path: Path, *hows: str) -> list[Item]:
+    """Items for `Behaves(tmp_path / "notes")`, "item 0" and so on, that do what they are told."""
+    (tmp_path / "notes").mkdir(exist_ok=True)
     for k, how in enumerate(hows):
         (tmp_path / f"{k}.how").write_text(how)
-        items.append(Item(f"item {k}", tmp_path / f"{k}.how"))
-    (tmp_path / "notes").mkdir(exist_ok=True)
-    task = Behaves(tmp_path / "notes")
-    return runs.run(task, items, Settings(tmp_path / "out", **{"workers": 0, **settings}))
+    return [Item(f"item {k}", tmp_path / f"{k}.how") for k in range(len(hows))]
+
+
+def behave(tmp_path: Path, *hows: str, **settings: Any) -> Report:
+    """Runs items that do what they are told, in this process unless told otherwise."""
+    how = Settings(tmp_path / "out", **{"workers": 0, **settings})
+    return runs.run(Behaves(tmp_path / "notes"), told(tmp_path, *hows), how)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common import arch
+from common.annotations import TASKS
 from common.io import CheckpointError
 from common.preprocessing.contracts import FLOW_CONTRACT, InputContract
 from common.testing.train_step import (
@@ -25,7 +26,7 @@ from common.testing.train_step import (
 )
 from common.training import optim
 from common.training.loop import TrainStepClass
-from common.training.recipes import BATCH_NORMS, TASKS
+from common.training.recipes import BATCH_NORMS
 
 CHECKS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {}
 """Every check by name: it takes `create` and the arguments beside it."""

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from common import arch, settings
+from common.annotations import TASKS
+from common.models import PRECISIONS
 from common.settings import need
 
 STREAMS = ("rgb", "flow")
 SCHEDULES = ("constant", "multi_step", "cosine", "plateau")
 BATCH_NORMS = ("train", "freeze", "sync")
-PRECISIONS = ("float32", "bfloat16", "float16")
-NO_FLOAT16 = "This processor has no float16 and emulates it slowly. Use bfloat16."
-TASKS = ("classes", "frames")
 
 _CHOICES = {
     "stream": STREAMS,
@@ -342,11 +341,6 @@ def get(name: str) -> Recipe:
 def check_batch_norm(mode: str) -> None:
     """Raises `ValueError` for an unknown mode of batch norm."""
     need(mode in BATCH_NORMS, "batch_norm", f"one of {', '.join(BATCH_NORMS)}", mode)
-
-
-def check_precision(name: str) -> None:
-    """Raises `ValueError` for an unknown precision."""
-    need(name in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", name)
 
 
 def changed(recipe: Recipe, texts: Iterable[str]) -> Recipe:

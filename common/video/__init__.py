@@ -152,7 +152,7 @@ class Video(FrameSource):
         with _open(self.path, self.source_fps, self.threads, self.square_pixels) as source:
             shown: Iterator[Shown[Any]] = source.frames(exact(start), strict)
             span = self.fps, start, self.end, max_frames
-            for moment, item in timestamps.pick(shown, *span, source.tick):
+            for moment, item in timestamps.pick(shown, *span, source.tick, self.path):
                 if item is not last:  # a frame shown twice is converted once
                     last, rgb = item, source.to_rgb(item)
                 yield float(moment), rgb

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -19,6 +20,7 @@ Rate = float | Fraction
 # Containers round timestamps to a tick (1 ms in Matroska), so a frame may carry a time a little
 # after the moment it is for. Coarse ticks (1/25 s in AVI) are exact: hence the cap.
 _MOST_ROUNDING = Fraction(1, 1000)
+_LONGEST_STILL = 600  # seconds: a wrong timestamp would fill the disk with copies of a frame
 
 
 class VideoError(ValueError):
@@ -115,15 +117,21 @@ def pick(
     end: Rate | None = None,
     max_frames: int | None = None,
     tick: Fraction = Fraction(0),
+    name: object = "video",
 ) -> Iterator[tuple[Fraction, Item]]:
     """Yields the frames of a span, each with its moment in seconds.
 
     For `fps` to `max_frames` see `video.Video`. `shown` are all frames, in order; `tick` is what
-    timestamps are rounded to, in seconds; 0 if they are exact.
+    timestamps are rounded to, in seconds; 0 if they are exact; `name` is for errors.
+
+    Raises:
+        VideoError: At a rate, a frame would be shown for more than ten minutes.
     """
     start, end = exact(start), None if end is None else exact(end)
     if fps:
-        moments = _at_rate(shown, exact(fps), start, tick)
+        last = math.inf if max_frames is None else start + max_frames / exact(fps)
+        last = last if end is None else min(last, end)
+        moments = _at_rate(shown, exact(fps), start, tick, last, name)
     else:
         moments = ((each.time, each.item) for each in shown if each.time >= start)
     for count, (moment, item) in enumerate(moments):
@@ -135,7 +143,12 @@ def pick(
 
 
 def _at_rate(
-    shown: Iterable[Shown[Item]], rate: Fraction, start: Fraction, tick: Fraction
+    shown: Iterable[Shown[Item]],
+    rate: Fraction,
+    start: Fraction,
+    tick: Fraction,
+    last: Fraction | float,
+    name: object,
 ) -> Iterator[tuple[Fraction, Item]]:
     rounding = min(tick / 2, _MOST_ROUNDING)
     moments = (start + k / rate for k in itertools.count())
@@ -144,6 +157,13 @@ def _at_rate(
     for each in itertools.chain(shown, [None]):
         if held is not None:
             until = each.time if each is not None else held.time + held.duration
+            seconds = min(until, last) - moment
+            if seconds > _LONGEST_STILL:
+                raise VideoError(
+                    f"{name}: the frame at {float(moment):.2f} s would be shown for "
+                    f"{float(seconds):g} s, more than {_LONGEST_STILL} s: a timestamp is wrong. "
+                    "Re-encode the file, or choose a span without it."
+                )
             while moment < until - rounding:
                 yield moment, held.item
                 moment = next(moments)

@@ -79,3 +79,12 @@ def test_exact():
     assert exact(29.97002997) == Fraction(30000, 1001)
     assert exact(0.1) == Fraction(1, 10)
     assert exact(Fraction(1, 999_999)) == Fraction(1, 999_999)
+
+
+def test_a_frame_of_more_than_ten_minutes_has_a_wrong_timestamp():
+    shown = [Shown(Fraction(time), Fraction(1), time) for time in (0, 2, 700)]
+    with pytest.raises(VideoError, match=r"video: the frame at 2\.00 s would be shown for 698 s"):
+        list(pick(shown, fps=1))
+    assert [item for _, item in pick(shown, fps=1, max_frames=4)] == [0, 0, 2, 2]
+    assert len(list(pick(shown, fps=1, end=602))) == 602
+    assert [item for _, item in pick(shown)] == [0, 2, 700]

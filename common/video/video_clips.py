@@ -79,9 +79,16 @@ def source(path: str | os.PathLike[str], stream: str) -> Path:
 
 
 def rgb_of_frames(pictures: Iterable[Picture], contract: InputContract) -> Iterator[Floats]:
-    """Yields [crop, crop, 3], float32 in the contract's range, for each frame [H, W, 3]."""
+    """Yields [crop, crop, 3], float32 in the contract's range, for each frame [H, W, 3].
+
+    Resized pixels are rounded to whole levels, as those of prepared frames, in training and in
+    evaluation.
+    """
+    from common.preprocessing import resizing  # imports numba
+
     for picture in pictures:
-        cropped = frames.resized_center_crop(picture[None], contract.short_side, contract.crop)
+        resized = resizing.resize_short_side(picture, contract.short_side)
+        cropped = crops.center_crop(resized[None], contract.crop)
         yield frames.to_contract(cropped, contract)[0]
 
 
