@@ -12,15 +12,13 @@ import tensorflow as tf
 
 from common.preprocessing.contracts import InputContract
 from common.testing import train_step as checks
-from common.testing.train_step_checks import CHECKS
 from i3d_tf import batch_norm
 from i3d_tf.model import VideoModel
 from i3d_tf.train_step import TrainStep
 
 
-@pytest.mark.parametrize(("check", "case"), CHECKS.values(), ids=CHECKS)
-def test_a_train_step(check, case):
-    check(TrainStep, *case)
+class TestTrainStep(checks.TrainStepTests):
+    create = TrainStep
 
 
 def test_memory_that_runs_out_is_explained():

@@ -9,15 +9,13 @@ import torch.distributed as dist
 
 from common.preprocessing.contracts import InputContract
 from common.testing import train_step as checks
-from common.testing.train_step_checks import CHECKS
 from i3d_torch import batch_norm
 from i3d_torch.model import VideoModel
 from i3d_torch.train_step import TrainStep
 
 
-@pytest.mark.parametrize(("check", "case"), CHECKS.values(), ids=CHECKS)
-def test_a_train_step(check, case):
-    check(TrainStep, *case)
+class TestTrainStep(checks.TrainStepTests):
+    create = TrainStep
 
 
 def test_memory_that_runs_out_is_explained():

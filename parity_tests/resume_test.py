@@ -3,7 +3,6 @@
 I3D_KILLS=10 kills them more often than CI has the time for.
 """
 
-import itertools
 import json
 import os
 import random
@@ -47,25 +46,22 @@ def data(tmp_path_factory):
     return put(tmp_path_factory.mktemp("data"))
 
 
-def command(module, data, output, *before, **changes):
+def start(module, data, output, *launcher, **changes):
+    """Starts a training command, whose launcher, if any, is a module too."""
     annotations, source = data
-    flags = [f"--annotations={annotations}", f"--rgb={source.rgb}", f"--output={output}"]
     fields = [f"--set={name}={value}" for name, value in (FIELDS | changes).items()]
-    return [
-        sys.executable,
-        "-m",
-        *before,
-        module,
-        "--workers=1",
-        "--notensorboard",
-        *flags,
-        *fields,
-    ]
-
-
-def start(arguments):
+    paths = [f"--annotations={annotations}", f"--rgb={source.rgb}", f"--output={output}"]
     return subprocess.Popen(
-        arguments,
+        [
+            sys.executable,
+            "-m",
+            *launcher,
+            module,
+            *paths,
+            *fields,
+            "--workers=1",
+            "--notensorboard",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,14 +71,20 @@ def start(arguments):
 
 
 def ended(process):
-    """What a process that ends well has said on both of its streams."""
+    """The output of a process that ends well, on both of its streams."""
     text, complaints = process.communicate()
     assert process.returncode == 0, complaints
     return text + complaints
 
 
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
 def logged(output):
-    """Steps that were noted in training, as often as they are there."""
+    """The training steps in the log, with repetitions."""
     path = output / "log.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [note["step"] for note in map(json.loads, lines) if "learning_rate" in note]
@@ -97,19 +99,22 @@ def wait_for(process, output, step):
     return False
 
 
+def went_on(text):
+    """Whether a run says that it began with a later step than the first."""
+    return any(int(step) > 0 for step in re.findall(r"resuming after step (\d+)", text))
+
+
 def test_kills(module, data, tmp_path):
-    ended(start(command(module, data, tmp_path / "whole")))
+    ended(start(module, data, tmp_path / "whole"))
     killed = tmp_path / "killed"
     rng = random.Random(0)
     for step in sorted(rng.sample(range(1, STEPS * 2 // 3), KILLS)):
         before = max(logged(killed), default=0)
-        process = start(command(module, data, killed))
+        process = start(module, data, killed)
         assert wait_for(process, killed, max(step, before + 1))  # it is at work, not importing
         time.sleep(rng.uniform(0, 0.1))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    assert went_on(ended(start(command(module, data, killed))))
+        kill(process)
+    assert went_on(ended(start(module, data, killed)))
     for name in ("model.safetensors", f"snapshots/step_{STEPS:06d}.safetensors"):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert logged(killed) == list(range(1, STEPS + 1))
@@ -120,43 +125,29 @@ def test_a_worker_of_torchrun_is_killed(data, tmp_path):
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     launcher = ["torch.distributed.run", "--nproc_per_node=2", "--max_restarts=2", "--standalone"]
     # Each has two clips: one is too few for the statistics of a batch.
-    process = start(command("i3d_torch.train", data, tmp_path, *launcher, "-m", batch=4))
+    process = start("i3d_torch.train", data, tmp_path, *launcher, "-m", batch=4)
     assert wait_for(process, tmp_path, 5)
-    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    children = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    workers = [int(line.split()[0]) for line in children if "i3d_torch.train" in line]
+    os.kill(max(workers), signal.SIGKILL)
     text = ended(process)
     assert f"trained {STEPS} steps" in text
     assert went_on(text)
     assert logged(tmp_path) == list(range(1, STEPS + 1))
 
 
-def went_on(text):
-    """Whether a run has said that it began with a later step than the first."""
-    return any(int(step) > 0 for step in re.findall(r"resuming after step (\d+)", text))
-
-
-def workers(launcher):
-    """The processes that a launcher has started, in the order of their ranks."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(launcher)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    found = [line.split(maxsplit=1) for line in listed]
-    pids = [int(pid) for pid, text in found if "i3d_torch.train" in text]
-    return sorted(pids)
-
-
 def test_a_run_goes_on_in_the_other_framework(data, tmp_path):
     """Through the commands: half of the steps in each."""
     for framework in conftest.NEEDS.values():
         pytest.importorskip(framework)
-    first, second = itertools.islice((f"i3d_{name}.train" for name in conftest.NEEDS), 2)
-    process = start(command(first, data, tmp_path))
+    first, second = (f"i3d_{name}" for name in conftest.NEEDS)
+    process = start(f"{first}.train", data, tmp_path)
     assert wait_for(process, tmp_path, STEPS // 2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    text = ended(start(command(second, data, tmp_path)))
+    kill(process)
+    text = ended(start(f"{second}.train", data, tmp_path))
     assert went_on(text)
     assert f"trained {STEPS} steps" in text
-    assert json.loads((tmp_path / "model.json").read_text())["backend"] == second.split(".")[0]
+    assert json.loads((tmp_path / "model.json").read_text())["backend"] == second

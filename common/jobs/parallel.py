@@ -5,13 +5,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from queue import SimpleQueue
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from common.processors import THREADS
 
@@ -90,6 +91,36 @@ def each(
                 yield ready.get()
         finally:
             waiting.clear()
+
+
+class Processes(Generic[Argument, Result]):
+    """Worker processes as those of `each`, for a caller that takes results in its own order."""
+
+    def __init__(self, function: Callable[[Argument], Result], workers: int, threads: int = 1):
+        """Starts nothing yet; see `each` for the arguments."""
+        self._processes = [_Process(function, threads) for _ in range(workers)]
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        for process in self._processes:
+            self._idle.put(process)
+        self._waiting = ThreadPoolExecutor(workers)  # a thread waits for each process
+
+    def submit(self, argument: Argument) -> Future[Result]:
+        """The future result of one call; whatever the call raises is raised by `result()`."""
+        return self._waiting.submit(self._call, argument)
+
+    def close(self) -> None:
+        """Ends the processes at once."""
+        self._waiting.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.close()
+
+    def _call(self, argument: Argument) -> Result:
+        process = self._idle.get()
+        try:
+            result: Result = process.call(argument)
+            return result
+        finally:
+            self._idle.put(process)
 
 
 @contextlib.contextmanager
@@ -198,7 +229,7 @@ class _Process:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        with theirs, _STARTING, _inherited(self._threads):
+        with theirs, _STARTING, _inherited(self._threads), _without_main(self._function):
             if self._closed:
                 raise WorkerDiedError("the work is over")
             process = context.Process(target=_serve, args=(theirs, self._function), daemon=True)
@@ -209,7 +240,7 @@ class _Process:
         except (EOFError, OSError):
             raise RuntimeError(
                 f"a worker process ends before it is ready ({self._end()}). The function must be "
-                "of a module that can be imported, and a program must do its work under "
+                "of a module that can be imported, and a program that defines it must work under "
                 '`if __name__ == "__main__":`.'
             ) from None
 
@@ -233,6 +264,23 @@ def _inherited(threads: int) -> Iterator[None]:
             os.environ.pop(name, None)
         if masks:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_main(function: Call) -> Iterator[None]:
+    """Keeps a process that is started now from importing the main program again, unless it must.
+
+    `multiprocessing` imports it in every process, and with it TensorFlow or PyTorch: seconds and
+    half a gigabyte each. Only a function that is defined there needs it.
+    """
+    main = sys.modules["__main__"]
+    found = main.__spec__, getattr(main, "__file__", None)
+    if b"__main__" not in pickle.dumps(function):
+        main.__spec__ = main.__file__ = None
+    try:
+        yield
+    finally:
+        main.__spec__, main.__file__ = found
 
 
 def _serve(pipe: Any, function: Call) -> None:

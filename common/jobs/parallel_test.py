@@ -1,6 +1,7 @@
 """Processes, threads, and a Ray cluster: results, errors, deaths, and early ends."""
 
 import builtins
+import contextlib
 import functools
 import operator
 import os
@@ -44,8 +45,11 @@ if __name__ == "__main__":
     command.start(main, Settings)
 '''
 UNGUARDED = """
+import os
 from common.jobs import parallel
-print([future.result() for _, future in parallel.each(abs, [1], 1)])
+def ours(name): pass
+os.environ["IMPORTED"] = os.environ.get("IMPORTED", "") + "+"
+print([f.result() for _, f in parallel.each({}, ["IMPORTED"], 1)])
 """
 
 
@@ -121,12 +125,22 @@ def _python(*arguments, path):
     )  # fmt: skip
 
 
-def test_a_program_without_a_guard_is_told(tmp_path):
-    """A worker imports the program; one that starts workers at import would never end."""
-    (tmp_path / "program.py").write_text(UNGUARDED)
+@pytest.mark.parametrize("function", ["ours", "os.getenv"])
+def test_only_a_function_of_the_program_imports_it_again(tmp_path, function):
+    """One that starts workers at import would never end, and is told; others pay for nothing."""
+    (tmp_path / "program.py").write_text(UNGUARDED.format(function))
     done = _python("program.py", path=tmp_path)
-    assert done.returncode == 1
-    assert "a worker process ends before it is ready (ended (exit status 1))" in done.stderr
+    if function == "ours":
+        assert done.returncode == 1
+        assert "a worker process ends before it is ready (ended (exit status 1))" in done.stderr
+    else:
+        assert (done.stdout, done.stderr) == ("['+']\n", "")
+
+
+def test_calls_are_submitted():
+    with contextlib.closing(parallel.Processes(functools.partial(operator.mul, 2), 2)) as pool:
+        futures = [pool.submit(k) for k in range(9)]
+        assert [future.result() for future in futures] == [2 * k for k in range(9)]
 
 
 def test_a_command_starts_processes(videos, tmp_path):

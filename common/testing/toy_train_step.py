@@ -1,6 +1,6 @@
 """A train step of a few numbers, for tests of the loop around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,25 +21,23 @@ class StopError(Exception):
 
 
 class TrainStep:
-    """Learns the mean brightness of each class, with momentum.
+    """Learns the mean brightness of each class, with momentum; its own predictor.
 
     Attributes:
-        steps: Done so far.
-        stop_at: Crashes when that many are done.
-        nan_at: Its loss is NaN when that many are done.
+        steps: Steps done so far.
     """
 
-    def __init__(self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract):
+    def __init__(self, arrays: Arrays, creator: "Creator"):
         self.means = arrays[WEIGHT].astype(np.float64) + 0
         self.velocity = self.means * 0
-        self.stop_at: int | None = None
-        self.nan_at: int | None = None
         self.steps = 0
+        self.predictor: Any = self
+        self._creator = creator
 
     def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
-        if self.steps == self.stop_at:
+        if self.steps == self._creator.stop_at:
             raise StopError
-        if self.steps == self.nan_at:
+        if self.steps == self._creator.nan_at:
             raise FloatingPointError("the loss is nan.")
         self.steps += 1
         gradient, wrong = self.means * 0, []
@@ -54,11 +52,8 @@ class TrainStep:
 
     def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
         brightness = clips.reshape(len(clips), -1).mean(axis=1) / 255
-        return np.asarray(-np.abs(brightness[:, None] - self.means), np.float32)
-
-    @property
-    def predictor(self) -> Any:
-        return self
+        logits = -np.abs(brightness[:, None] - self.means) + self._creator.bias(self.steps)
+        return np.asarray(logits, np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {WEIGHT: self.means.copy(), MOMENTUM: self.velocity.copy()}
@@ -68,14 +63,24 @@ class TrainStep:
 
 
 class Creator:
-    """Makes a `TrainStep` that ends as told, and keeps it as `made`."""
+    """Makes a `TrainStep`, and keeps it as `made`.
 
-    def __init__(self, stop_at: int | None = None, nan_at: int | None = None):
-        self._ends = stop_at, nan_at
+    Attributes:
+        stop_at: Steps after which it crashes.
+        nan_at: Steps after which its loss is NaN.
+        bias: Added to the logits, by the number of steps.
+    """
+
+    def __init__(
+        self,
+        stop_at: int | None = None,
+        nan_at: int | None = None,
+        bias: Callable[[int], Any] = lambda steps: 0,
+    ):
+        self.stop_at, self.nan_at, self.bias = stop_at, nan_at, bias
 
     def __call__(
         self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract
     ) -> TrainStep:
-        self.made = TrainStep(net, arrays, recipe, contract)
-        self.made.stop_at, self.made.nan_at = self._ends
+        self.made = TrainStep(arrays, self)
         return self.made

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +41,19 @@ WRONG = {
 Main = Callable[[Settings], int]
 
 
-def train(main: Main, data: Path, *flags: str, **recipe: str) -> int:
-    """Trains in this process on the data set that `put` has put into a folder."""
-    given = [f"--annotations={data}/annotations.json", f"--rgb={data}/rgb", "--workers=0"]
-    return command.call(main, Settings, [*given, *_fields(recipe), *flags])
-
-
-def _fields(recipe: Mapping[str, str]) -> list[str]:
+def _flags(data: Path, **recipe: str) -> list[str]:
+    """Flags of a run on the data set that `put` has put into a folder."""
     fields = [f"--set={name}={value}" for name, value in {**RECIPE, **recipe}.items()]
-    return ["--notensorboard", *fields]
+    paths = [f"--annotations={data}/annotations.json", f"--rgb={data}/rgb"]
+    return [*paths, "--workers=0", "--notensorboard", *fields]
 
 
 def check_run(backend: str, data: Path) -> None:
     """In processes: a run leaves its files, they agree, and `evaluate` finds what it found."""
     put(data, validation=5)
-    flags = [*_fields({}), "--output=run", "--export=kinetics_i3d,piergiaj"]
-    done = _run(data, _command(f"{backend}.train", *flags))
-    assert done.returncode == 0, done.stderr
-    assert "trained 3 steps: run/model.safetensors" in done.stdout
+    flags = [*_flags(data), f"--output={data}/run", "--export=kinetics_i3d,piergiaj"]
+    done = _run(data, f"{backend}.train", *flags)
+    assert f"trained 3 steps: {data}/run/model.safetensors" in done
     assert {path.name for path in (data / "run").iterdir()} - {".lock"} == {
         "snapshots", "best.json", "log.jsonl", "curves.png", "model.json", "model.safetensors",
         "model_best.json", "model_best.safetensors",
@@ -66,9 +61,8 @@ def check_run(backend: str, data: Path) -> None:
         "model_piergiaj.pt",
     }  # fmt: skip
     *trained, validated = (json.loads(line) for line in (data / "run/log.jsonl").open())
-    assert [(note["step"], note["learning_rate"]) for note in trained] == [
-        (1, 0.02), (2, 0.02), (3, 0.02)
-    ]  # fmt: skip
+    rates = [(note["step"], note["learning_rate"]) for note in trained]
+    assert rates == [(1, 0.02), (2, 0.02), (3, 0.02)]
     assert trained[0]["loss"] < 2.5  # of fresh weights about log 3
     assert all(note["gradient_norm"] > 0 for note in trained)
     card = model_card.read(data / "run/model.safetensors")
@@ -76,10 +70,8 @@ def check_run(backend: str, data: Path) -> None:
     assert (card.classes, card.step, card.backend) == (CLASSES, 3, backend)
     _check_exports(data / "run")
 
-    weights = "--checkpoint=run/model.safetensors"
-    evaluate = _command(f"{backend}.evaluate", weights, "--protocol=clip", "--output=results")
-    done = _run(data, evaluate)
-    assert done.returncode == 0, done.stderr
+    flags = [*_flags(data)[:3], "--protocol=clip", f"--output={data}/results"]
+    _run(data, f"{backend}.evaluate", f"--checkpoint={data}/run/model.safetensors", *flags)
     results = json.loads((data / "results/results.json").read_text())
     assert results["top_1"] == validated["validation_accuracy"]
     assert results["coverage"] == {"expected": 5, "evaluated": 5, "failed": 0}
@@ -110,15 +102,16 @@ def check_wrong(main: Main, data: Path, case: str, capsys: pytest.CaptureFixture
     net = arch.make("r2plus1d_18", len(CLASSES))
     hub.write(hub.Weights(net, arch.initial_arrays(net)), data / "other.safetensors")
     flags, text = WRONG[case]
-    status = train(main, data, f"--output={data}/run", *(flag.format(data) for flag in flags))
-    _check_line(status, capsys.readouterr(), text)
+    given = [*_flags(data), f"--output={data}/run", *(flag.format(data) for flag in flags)]
+    _check_line(command.call(main, Settings, given), capsys.readouterr(), text)
     assert not (data / "run").exists()
 
 
 def check_divergence(main: Main, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rate that is far too high ends the run; the last snapshot is whole."""
     put(data)
-    status = train(main, data, f"--output={data}/run", learning_rate="1e30", steps="9")
+    given = [*_flags(data, learning_rate="1e30", steps="9"), f"--output={data}/run"]
+    status = command.call(main, Settings, given)
     said = capsys.readouterr()
     _check_line(status, said, ", learning rate 1e+30: the ")
     assert "try a lower learning rate" in said.err
@@ -137,15 +130,11 @@ def _check_line(status: int, said: Any, text: str) -> None:
     assert said.out == ""
 
 
-def _command(module: str, *arguments: str) -> list[str]:
-    return [
-        sys.executable, "-m", module, "--annotations=annotations.json", "--rgb=rgb", "--workers=0",
-        *arguments,
-    ]  # fmt: skip
-
-
-def _run(data: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=data, env=forking.environment(),
+def _run(data: Path, module: str, *flags: str) -> str:
+    """The output of a command that ends well."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags], env=forking.environment(),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,14 +1,14 @@
 """Snapshots, from which a run is resumed, and the weights at its end.
 
-    OUTPUT/snapshots/step_000500.safetensors          the last few snapshots, and the best
-    OUTPUT/best.json                                  which snapshot is the best
+    OUTPUT/snapshots/step_000500.safetensors          the last few snapshots and the best
+    OUTPUT/best.json                                  step and value of the best snapshot
     OUTPUT/model.safetensors, model.json              the last weights, or their average
     OUTPUT/model_best.safetensors, model_best.json    the weights that were best in validation
 
-A snapshot is the same from either framework. Canonical names hold the weights, "momentum/NAME" the
-momentum, "average/NAME" the averaged weights, "scaler/..." the loss scale of float16, and "run" all
-else as JSON. `convert` reads it as a checkpoint of its weights. It holds no random state and no
-position in the data: both follow from seed and step.
+A snapshot is the same from either framework. Weights have their canonical names, momentum is
+"momentum/NAME", the moving average "average/NAME", the loss scale of float16 "scaler/...", and
+"run" holds the rest as JSON. `convert` reads it as a checkpoint of its weights. It holds no random
+state and no position in the data: both follow from seed and step.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,22 @@ FORMAT_VERSION = 1
 ARCHITECTURE, AVERAGE = "architecture", "average/"
 
 RESUME = ("auto", "never")
-"""Values of --resume: go on from the last snapshot where there is one, or refuse a folder that has
-any. Any other value is the path of a snapshot."""
+"""Values of --resume: continue from the last snapshot if there is one, or refuse a folder that has
+any. Every other value is the path of a snapshot."""
 
 _NAME = re.compile(r"step_(\d{6,})\.safetensors")
 _LEFT_BEHIND = ".*." + "[0-9a-f]" * 8 + ".tmp"  # by `common.io.replacing`, when it was killed
 
-# Fields of a recipe that a resumed run may change, as no number depends on more than their
-# rounding; but for schedules that count in them: a cosine ends with the steps, and the patience of
-# a plateau is a number of evaluations. "compiled" is in snapshots of earlier versions.
+# Fields of a recipe that a resumed run may change, since they do not change what is computed, and
+# the field that each schedule depends on nevertheless: a cosine ends with the steps, and the
+# patience of a plateau counts evaluations. "compiled" is in snapshots of earlier versions.
 _FREE = {"steps", "keep", "snapshot_every", "evaluate_every", "log_every", "recompute", "compiled"}
 _COUNTS_IN = {"cosine": "steps", "plateau": "evaluate_every"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far: higher values are better."""
+    """The best evaluation of a run so far; higher values are better."""
 
     step: int
     value: float
@@ -62,15 +62,15 @@ class Snapshot:
     """Everything a run needs to go on as if it had not stopped.
 
     Attributes:
-        step: Steps that are done.
+        step: Steps done.
         architecture: A name in `common.arch.ARCHITECTURES`.
-        num_classes: Of the classifier.
+        num_classes: Classes of the head.
         in_channels: 3 for RGB, 2 for flow.
         arrays: A `TrainStep.state`.
-        recipe: As JSON.
-        data: What else determines the numbers, as JSON: how many clips, the digest of the
-            annotations, how the flow was made.
-        schedule: State of the learning-rate schedule, as JSON.
+        recipe: The recipe as JSON.
+        data: What else the numbers depend on, as JSON: the count of clips, the digest of the
+            annotations, how the flow was computed.
+        schedule: State of the learning-rate schedule as JSON.
         best: The best evaluation up to this step; None before the first.
     """
 
@@ -95,7 +95,7 @@ class Snapshot:
 
 
 def read(path: Path) -> Snapshot:
-    """Reads a snapshot into memory.
+    """Reads a snapshot.
 
     Raises:
         CheckpointError: The file is damaged, or no snapshot.
@@ -125,18 +125,8 @@ def read(path: Path) -> Snapshot:
     )
 
 
-def write(path: Path, snapshot: Snapshot) -> None:
-    """Writes a snapshot atomically; raises `OSError` where the disk is full."""
-    record = dataclasses.asdict(dataclasses.replace(snapshot, arrays={}))
-    del record["arrays"]
-    run = json.dumps({"format_version": FORMAT_VERSION, **record}, allow_nan=False)
-    arrays = {name: np.asarray(array) for name, array in snapshot.arrays.items()}
-    texts = {ARCHITECTURE: as_array(snapshot.architecture), RUN: as_array(run)}
-    models.write_arrays(path, arrays | texts)
-
-
 def as_array(text: str) -> NDArray[np.uint8]:
-    """A text as an array [N] of its UTF-8 bytes."""
+    """The UTF-8 bytes of a text, [N]."""
     return np.frombuffer(text.encode(), np.uint8)
 
 
@@ -144,7 +134,7 @@ class RunFolder:
     """The snapshots of one run. One process at a time writes, inside `lock()`; any may read."""
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 3):
-        """Makes no folder yet; `keep` last snapshots stay, beside the best."""
+        """Creates nothing yet; `keep` last snapshots stay, besides the best."""
         self.path = Path(path)
         self._keep = keep
 
@@ -171,8 +161,8 @@ class RunFolder:
         """Writes a snapshot atomically, then removes those that need not stay.
 
         Args:
-            snapshot: Its `best` is that of the steps before.
-            value: Of an evaluation of these weights, higher being better; None without one. Of
+            snapshot: The snapshot; its `best` is that of the steps before.
+            value: Validation result of these weights, higher being better; None without one. Of
                 equal values the first stays the best.
 
         Returns:
@@ -180,23 +170,23 @@ class RunFolder:
 
         Raises:
             ValueError: Values are not finite.
-            OSError: The disk is full; the snapshots before are untouched.
+            OSError: The disk is full; earlier snapshots are untouched.
         """
-        steps = self._steps()
+        step, steps = snapshot.step, self._steps()
         before = f"the last snapshot is {self._at(steps[-1])}" if steps else "there is none before"
         if value is not None and not math.isfinite(value):
-            raise ValueError(f"the value of step {snapshot.step} is {value}, not finite; {before}.")
+            raise ValueError(f"the value of step {step} is {value}, not finite; {before}.")
         if value is not None and (snapshot.best is None or value > snapshot.best.value):
-            snapshot = dataclasses.replace(snapshot, best=Best(snapshot.step, value))
+            snapshot = dataclasses.replace(snapshot, best=Best(step, value))
         wrong = [name for name, array in snapshot.arrays.items() if not np.isfinite(array).all()]
         if wrong:
             raise ValueError(
-                f"step {snapshot.step}: values that are not finite in {listing(wrong)}: the "
-                f"training diverged; {before}. Try a lower learning rate, or clip gradients."
+                f"step {step}: values that are not finite in {listing(wrong)}: the training "
+                f"diverged; {before}. Try a lower learning rate, or clip gradients."
             )
-        path, best = self._at(snapshot.step), snapshot.best
+        path, best = self._at(step), snapshot.best
         try:
-            write(path, snapshot)
+            models.write_arrays(path, _to_arrays(snapshot))
             if best and self._at(best.step).exists():  # the run may have begun in another folder
                 record = {"snapshot": f"snapshots/{self._at(best.step).name}", **vars(best)}
                 write_text(self.path / "best.json", provenance.to_json(record))
@@ -205,16 +195,16 @@ class RunFolder:
                 f"{path}: cannot be written ({error.strerror or error}); {before}. Make room, and "
                 "start again with --resume=auto."
             ) from error
-        for step in self._steps()[: -self._keep]:
-            if best is None or step != best.step:
-                self._at(step).unlink()
+        for old in self._steps()[: -self._keep]:
+            if best is None or old != best.step:
+                self._at(old).unlink()
         return snapshot
 
     def latest(self) -> Snapshot | None:
-        """The last snapshot; None where there is none.
+        """The last snapshot; None if there is none.
 
         Raises:
-            CheckpointError: It is damaged; the text names the last one that is not.
+            CheckpointError: It is damaged; the message names the one before.
         """
         steps = self._steps()
         if not steps:
@@ -222,13 +212,10 @@ class RunFolder:
         try:
             return read(self._at(steps[-1]))
         except CheckpointError as error:
-            whole = next((s for s in map(self._at, steps[-2::-1]) if _is_whole(s)), None)
-            advice = (
-                f"The last whole one is {whole}: remove the damaged one, and the run goes on there"
-                if whole
-                else "There is no other: remove it, and the run begins anew"
-            )
-            raise CheckpointError(f"{str(error).rstrip('.')}. {advice}.") from error
+            before = f"with {self._at(steps[-2])}" if len(steps) > 1 else "at the start"
+            raise CheckpointError(
+                f"{str(error).rstrip('.')}. Remove it, and the run goes on {before}."
+            ) from error
 
     def best(self, last: Snapshot) -> Snapshot | None:
         """The best snapshot up to the last; None if it is not here, as the run began elsewhere."""
@@ -236,27 +223,27 @@ class RunFolder:
         return read(path) if path and path.exists() else None
 
     def resume(self, how: str, new: Snapshot, restarted: bool = False) -> Snapshot | None:
-        """The snapshot to go on from; None where the run begins.
+        """The snapshot to continue from; None to begin.
 
         Args:
             how: "auto", "never" or the path of a snapshot, see `RESUME`.
-            new: What the run would begin with; its arrays do not matter.
-            restarted: Whether one process of this very run died and all were started again: then
-                the snapshots here are its own, and it goes on from the last.
+            new: The snapshot of step 0, whose arrays do not matter.
+            restarted: A process of this very run died and all were started again: snapshots in
+                this folder are its own, and it continues from the last.
 
         Raises:
-            ValueError: The snapshot is of a run with other settings, all of which are listed; or
-                the folder has snapshots that it must not have.
-            CheckpointError: It is damaged.
+            ValueError: The snapshot belongs to a run with other settings, all of which are listed;
+                or the folder has snapshots that it must not have.
+            CheckpointError: The snapshot is damaged.
             FileNotFoundError: There is no such snapshot.
         """
         steps = self._steps()
-        if how == "never" and steps and not restarted:
-            raise ValueError(
-                f"{self.path}: has snapshots of a run, the last at step {steps[-1]}, which "
-                "--resume=never must not go on with. Use --resume=auto, or another folder."
-            )
         if how in RESUME:
+            if how == "never" and steps and not restarted:
+                raise ValueError(
+                    f"{self.path}: has snapshots of a run, the last at step {steps[-1]}, which "
+                    "--resume=never must not go on with. Use --resume=auto, or another folder."
+                )
             found, path = self.latest(), self._at(steps[-1]) if steps else self.path
         else:
             found, path = read(Path(how)), Path(how)
@@ -268,7 +255,7 @@ class RunFolder:
                     f"{self.path}: has snapshots of later steps than {path}: {listing(later)}. Use "
                     "--resume=auto to go on from them, remove them, or use another folder."
                 )
-        if found is not None and (wrong := _differences(found, new)):
+        if found is not None and (wrong := list(_differences(found, new))):
             raise ValueError(
                 f"{path}: is of a run with other settings: {'; '.join(wrong)}. Set them as they "
                 "were, or use another folder."
@@ -288,10 +275,10 @@ def write_model(folder: Path, snapshot: Snapshot, card: ModelCard, name: str = "
     """Writes the weights of a snapshot, averaged where it has an average, and their card.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         snapshot: The last, or the best.
-        card: What the snapshot does not say; the rest is filled in.
-        name: Of both files, before the ending.
+        card: The fields that a snapshot does not have; the others are filled in.
+        name: Name of both files without the suffix.
 
     Returns:
         The path of the weights.
@@ -319,25 +306,25 @@ def write_model(folder: Path, snapshot: Snapshot, card: ModelCard, name: str = "
     return path
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        read(path)
-    except CheckpointError:
-        return False
-    return True
+def _to_arrays(snapshot: Snapshot) -> dict[str, Array]:
+    """What `read` reads."""
+    record = dataclasses.asdict(dataclasses.replace(snapshot, arrays={}))
+    del record["arrays"]
+    run = json.dumps({"format_version": FORMAT_VERSION, **record}, allow_nan=False)
+    arrays = {name: np.asarray(array) for name, array in snapshot.arrays.items()}
+    return arrays | {ARCHITECTURE: as_array(snapshot.architecture), RUN: as_array(run)}
 
 
-def _differences(old: Snapshot, new: Snapshot) -> list[str]:
-    """The settings by which two runs differ, a text each."""
+def _differences(old: Snapshot, new: Snapshot) -> Iterator[str]:
+    """Describes each setting by which two runs differ."""
     free = _FREE - {_COUNTS_IN.get(str(run.recipe.get("schedule"))) for run in (old, new)}
-    known = {name: value for name, value in new.data.items() if name in old.data}
     # Snapshots of earlier versions say less about the data.
+    known = {name: value for name, value in new.data.items() if name in old.data}
     one, other = _settings(old), _settings(dataclasses.replace(new, data=known))
-    return [
-        f"{name} was {one.get(name, 'not given')}, is {other.get(name, 'not given')}"
-        for name in one | other
-        if name not in free and one.get(name) != other.get(name)
-    ]
+    for name in one | other:
+        was, now = one.get(name, "not given"), other.get(name, "not given")
+        if name not in free and was != now:
+            yield f"{name} was {was}, is {now}"
 
 
 def _settings(run: Snapshot) -> dict[str, str]:

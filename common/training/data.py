@@ -1,16 +1,18 @@
-"""Training data: records become randomly cut examples, examples become batches.
+"""Training data: randomly cut clips, and batches of them.
 
 An item is (seed, epoch, index). Everything random about it is a pure function of these three
-numbers, so that it does not matter which process makes an example, and a run that is resumed needs
-no state of a generator. RGB and flow of a record share that chance: clips of as many frames and the
-same shape are cut at the same place.
+numbers: it does not matter which process cuts a clip, and a resumed run needs no generator state.
+RGB and flow of a record share the random numbers, so that clips of one length and size are cut at
+the same place.
 """
 
 import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
@@ -22,21 +24,24 @@ from common.annotations.frame_labels import frame_labels, rule_of
 from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.io import listing
+from common.jobs.parallel import Processes, WorkerDiedError
 from common.preprocessing import clips, crops
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
 from common.training.recipes import Recipe
-from common.training.worker_pool import Key, ordered_map
 from common.video.clip_reader import ClipReader, ComputedFlow, Source, frame_rate
 from common.video.source import FrameSource
 
-# Further numbers that seed NumPy's generator beside a key. An example's own generator is seeded
-# with the bare key, which NumPy takes for the same as the key followed by zeros.
+Key = tuple[int, int, int]
+"""Seed, epoch and index of an item."""
+
+# Appended to a key to seed other generators than the clip's own, which is seeded with the bare key
+# (for NumPy the same as the key followed by zeros).
 _DROPOUT, _ORDER = 1, 2
 
 
 class ItemError(ValueError):
-    """An item that cannot be read; the text names it, where it is, and why."""
+    """An item that cannot be read; the message names it, its path and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +49,9 @@ class Example:
     """A clip to train on.
 
     Attributes:
-        name: The record's.
+        name: Name of the record.
         clip: [T, H, W, C]: uint8 RGB, or float32 flow in [-1, 1].
-        target: The class; or 0 and 1 for each frame and class, [T, K], float32.
+        target: The class; for frame labels 0 and 1, [T, K] float32.
     """
 
     name: str
@@ -59,9 +64,9 @@ class Batch:
     """Clips that go through the network together.
 
     Attributes:
-        names: Of the records.
+        names: Names of the records.
         clips: [B, T, H, W, C] uint8 RGB, or float32 flow in [-1, 1].
-        targets: Classes [B], int64; or 0 and 1 for each frame and class, [B, T, K], float32.
+        targets: Classes, [B] int64; for frame labels 0 and 1, [B, T, K] float32.
         keys: Seed, epoch and index of each clip.
     """
 
@@ -72,7 +77,7 @@ class Batch:
 
 
 class Dataset(Protocol):
-    """Makes examples, and pickles, as worker processes get a copy."""
+    """Numbered examples; worker processes get a pickled copy."""
 
     def __len__(self) -> int: ...
 
@@ -83,9 +88,9 @@ class TrainingSet:
     """The clips of a subset of a data set; a `Dataset`.
 
     Attributes:
-        records: In the order of the annotations.
-        num_classes: Of the head.
-        stamp: How the flow was made; None for RGB, and for flow without a stamp.
+        records: Records in the order of the annotations.
+        num_classes: Classes of the head.
+        stamp: How the flow was computed; None for RGB, and for flow without a stamp.
     """
 
     def __init__(
@@ -96,18 +101,18 @@ class TrainingSet:
         contract: InputContract,
         subset: str = "training",
     ):
-        """Finds the files of every record; opens no image or video.
+        """Finds the files of every record; decodes none.
 
         Args:
-            annotations: Of the data set.
+            annotations: Annotations of the data set.
             source: Where its clips are.
-            recipe: What to cut out of them.
+            recipe: Size, length and task of the examples.
             contract: See `ClipReader`.
-            subset: Which records: see `annotations.SUBSETS`.
+            subset: One of `annotations.SUBSETS`.
 
         Raises:
-            ValueError: There are no records; some have no label, or one beyond the head, or no
-                files; or their flow was made in different ways. The text names them.
+            ValueError: There are no records; or some, which are named, have no label, a label
+                beyond the head, no files, or flow computed in different ways.
         """
         self.records = [record for record in annotations.records if record.subset == subset]
         if not self.records:
@@ -125,9 +130,9 @@ class TrainingSet:
     def example(self, seed: int, epoch: int, index: int) -> Example:
         """Cuts a clip out of record `index`, the same for the same numbers.
 
-        `numpy.random.default_rng([seed, epoch, index])` draws, in this order: the window in time,
-        the short side where the recipe has a range, the corner of the crop, and whether to mirror
-        where the recipe does.
+        `numpy.random.default_rng([seed, epoch, index])` draws, in this order: the first frame, the
+        short side (where the recipe has a range), the corner of the crop, and the flip (where the
+        recipe flips).
 
         Raises:
             ItemError: The record cannot be read.
@@ -139,7 +144,7 @@ class TrainingSet:
             window = clips.random_window(
                 len(whole), recipe.sample_duration, recipe.sample_rate, rng
             )
-            wanted, places = np.unique(window, return_inverse=True)  # short clips loop
+            wanted, places = np.unique(window, return_inverse=True)  # short videos loop
             clip = _cut(whole.read(wanted.tolist()), recipe, rng)[places]
             return Example(record.name, clip, self._target(record, whole, window))
         except (ValueError, OSError) as error:
@@ -160,8 +165,7 @@ class TrainingSet:
         labels = {
             r.name: [a.label for a in r.actions] if spans else list(r.labels) for r in self.records
         }
-        wrong = [name for name, found in labels.items() if not spans and len(found) != 1]
-        if wrong:
+        if wrong := [name for name, found in labels.items() if not spans and len(found) != 1]:
             raise ValueError(
                 f"expected one label for each record. Received none or several for {len(wrong)} "
                 f"of {len(labels)}: {listing(wrong)}. Spans with labels are for the task frames."
@@ -225,41 +229,37 @@ def batches(
     rank: int = 0,
     replicas: int = 1,
 ) -> Generator[list[Batch]]:
-    """The micro-batches of one replica, a list of `recipe.accumulate` for each step.
+    """Yields the micro-batches of one replica: a list of `recipe.accumulate` for each step.
 
-    Items go on over epochs without a break, each epoch in an order of its own, so that every batch
-    is full: item n of the run is item `order(seed, n // count, count)[n % count]` of epoch
-    n // count. Step s has the items from s * batch on; micro-batch a is the a-th part of them, and
-    rank r has the r-th part of that. So two replicas together see what one would.
+    Item n of the run is item `order(seed, n // count, count)[n % count]` of epoch n // count, so
+    that every batch is full and epochs follow each other without a break. Step s takes `batch`
+    items from s * batch on; micro-batch a is the a-th part of them, and rank r gets the r-th part
+    of that: all replicas together see what a single one would.
 
-    Close the iterator (`contextlib.closing`) to end the workers early.
+    Close the generator (`contextlib.closing`) to end the workers early.
 
     Args:
-        dataset: Makes examples.
+        dataset: Source of the examples.
         recipe: Its batch, accumulate, seed and steps.
-        first_step: Where to begin, from 0.
-        workers: Processes that make examples ahead: by a step, or by two examples a worker where
-            that is more. 0 makes each example in this process, when it is asked for.
-        rank: Which replica this is.
-        replicas: How many there are.
+        first_step: First step, from 0.
+        workers: Processes that read ahead by a step, or by two examples each where that is more.
+            0 reads each example in this process when it is needed.
+        rank: Number of this replica, from 0.
+        replicas: Number of replicas.
 
     Raises:
-        ValueError: There are no examples, or replicas and micro-batches do not divide the batch.
-            While iterating: `ItemError` where an item cannot be read, ChildProcessError where a
-            worker died; both end all workers.
+        ValueError: Replicas and micro-batches do not divide the batch.
+        ItemError: An item cannot be read.
+        ChildProcessError: A worker died.
     """
     parts = recipe.accumulate * replicas
-    if recipe.batch % parts or not 0 <= rank < replicas:
+    if recipe.batch % parts:
         raise ValueError(
             f"expected a batch that {replicas} replicas x {recipe.accumulate} micro-batches "
-            f"divide, and a rank below {replicas}. Received: batch {recipe.batch}, rank {rank}."
-        )
-    if not len(dataset) or workers < 0:
-        raise ValueError(
-            "expected examples, and no less than 0 workers. "
-            f"Received: {len(dataset)} examples, {workers} workers."
+            f"divide. Received: batch {recipe.batch}."
         )
     size, count = recipe.batch // parts, len(dataset)
+    steps, micro = range(first_step, recipe.steps), range(recipe.accumulate)
 
     def keys(step: int, part: int) -> Iterator[Key]:
         first = step * recipe.batch + (part * replicas + rank) * size
@@ -267,44 +267,65 @@ def batches(
             epoch, place = divmod(item, count)
             yield recipe.seed, epoch, int(order(recipe.seed, epoch, count)[place])
 
-    def iterate() -> Generator[list[Batch]]:
-        steps, micro = range(first_step, recipe.steps), range(recipe.accumulate)
-        wanted = (key for step in steps for part in micro for key in keys(step, part))
-        ahead = max(recipe.accumulate * size, 2 * workers)
-        with contextlib.closing(ordered_map(dataset.example, wanted, workers, ahead)) as examples:
-            for step in steps:
-                yield [
-                    _stacked(list(itertools.islice(examples, size)), tuple(keys(step, part)))
-                    for part in micro
-                ]
+    wanted = (key for step in steps for part in micro for key in keys(step, part))
+    ahead = max(recipe.accumulate * size, 2 * workers)
+    with contextlib.closing(_examples(dataset, wanted, workers, ahead)) as examples:
+        for step in steps:
+            yield [
+                _stacked(list(itertools.islice(examples, size)), tuple(keys(step, part)))
+                for part in micro
+            ]
 
-    return iterate()
+
+def _examples(
+    dataset: Dataset, keys: Iterable[Key], workers: int, ahead: int
+) -> Generator[Example]:
+    """Yields the example of each key, in order; at most `ahead` are read before they are taken."""
+    if not workers:
+        yield from itertools.starmap(dataset.example, keys)
+        return
+    waiting: deque[tuple[Key, Future[Example]]] = deque()
+    todo = iter(keys)
+    read = functools.partial(_example, dataset)
+    with contextlib.closing(Processes(read, workers)) as pool:
+        while True:
+            for key in itertools.islice(todo, ahead - len(waiting)):
+                waiting.append((key, pool.submit(key)))
+            if not waiting:
+                return
+            key, example = waiting.popleft()
+            try:
+                yield example.result()
+            except WorkerDiedError as error:
+                raise ChildProcessError(
+                    f"item {key[2]} of epoch {key[1]}: {error}. If memory ran out, use fewer "
+                    "--workers."
+                ) from error
+
+
+def _example(dataset: Dataset, key: Key) -> Example:
+    return dataset.example(*key)
 
 
 @functools.lru_cache(maxsize=4)
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The indices 0 to count - 1 in the order of an epoch; read only."""
+    """The indices 0 to count - 1 in the order of an epoch; read-only."""
     indices = np.random.default_rng([seed, epoch, 0, _ORDER]).permutation(count)
     indices.flags.writeable = False
     return indices
 
 
 def dropout_masks(batch: Batch, shape: Sequence[int], rate: float) -> NDArray[np.float32]:
-    """Dropout as a factor of the features, the same in every framework: 0, or 1 / (1 - rate).
+    """Dropout as factors of the features, the same in both frameworks: 0, or 1 / (1 - rate).
 
     Args:
-        batch: Its keys seed the numbers.
-        shape: Of one clip's features, [T', H', W', C'].
-        rate: The share that becomes 0.
+        batch: Its keys seed the generators.
+        shape: Features of one clip, [T', H', W', C'].
+        rate: Share of zeros, from 0 to below 1.
 
     Returns:
         [B, T', H', W', C'].
-
-    Raises:
-        ValueError: The rate is not from 0 to below 1.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout must be from 0 to below 1. Received: {rate}.")
     kept = np.float32(1 / (1 - rate))
     draws = (
         np.random.default_rng([*key, _DROPOUT]).random(shape, np.float32) for key in batch.keys

@@ -1,11 +1,11 @@
 """The log of a training run.
 
-    OUTPUT/log.jsonl      one line an entry: {"step": 500, "loss": 0.1, ...}
+    OUTPUT/log.jsonl      one line per entry: {"step": 500, "loss": 0.1, ...}
     OUTPUT/tensorboard    the same, and clips, for TensorBoard
     OUTPUT/curves.png     loss, learning rate and accuracy over the steps
 
-and on stderr a progress bar, or a line a minute where that is no terminal. Names of values are
-those of training, or begin with "validation_".
+Progress goes to stderr: a bar on a terminal, elsewhere a line a minute. Names of validation results
+begin with "validation_".
 """
 
 import contextlib
@@ -27,18 +27,17 @@ from common.video import preview
 
 LOG, CURVES = "log.jsonl", "curves.png"
 
-_NAME = "train"  # what the bar and the lines begin with
-_PAUSE = 60.0  # seconds from one line to the next
+_PAUSE = 60.0  # seconds from one line of progress to the next
 _VALIDATION = "validation_"
 
-# What is drawn together, each also of validation.
+# The values that each panel of curves.png shows, in training and in validation.
 _PANELS = {
     "loss": ("loss",),
     "learning rate": ("learning_rate",),
     "accuracy": ("accuracy", "mean_average_precision"),
 }
 
-# What the progress shows of the values, by name.
+# The values that the progress shows.
 _SHOWN = {
     "loss": "loss {:.4g}",
     "learning_rate": "rate {:.3g}",
@@ -53,7 +52,7 @@ _Points = list[tuple[int, float]]
 class MetricsLogger:
     """Logs a run; a context manager.
 
-    Where a run is resumed from a snapshot, entries of later steps are dropped: they come again.
+    A run that is resumed drops the entries of later steps, which are logged again.
     """
 
     def __init__(
@@ -66,13 +65,13 @@ class MetricsLogger:
         """Opens the files.
 
         Args:
-            folder: Of the run.
-            total_steps: Of the whole run.
-            resume_step: Steps that were done before.
+            folder: Folder of the run.
+            total_steps: Steps of the whole run.
+            resume_step: Steps done before.
             tensorboard: Whether to write TensorBoard's files.
 
         Raises:
-            ImportError: TensorBoard is wanted, and tensorboardX is not installed.
+            ImportError: tensorboardX is not installed, and `tensorboard` is true.
             ValueError: log.jsonl is damaged.
             OSError: The folder cannot be written.
         """
@@ -80,20 +79,18 @@ class MetricsLogger:
 
         self._path = Path(folder) / LOG
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._events = (
-            _Events(Path(folder) / "tensorboard", resume_step + 1) if tensorboard else None
-        )
+        events = Path(folder) / "tensorboard"
+        self._events = _Events(events, resume_step + 1) if tensorboard else None
         _drop_later(self._path, resume_step)
         self._log = self._path.open("ab", buffering=0)  # a full disk shows in the call that fails
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total_steps, initial=resume_step, desc=_NAME, unit="step", dynamic_ncols=True,
+            total=total_steps, initial=resume_step, desc="train", unit="step", dynamic_ncols=True,
             smoothing=0.1, disable=not self._terminal,
         )  # fmt: skip
-        self._total, self._first = total_steps, resume_step
-        self._step, self._values = resume_step, dict[str, float]()
-        self._start = time.monotonic()
-        self._said = -math.inf
+        self._total, self._first, self._step = total_steps, resume_step, resume_step
+        self._values: dict[str, float] = {}
+        self._start, self._said = time.monotonic(), -math.inf
 
     def __enter__(self) -> "MetricsLogger":
         return self
@@ -106,7 +103,7 @@ class MetricsLogger:
                 self._events.close()
 
     def advance(self, step: int, values: Mapping[str, float] | None = None) -> None:
-        """Shows that `step` steps are done, and some of the latest values, without logging them."""
+        """Shows progress and the latest values without logging them."""
         self._values.update(values or {})
         self._bar.set_postfix_str(self._summary(), refresh=False)
         self._bar.update(step - self._step)
@@ -135,8 +132,8 @@ class MetricsLogger:
         """Shows a moving clip in TensorBoard.
 
         Args:
-            step: Steps that are done.
-            name: What it is called there.
+            step: Steps done.
+            name: Its tag.
             clip: [T, H, W, C]: RGB as uint8, or as float32 in [-1, 1], or flow in [-1, 1].
             fps: Frames a second.
         """
@@ -155,7 +152,7 @@ class MetricsLogger:
     def _line(self) -> str:
         from tqdm import tqdm
 
-        line = f"{_NAME}: {self._step} of {self._total} steps"
+        line = f"train: {self._step} of {self._total} steps"
         if summary := self._summary():
             line += f", {summary}"
         done, seconds = self._step - self._first, self._said - self._start
@@ -166,14 +163,14 @@ class MetricsLogger:
 
 
 class _Events:
-    """TensorBoard's file of this process; files of earlier ones stay.
+    """A TensorBoard file; files of earlier processes stay.
 
-    Not tensorboardX's SummaryWriter: that one writes in a thread, and when the disk is full the
-    thread ends and the training waits for it forever.
+    tensorboardX's SummaryWriter writes in a thread, which ends when the disk is full, and the
+    training waits for it forever; this writes at once.
     """
 
     def __init__(self, folder: Path, first_step: int):
-        """Begins by voiding what earlier files say of `first_step` and later."""
+        """Begins by voiding the entries from `first_step` on of earlier files."""
         try:
             from tensorboardX import event_file_writer
             from tensorboardX.proto import event_pb2, summary_pb2
@@ -192,21 +189,17 @@ class _Events:
         self._write(step=first_step, session_log=start)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self._values(step, [{"tag": tag, "simple_value": value} for tag, value in values.items()])
+        rows = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
+        self._write(step=step, summary=self._summary(value=rows))
 
     def gif(self, step: int, tag: str, encoded: bytes, height: int, width: int) -> None:
-        image = self._summary.Image(
-            height=height, width=width, colorspace=3, encoded_image_string=encoded
-        )
-        self._values(step, [{"tag": tag, "image": image}])
+        size = {"height": height, "width": width, "colorspace": 3}
+        rows = [{"tag": tag, "image": {**size, "encoded_image_string": encoded}}]
+        self._write(step=step, summary=self._summary(value=rows))
 
     def close(self) -> None:
         with _writing(self._folder):
             self._file.close()
-
-    def _values(self, step: int, values: Sequence[Mapping[str, Any]]) -> None:
-        summary = self._summary(value=[self._summary.Value(**value) for value in values])
-        self._write(step=step, summary=summary)
 
     def _write(self, **content: Any) -> None:
         with _writing(self._folder):
@@ -221,17 +214,6 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"{path}: cannot be written ({error.strerror or error}).") from error
-
-
-def read_log(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The entries of log.jsonl in order: a "step", and values by name, None where not finite.
-
-    Raises:
-        FileNotFoundError: There is no log.
-        ValueError: A line is damaged.
-    """
-    path = Path(folder) / LOG
-    return [_parsed(path, k, line) for k, line in enumerate(path.read_bytes().splitlines(), 1)]
 
 
 def curves(folder: str | os.PathLike[str]) -> Path:
@@ -249,11 +231,13 @@ def curves(folder: str | os.PathLike[str]) -> Path:
         raise ImportError(
             "curves need matplotlib: pip install 'i3d[torch]' or 'i3d[tf]'."
         ) from error
-    entries = read_log(folder)
+    log = Path(folder) / LOG
+    lines = log.read_bytes().splitlines()
+    entries = [_parsed(log, k, line) for k, line in enumerate(lines, 1)]
     panels = {title: _series(entries, names) for title, names in _PANELS.items()}
     panels = {title: series for title, series in panels.items() if series}
     if not panels:
-        raise ValueError(f"{Path(folder) / LOG}: has no {', '.join(_PANELS)} to draw.")
+        raise ValueError(f"{log}: has no {', '.join(_PANELS)} to draw.")
     figure = Figure(figsize=(9, 3 * len(panels)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]

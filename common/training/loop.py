@@ -1,8 +1,8 @@
-"""The training loop, the same for both frameworks: read `train`, top to bottom.
+"""The training loop of both frameworks: read `train` from top to bottom.
 
 A framework brings a `TrainStep`. Everything random is a pure function of the recipe's seed and the
-step, so that a run that was killed goes on from its last snapshot as if nothing had happened, in
-either framework.
+step: a run that was killed continues from its last snapshot as if nothing had happened, in either
+framework.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from common.training.run import Run
 from common.training.schedules import Plateau
 from common.training.validation import METRICS
 
-_FEW = 8  # clips, below which the statistics of a batch are poor
+_FEW = 8  # fewer clips make poor batch statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Rank:
     """The place of this process among those that train together.
 
     Attributes:
-        backend: The package that computes: "i3d_tf" or "i3d_torch".
-        index: From 0; process 0 writes.
-        count: How many there are.
-        restarted: Whether all were started again because one of them had died.
+        backend: "i3d_tf" or "i3d_torch".
+        index: Number of this process, from 0; process 0 writes.
+        count: Number of processes.
+        restarted: Whether all were started again because one had died.
     """
 
     backend: str
@@ -52,17 +52,12 @@ TrainStepClass = Callable[..., TrainStep]
 def train(run: Run, train_step: TrainStepClass, rank: Rank) -> str:
     """Trains from the start, or from the last snapshot, to the end.
 
-    Args:
-        run: What to train, on what, and where to.
-        train_step: Of the framework.
-        rank: Of this process.
-
     Returns:
-        A summary for people; empty but for process 0.
+        A summary for people; empty except in process 0.
 
     Raises:
-        ValueError, OSError: The folder is wrong or of another run, the loss is not finite any
-            more, or the disk is full; the last snapshot is whole.
+        ValueError, OSError: The folder belongs to another run, the loss is not finite, or the disk
+            is full; the last snapshot is whole.
     """
     recipe, settings, first = run.recipe, run.settings, rank.index == 0
     _check(recipe, rank)
@@ -111,13 +106,13 @@ def _loop(
                 window, waited, seconds = [], 0.0, 0.0
 
             validated = None
-            if run.validation and (done % recipe.evaluate_every == 0 or last):
-                # On a plateau every process must know the loss.
-                if log or recipe.schedule == "plateau":
-                    validated = run.validation.evaluate(model.predictor)
-                if validated and recipe.schedule == "plateau":
+            due = done % recipe.evaluate_every == 0 or last
+            # On a plateau every process must know the loss.
+            if run.validation and due and (log or recipe.schedule == "plateau"):
+                validated = run.validation.evaluate(model.predictor)
+                if recipe.schedule == "plateau":
                     plateau = plateau.after(validated["validation_loss"])
-                if validated and log:
+                if log:
                     log.log(done, validated)
 
             if log and (validated or last or done % recipe.snapshot_every == 0):
@@ -164,7 +159,7 @@ def _means(window: Sequence[StepResult], rate: float) -> dict[str, float]:
 
 
 def _check(recipe: Recipe, rank: Rank) -> None:
-    """Refuses, or warns about, batch norm that does not suit so many processes."""
+    """Refuses batch norm that cannot work with so many processes, and warns of small batches."""
     own = recipe.batch_norm == "train"  # then each process has its own running statistics
     if own and recipe.schedule == "plateau" and rank.count > 1:
         raise ValueError(
@@ -183,7 +178,7 @@ def _check(recipe: Recipe, rank: Rank) -> None:
 
 
 def _finish(run: Run, folder: RunFolder, last: Snapshot, backend: str) -> str:
-    """Writes the weights, last and best, their cards, the exports and the curves."""
+    """Writes the last and best weights, their cards, the exports and the curves."""
     card = run.card(backend)
     weights = checkpoints.write_model(folder.path, last, card)
     lines = [f"trained {last.step} steps: {weights}"]

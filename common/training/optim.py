@@ -14,7 +14,7 @@ rate in v, which is why the code of the non-local networks rescales it; the resu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ GOOD_STEPS = 2000
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step measured, over all clips of all replicas.
+    """Measurements of one step, over all clips of all replicas.
 
     Attributes:
         loss: Mean over the clips, before the update.
@@ -48,7 +48,7 @@ class StepResult:
 
 
 class TrainStep(Protocol):
-    """A network in training; `i3d_tf.train_step` and `i3d_torch.train_step` implement it."""
+    """A network in training; implemented by `i3d_tf.train_step` and `i3d_torch.train_step`."""
 
     @property
     def predictor(self) -> Predictor:
@@ -59,7 +59,7 @@ class TrainStep(Protocol):
         """Updates the weights once, by the gradient of the mean loss over all clips.
 
         Args:
-            batches: Micro-batches of one size, whose gradients are added up. With several replicas
+            batches: Micro-batches of one size, whose gradients are summed. With several replicas
                 in this process, each takes its slice of every micro-batch.
             rate: The learning rate.
 
@@ -76,7 +76,7 @@ class TrainStep(Protocol):
         ...
 
     def restore(self, arrays: Arrays) -> None:
-        """Takes the `state` of either framework.
+        """Sets the `state` of either framework.
 
         Raises:
             CheckpointError: Names or shapes do not fit this run; nothing is changed then.
@@ -120,15 +120,15 @@ def check_step(
     """Decides what to do with the gradients of a step.
 
     Args:
-        recipe: How to train.
+        recipe: The recipe.
         scaler: Its scale is what the loss was multiplied by.
         loss: Mean over all clips, unscaled.
-        norm: Of the gradients of the scaled loss.
-        correct: Share of the clips.
+        norm: Norm of the gradients of the scaled loss.
+        correct: Share of the clips, 0 to 1.
 
     Returns:
-        What was measured; the factor to multiply the gradients by, None to skip the step; and the
-        scaler of the next step.
+        The result; the factor to multiply the gradients by, None to skip the step; and the scaler
+        of the next step.
 
     Raises:
         FloatingPointError: The loss or its gradient is not finite; in float16, at any scale.
@@ -155,9 +155,9 @@ class State:
 
     Attributes:
         model: Parameters and running statistics.
-        momentum: Of the trained parameters.
-        average: As `model`, where the weights are averaged.
-        scaler: Of float16.
+        momentum: Momentum of the trained parameters.
+        average: Like `model`, where the weights are averaged; else None.
+        scaler: Loss scaling of float16.
     """
 
     model: Arrays
@@ -168,9 +168,9 @@ class State:
     def to_arrays(self, recipe: Recipe) -> dict[str, NDArray[Any]]:
         """One dictionary, the same from both frameworks.
 
-        Parameters and running statistics are "NAME"; "momentum/NAME" belongs to the trained
-        parameters, "average/NAME" to their average, "scaler/scale" and "scaler/good_steps" to
-        float16.
+        Parameters and running statistics are "NAME". Trained parameters have "momentum/NAME" and,
+        where they are averaged, "average/NAME"; float16 adds "scaler/scale" and
+        "scaler/good_steps".
         """
         arrays = dict(self.model) | {f"momentum/{n}": array for n, array in self.momentum.items()}
         if self.average:
@@ -182,46 +182,54 @@ class State:
 
     @classmethod
     def from_arrays(cls, net: arch.Network, recipe: Recipe, arrays: Arrays) -> "State":
-        """The state that `to_arrays` made these arrays of.
+        """Inverts `to_arrays`.
 
         Raises:
             CheckpointError: They are not exactly the arrays of a run of this recipe.
         """
         names = [p.name for p in trained(net, recipe)]
-        _check_arrays(net, recipe, names, arrays)
+        averaged, half = recipe.average_decay > 0, recipe.precision == "float16"
+        arch.check_arrays(net, {name: array for name, array in arrays.items() if "/" not in name})
+        expected: dict[str, tuple[int, ...]] = {
+            f"{kind}/{name}": arrays[name].shape
+            for kind in ("momentum", "average")[: 1 + averaged]
+            for name in names
+        }
+        if half:
+            expected |= {"scaler/scale": (), "scaler/good_steps": ()}
+        received = {name: array.shape for name, array in arrays.items() if "/" in name}
+        if received != expected:
+            _refuse(net, expected, received)
         model = {p.name: arrays[p.name] for p in arch.parameters(net)}
-        average = {name: arrays[f"average/{name}"] for name in names if recipe.average_decay}
-        scaler = Scaler()
-        if recipe.precision == "float16":
-            scaler = Scaler(float(arrays["scaler/scale"]), int(arrays["scaler/good_steps"]))
         momentum = {name: arrays[f"momentum/{name}"] for name in names}
-        return cls(model, momentum, model | average if average else None, scaler)
+        average = {name: arrays[f"average/{name}"] for name in names if averaged}
+        scaler = Scaler()
+        if half:
+            scaler = Scaler(float(arrays["scaler/scale"]), int(arrays["scaler/good_steps"]))
+        return cls(model, momentum, model | average if averaged else None, scaler)
 
 
-def _check_arrays(net: arch.Network, recipe: Recipe, names: Sequence[str], arrays: Arrays) -> None:
-    arch.check_arrays(net, {name: array for name, array in arrays.items() if "/" not in name})
-    kinds = ("momentum", "average") if recipe.average_decay else ("momentum",)
-    expected = {f"{kind}/{name}": arrays[name].shape for kind in kinds for name in names}
-    if recipe.precision == "float16":
-        expected |= {"scaler/scale": (), "scaler/good_steps": ()}
-    received = {name: array.shape for name, array in arrays.items() if "/" in name}
-    wrong = []
-    if missing := expected.keys() - received.keys():
-        wrong.append(f"missing: {listing(missing)}")
-    if unknown := received.keys() - expected.keys():
-        wrong.append(f"not of this run: {listing(unknown)}")
+def _refuse(
+    net: arch.Network,
+    expected: dict[str, tuple[int, ...]],
+    received: dict[str, tuple[int, ...]],
+) -> NoReturn:
+    """Raises `CheckpointError` that lists how two sets of shapes differ."""
     shapes = [
         f"{name} expected {list(expected[name])}, received {list(received[name])}"
         for name in expected.keys() & received.keys()
         if expected[name] != received[name]
     ]
-    if shapes:
-        wrong.append(f"wrong shapes: {listing(shapes)}")
-    if wrong:
-        raise CheckpointError(
-            f"{net.name}: the state does not fit the recipe; {'; '.join(wrong)}. Go on with the "
-            "recipe that it was made with, or start from its weights alone."
-        )
+    kinds = {
+        "missing": expected.keys() - received.keys(),
+        "not of this run": received.keys() - expected.keys(),
+        "wrong shapes": shapes,
+    }
+    wrong = [f"{kind}: {listing(names)}" for kind, names in kinds.items() if names]
+    raise CheckpointError(
+        f"{net.name}: the state does not fit the recipe; {'; '.join(wrong)}. Go on with the "
+        "recipe that it was made with, or start from its weights alone."
+    )
 
 
 def configured(net: arch.Network, recipe: Recipe) -> arch.Network:
@@ -241,7 +249,7 @@ def batch_norm_mode(recipe: Recipe, replicas: int) -> str:
 
 
 def dropout(net: arch.Network, batch: Batch) -> NDArray[np.float32] | None:
-    """The mask to multiply the features with, [B, T', H', W', C']; None without dropout."""
+    """Factors of the features, [B, T', H', W', C']; None without dropout."""
     head = net.head
     if not head.dropout:
         return None
@@ -250,7 +258,7 @@ def dropout(net: arch.Network, batch: Batch) -> NDArray[np.float32] | None:
 
 
 def frozen_nodes(net: arch.Network, recipe: Recipe) -> tuple[str, ...]:
-    """Names of the nodes before `train_from`: neither weights nor running statistics change.
+    """Names of the nodes before `train_from`, whose weights and statistics do not change.
 
     Raises:
         ValueError: `train_from` is no endpoint of the network, or leaves nothing to train.

@@ -2,8 +2,8 @@
 
     recipe = changed(RECIPES["finetune"], ["steps=2000", "num_classes=101"])
 
-Each recipe names the sources of its numbers; a number without a source is marked as ours. What a
-recipe does not mention has the default of `Recipe`. Steps are updates of the weights.
+Each recipe names the sources of its numbers; numbers without a source are marked as ours. Fields
+that a recipe does not mention have the default of `Recipe`. Steps are updates of the weights.
 """
 
 import dataclasses
@@ -51,57 +51,55 @@ _LIMITS: dict[str, _Limit] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The settings of a training run, beside its data and its first weights.
+    """The settings of a training run, apart from its data and first weights.
 
-    The update of a parameter p with gradient g, after clipping, is torch's:
-    v = momentum * v + (g + weight_decay * p), then p -= rate * v; Nesterov's is
-    p -= rate * (g + weight_decay * p + momentum * v).
+    `common.training.optim` has the update rule, `common.training.schedules` the learning rates.
 
     Attributes:
         architecture: A name in `common.arch`.
-        stream: "rgb", or "flow": x and y.
-        task: "classes": one label a clip, softmax and cross entropy. "frames": any number of labels
-            a frame, sigmoid; half localisation loss (every frame), half classification loss (the
-            maximum over time).
-        num_classes: Of the head; None for as many as the annotations have.
+        stream: "rgb" or "flow".
+        task: "classes": one label per clip, softmax and cross entropy. "frames": any number of
+            labels per frame, sigmoid; half localisation loss (every frame), half classification
+            loss (the maximum over time).
+        num_classes: Classes of the head; None for those of the annotations.
         steps: Updates of the weights.
-        batch: Clips of one update, over all replicas and micro-batches.
-        accumulate: Micro-batches that a batch is split into, one after the other.
-        schedule: Of the learning rate: see `common.training.schedules`.
-        learning_rate: Of the first steps, or of those after a warm-up.
+        batch: Clips per update, over all replicas and micro-batches.
+        accumulate: Micro-batches per batch, computed one after the other.
+        schedule: Learning-rate schedule.
+        learning_rate: Rate of the first steps, or of those after a warm-up.
         milestones: multi_step: steps at which the rate changes, ascending.
-        factor: multi_step, plateau: what the rate is multiplied by each time.
+        factor: multi_step, plateau: factor of the rate at each change.
         rates: multi_step: the rate from each milestone on as a share of `learning_rate`, where
             `factor` does not give it; else empty.
         warmup_steps: Steps in which the rate rises linearly; 0 for none.
         warmup_start: Rate of step 0 of a warm-up, as a share of `learning_rate`.
         patience: plateau: evaluations without improvement before the rate is reduced.
-        momentum: 0 for none.
-        nesterov: Whether momentum is Nesterov's.
-        weight_decay: Of kernels.
-        decay_norms: Whether scale and offset of norms decay, too.
-        decay_biases: Whether the biases of convolutions decay, too.
-        clip_norm: Largest norm of the gradient over all parameters; None for any.
+        momentum: Momentum; 0 for none.
+        nesterov: Uses Nesterov momentum.
+        weight_decay: Weight decay of kernels.
+        decay_norms: Also decays scale and offset of norms.
+        decay_biases: Also decays the biases of convolutions.
+        clip_norm: Largest norm of the gradient over all parameters; None for no clipping.
         batch_norm: "train": the statistics of a replica's micro-batch; "sync": of all replicas
             together; "freeze": the running statistics, which do not change.
         batch_norm_momentum: Share of the batch in the running statistics; None for the
             architecture's.
-        precision: Of activations and gradients; weights are float32.
+        precision: Precision of activations and gradients; weights are float32.
         recompute: Activation checkpointing: keeps only the outputs of endpoints for the backward
-            pass, and computes the others again: less memory, more time.
-        average_decay: Of the moving average of the weights, which is evaluated and published
+            pass and recomputes the others: less memory, more time.
+        average_decay: Decay of the moving average of the weights, which is evaluated and written
             instead of the last weights; 0 for no average.
         label_smoothing: Share of a target that is spread over all classes.
         dropout: Share of the features that is dropped; None for the architecture's.
         train_from: First endpoint that is trained; everything before it is frozen. None for all.
-        global_pool: Whether the head pools over the whole picture, for crops that its own window
-            does not fit.
+        global_pool: Pools over the whole picture in the head, for crops that its own window does
+            not fit.
         sample_duration: Frames of a clip.
-        sample_rate: Stride: every how many frames one is taken.
-        short_side: Range of the random size of the shorter side, low and high, pixels.
+        sample_rate: Stride between frames.
+        short_side: Range of the random shorter side, low and high, pixels.
         crop: Side of the random square crop, pixels.
-        flip: Whether to mirror half of the clips.
-        seed: Of everything random.
+        flip: Mirrors half of the clips.
+        seed: Seed of everything random.
         evaluate_every: Steps between evaluations.
         snapshot_every: Steps between snapshots.
         keep: Snapshots to keep, beside the best.

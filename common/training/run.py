@@ -1,4 +1,4 @@
-"""A training run before its first step: everything it needs, found and checked."""
+"""A training run before its first step: everything it needs, read and checked."""
 
 import dataclasses
 import os
@@ -31,11 +31,11 @@ class Start:
     """The network and the weights that a run starts from.
 
     Attributes:
-        net: With the recipe's dropout and batch-norm momentum.
+        net: The network, with the recipe's dropout and batch-norm momentum.
         arrays: Its first weights by canonical name.
-        contract: Of its clips: value range and frame rate of the weights, sizes of the recipe.
-        weights: By file name, the digest of the weights; None for random ones.
-        notes: What was done to the weights, a sentence each.
+        contract: Value range and frame rate of the weights; sizes and length of the recipe.
+        weights: Digest of the weights by file name; None for random ones.
+        notes: Changes made to the weights.
     """
 
     net: arch.Network
@@ -51,14 +51,15 @@ class Start:
         """Reads the checkpoint, or draws random weights.
 
         Args:
-            recipe: Of the run.
-            num_classes: Of the head; another number than the checkpoint's replaces its head.
+            recipe: The recipe.
+            num_classes: Classes of the head; if the checkpoint has another number, its head is
+                replaced.
             checkpoint: Name of a published checkpoint, or path of one in any format; a 2-D network
                 is inflated. None draws random weights.
 
         Raises:
             CheckpointError: The file is damaged or unknown.
-            ValueError: It is of another network or stream than the recipe's.
+            ValueError: The weights belong to another network or stream.
             FileNotFoundError: There is no such file, or no source of it answers.
         """
         name = recipe.architecture
@@ -86,7 +87,7 @@ class Start:
         return cls(optim.configured(net, recipe), arrays, contract, found, notes)
 
     def describe(self, checkpoint: str | os.PathLike[str] | None) -> str:
-        """One line about the network and where its weights are from."""
+        """One line about the network and the origin of its weights."""
         origin = Path(checkpoint).name if checkpoint else "nothing"
         notes = f" ({'; '.join(self.notes)})" if self.notes else ""
         return (
@@ -116,7 +117,7 @@ def _load(recipe: Recipe, checkpoint: str | os.PathLike[str], num_classes: int) 
 def _fit(
     net: arch.Network, loaded: Model, checkpoint: str | os.PathLike[str]
 ) -> tuple[arch.Network, tuple[str, ...]]:
-    """The recipe's network, with trained scales where the weights have them; and notes."""
+    """The recipe's network, with batch-norm scales where the weights have them; and notes."""
 
     def shapes(net: arch.Network) -> dict[str, tuple[int, ...]]:
         return {parameter.name: parameter.shape for parameter in arch.parameters(net)}
@@ -137,14 +138,14 @@ class Run:
     """A run that can begin.
 
     Attributes:
-        recipe: How to train; it says how many classes there are.
-        settings: Of this stream.
-        output: The folder of the run.
-        classes: Names of the head's classes.
+        recipe: The recipe, with its number of classes.
+        settings: Settings of this stream.
+        output: Folder of the run.
+        classes: Names of the classes.
         start: The network and its first weights.
         data: The training clips.
-        validation: The validation clips; None without any.
-        initial: Step 0, without arrays; a snapshot must agree with it for the run to be resumed.
+        validation: The validation clips; None if there are none.
+        initial: Step 0 without arrays; a snapshot must agree with it to be resumed from.
     """
 
     recipe: Recipe
@@ -157,7 +158,7 @@ class Run:
     initial: Snapshot
 
     def card(self, backend: str) -> ModelCard:
-        """What is known in advance of the weights at the end, trained by that package."""
+        """The card of the final weights, as far as it is known in advance."""
         made = self.data.stamp
         return ModelCard(
             stream=self.recipe.stream,
@@ -170,11 +171,11 @@ class Run:
 
 
 def prepare(recipe: Recipe, settings: Settings) -> Run:
-    """Checks everything about a run, and refuses what could not end well.
+    """Reads and checks everything that a run needs.
 
     Raises:
-        ValueError, OSError: Something about the data or the weights is wrong, training and
-            validation flow were made differently, or the weights cannot be exported.
+        ValueError, OSError: Data or weights are wrong, training and validation flow were computed
+            differently, or the weights cannot be exported.
     """
     assert settings.annotations and settings.output  # checked by the command
     annotations = annotation_files.read(settings.annotations)
@@ -213,7 +214,7 @@ def prepare(recipe: Recipe, settings: Settings) -> Run:
 
 
 def _classes(annotations: Annotations, recipe: Recipe) -> tuple[str, ...]:
-    """Names of the head's classes: the annotations', and numbers for any beyond."""
+    """The names of the annotations, and numbers for classes beyond."""
     count = recipe.num_classes or len(annotations.classes)
     if not count:
         raise ValueError(
@@ -224,7 +225,7 @@ def _classes(annotations: Annotations, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _check_exports(start: Start, dialects: Sequence[str]) -> None:
-    """Exports the first weights, so that the last ones can be exported, too."""
+    """Exports the first weights, to know that the last ones can be exported."""
     for dialect in dialects:
         with tempfile.TemporaryDirectory() as folder:
             try:

@@ -6,13 +6,12 @@ import math
 
 from common.training.recipes import Recipe
 
-# A loss must fall by this share of the best to count as better; that of torch's
-# ReduceLROnPlateau.
+# Share of the best loss by which another must be lower to be better, as in ReduceLROnPlateau.
 THRESHOLD = 1e-4
 
 
 def rate(recipe: Recipe, step: int, reductions: int = 0) -> float:
-    """The learning rate with which update number `step` is made.
+    """The learning rate of update number `step`.
 
     With f = factor, n = steps and l = learning_rate:
 
@@ -25,17 +24,10 @@ def rate(recipe: Recipe, step: int, reductions: int = 0) -> float:
     step `warmup_steps`, as in video-nonlocal-net and PySlowFast.
 
     Args:
-        recipe: Of the run.
-        step: From 0; the first step of a milestone is the milestone.
+        recipe: The recipe.
+        step: From 0; the step of a milestone is the first with its rate.
         reductions: plateau: how often the rate has been reduced.
-
-    Raises:
-        ValueError: A step or a number of reductions below 0.
     """
-    if step < 0 or reductions < 0:
-        raise ValueError(
-            f"step and reductions must be at least 0. Received: {step} and {reductions}."
-        )
     warm = recipe.warmup_steps
     if step >= warm:
         return _scheduled(recipe, step, reductions)
@@ -45,11 +37,11 @@ def rate(recipe: Recipe, step: int, reductions: int = 0) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """State of the plateau schedule: plain numbers, which JSON can hold.
+    """State of the plateau schedule.
 
     Attributes:
-        patience: Of the recipe: evaluations without improvement before the rate is reduced.
-        best: The lowest loss so far, None before the first.
+        patience: Evaluations without improvement before the rate is reduced.
+        best: The lowest loss so far; None before the first.
         bad: Evaluations since the best, or since the last reduction.
         reductions: How often the rate has been reduced.
     """
@@ -62,11 +54,8 @@ class Plateau:
     def after(self, loss: float) -> "Plateau":
         """The state after an evaluation, as torch's ReduceLROnPlateau counts.
 
-        Args:
-            loss: Of the validation set; lower is better.
-
         Raises:
-            ValueError: The loss is not a number.
+            ValueError: The validation loss is NaN.
         """
         if math.isnan(loss):
             raise ValueError("the loss of an evaluation must be a number. Received: nan.")

@@ -1,4 +1,5 @@
-import dataclasses
+"""Learning rates: of every recipe, of every schedule, and the plateau against torch's."""
+
 import itertools
 import math
 
@@ -41,30 +42,26 @@ def test_the_rates_of_every_recipe(name, rates):
             assert rate(recipe, step) == pytest.approx(rates[first], rel=1e-12)
 
 
-def test_constant_and_plateau():
-    assert {rate(changed(PLAIN, ["schedule=constant"]), s, 3) for s in (0, 50, 1000)} == {0.5}
-    plateau = changed(PLAIN, ["schedule=plateau", "factor=0.5"])
-    assert [rate(plateau, 70, reductions) for reductions in range(3)] == [0.5, 0.25, 0.125]
-
-
-def test_cosine():
-    cosine = changed(PLAIN, ["schedule=cosine"])
-    rates = [rate(cosine, step) for step in range(100)]
-    assert rates[0] == 0.5 and rates[50] == pytest.approx(0.25, rel=1e-12)
-    assert rates[25] == pytest.approx(0.25 * (1 + math.sqrt(0.5)), rel=1e-12)
-    assert rates == sorted(rates, reverse=True) and rates[-1] > 0
-    assert rate(cosine, 100) == rate(cosine, 500) == 0
-
-
-def test_warm_up():
-    warm = changed(PLAIN, ["schedule=constant", "warmup_steps=4", "warmup_start=0.2"])
-    rates = [rate(warm, step) for step in range(6)]
-    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5], rel=1e-12)
-    # It ends where the schedule is then.
-    cosine = changed(PLAIN, ["schedule=cosine", "warmup_steps=50", "warmup_start=0"])
-    assert [rate(cosine, s) for s in (0, 25, 50)] == pytest.approx([0, 0.125, 0.25], rel=1e-12)
-    staged = dataclasses.replace(PLAIN, milestones=(10,), warmup_steps=4, warmup_start=0.0)
-    assert [rate(staged, s) for s in (2, 4, 9, 10)] == pytest.approx([0.25, 0.5, 0.5, 0.05])
+@pytest.mark.parametrize(
+    ("changes", "rates"),
+    [
+        ("schedule=constant", {0: 0.5, 50: 0.5, 1000: 0.5}),
+        (
+            "schedule=cosine",
+            {0: 0.5, 25: 0.25 + 0.25 * math.sqrt(0.5), 50: 0.25, 100: 0, 500: 0},
+        ),
+        (
+            "schedule=constant warmup_steps=4 warmup_start=0.2",
+            {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 4: 0.5, 5: 0.5},
+        ),
+        # A warm-up ends at the rate that the schedule has then.
+        ("schedule=cosine warmup_steps=50 warmup_start=0", {0: 0, 25: 0.125, 50: 0.25}),
+        ("milestones=10 warmup_steps=4 warmup_start=0", {2: 0.25, 4: 0.5, 9: 0.5, 10: 0.05}),
+    ],
+)
+def test_schedules(changes, rates):
+    recipe = changed(PLAIN, changes.split())
+    assert {step: rate(recipe, step) for step in rates} == pytest.approx(rates, rel=1e-12)
 
 
 def test_plateau():
@@ -76,9 +73,9 @@ def test_plateau():
         (3.0, 0, 0), (2.0, 0, 0), (2.0, 1, 0), (2.0, 2, 0), (1.9, 0, 0), (1.9, 1, 0), (1.9, 2, 0),
         (1.9, 0, 1), (1.9, 1, 1), (1.9, 2, 1), (1.9, 0, 2), (1.0, 0, 2),
     ]  # fmt: skip
-
-
-def test_a_loss_must_fall_noticeably():
+    plateau = changed(PLAIN, ["schedule=plateau", "factor=0.5"])
+    assert [rate(plateau, 70, reductions) for reductions in range(3)] == [0.5, 0.25, 0.125]
+    # A loss must fall noticeably.
     state = Plateau(patience=0, best=1.0)
     assert state.after(0.99995).reductions == 1
     assert state.after(0.9998) == Plateau(patience=0, best=0.9998)

@@ -99,8 +99,8 @@ class Settings:
         """The checkpoint of each stream to train; None for random weights.
 
         Raises:
-            UsageError: An unknown stream; a stream has two checkpoints, or none while the other
-                has one; or a checkpoint is of a stream that is not trained.
+            UsageError: A stream is given twice, has two checkpoints, or none while the other has
+                one; or a checkpoint belongs to a stream that is not trained.
         """
         own = {"rgb": self.rgb_checkpoint, "flow": self.flow_checkpoint}
         streams = self.streams or (usual,)

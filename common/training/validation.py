@@ -1,4 +1,4 @@
-"""Validation during a run: loss and accuracy on one view of each validation clip."""
+"""Validation during a run: loss and accuracy on one view of each validation video."""
 
 import dataclasses
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from common import arch
 from common.annotations import Annotations
 from common.evaluation import metrics, protocols, scoring
-from common.evaluation.scores import Scores
 from common.flow.stamp import FlowStamp
 from common.models import Predictor
 from common.preprocessing.contracts import InputContract
@@ -20,7 +19,7 @@ from common.video.clip_reader import ClipReader, Source
 SUBSET = "validation"
 
 METRICS = {"classes": "validation_accuracy", "frames": "validation_mean_average_precision"}
-"""By task, the value by which the best snapshot is chosen."""
+"""The value that chooses the best snapshot, by task."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Validation:
     """The validation clips of a data set.
 
     Attributes:
-        job: What is scored: one view of each clip, for frame labels all of it.
-        task: The recipe's.
-        stamp: How their flow was made; None for RGB, and for flow without a stamp.
+        job: Scores one view of each video; for frame labels all of its frames.
+        task: Task of the recipe.
+        stamp: How their flow was computed; None for RGB, and for flow without a stamp.
     """
 
     job: scoring.Job
@@ -47,10 +46,10 @@ class Validation:
         contract: InputContract,
         workers: int,
     ) -> "Validation | None":
-        """The validation clips; None where the annotations have none.
+        """The validation clips; None if the annotations have none.
 
         Raises:
-            ValueError: As `TrainingSet`, for these clips; or none of their frames has a label.
+            ValueError: See `TrainingSet`; or no frame has a label.
         """
         if SUBSET not in annotations.counts:
             logging.warning("no records for validation: the run will not be evaluated.")
@@ -78,10 +77,15 @@ class Validation:
         """Loss and accuracy, or mean average precision, of a model."""
         if self.task == "frames":
             scores = scoring.score_frames(self.job, model.frame_scores)
-            found = _of_frames(scores)
+            frames = scores.frames
+            assert frames is not None
+            average = metrics.mean_average_precision(frames.logits, frames.labels).value
+            loss = binary_cross_entropy(frames.logits, frames.labels)
+            found = {"loss": loss, "mean_average_precision": average}
         else:
             scores = scoring.score_videos(self.job, model.scores)
-            found = _of_classes(scores)
+            loss = cross_entropy(scores.logits, scores.labels)
+            found = {"loss": loss, "accuracy": metrics.top_k(scores.logits, scores.labels, 1)}
         if scores.failures:
             name, reason = next(iter(scores.failures.items()))
             logging.warning(
@@ -90,25 +94,6 @@ class Validation:
             )  # fmt: skip
         found["coverage"] = len(scores.names) / scores.expected
         return {f"validation_{name}": value for name, value in found.items()}
-
-
-def _of_classes(scores: Scores) -> dict[str, float]:
-    return {
-        "loss": cross_entropy(scores.logits, scores.labels),
-        "accuracy": metrics.top_k(scores.logits, scores.labels, 1),
-    }
-
-
-def _of_frames(scores: Scores) -> dict[str, float]:
-    frames = scores.frames
-    if frames is None:
-        raise ValueError("expected the scores of frames.")
-    return {
-        "loss": binary_cross_entropy(frames.logits, frames.labels),
-        "mean_average_precision": metrics.mean_average_precision(
-            frames.logits, frames.labels
-        ).value,
-    }
 
 
 def cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> float:
