@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from common import download
+from convert import download
 
 # Before any test imports TensorFlow, as `i3d_tf` does: afterwards it is a segmentation fault.
 with contextlib.suppress(ImportError):

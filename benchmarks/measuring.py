@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from common import memory, processors
+from common import hardware
 from common.io import write_text
 
 Run = Callable[[], Any]
@@ -79,7 +79,7 @@ def in_turn(works: Mapping[Key, Work], rounds: int) -> dict[Key, list[float]]:
 def allocate(kept: bool) -> None:
     """Makes glibc keep freed memory, or return it to the system as it does by default."""
     if kept:
-        memory.keep()
+        hardware.keep_freed_memory()
         return
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -128,7 +128,7 @@ def machine(device: str) -> str:
         import torch
 
         parts += [torch.cuda.get_device_name(), f"CUDA {torch.version.cuda}"]
-    parts += [_processor(), f"{processors.count()} cores", platform.system()]
+    parts += [_processor(), f"{hardware.processors()} cores", platform.system()]
     parts.append(f"Python {platform.python_version()}")
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

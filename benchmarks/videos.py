@@ -6,7 +6,7 @@ import av
 import cv2
 import numpy as np
 
-from common import download
+from convert import download
 
 
 def write(path: Path, width: int, height: int, fps: int, count: int) -> None:

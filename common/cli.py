@@ -118,8 +118,6 @@ def main(argv: list[str] | None = None) -> None:
     if "{backend}" in module:
         backend, rest = _backend(rest)
         module = module.format(backend=backend)
-    from common import command  # absl takes a moment, which `i3d --help` does without
-
     settings = importlib.import_module(row.settings or module).Settings
 
     def run(given: Any) -> int | None:
@@ -127,7 +125,8 @@ def main(argv: list[str] | None = None) -> None:
         status: int | None = importlib.import_module(module).main(given)
         return status
 
-    command.start(run, settings, argv=[f"i3d {name}", *rest])
+    # absl takes a moment, which `i3d --help` does without.
+    importlib.import_module("common.command").start(run, settings, argv=[f"i3d {name}", *rest])
 
 
 def _backend(arguments: list[str]) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common import cli, command
+from common import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,10 +22,11 @@ def dispatched(monkeypatch):
         seen.append((settings, main("given"), argv[1:]))
 
     def module(name):
-        return types.SimpleNamespace(Settings=f"{name}.Settings", main=lambda given: name)
+        return types.SimpleNamespace(
+            Settings=f"{name}.Settings", main=lambda given: name, start=start
+        )
 
     monkeypatch.setattr(cli.importlib, "import_module", module)
-    monkeypatch.setattr(command, "start", start)
     monkeypatch.delenv("I3D_BACKEND", raising=False)
     return seen
 

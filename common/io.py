@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -240,6 +240,13 @@ def shown(value: Any) -> str:
     """A value for an error text: on one line, shortened to 80 characters."""
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def to_json(record: Mapping[str, object]) -> str:
+    """JSON of a record, indented; `ValueError` for numbers that are not finite."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file's name may hold bytes that are no UTF-8: they are escaped, as JSON does it.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

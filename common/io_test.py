@@ -1,6 +1,7 @@
 """Strict JSON, digests, escaping and scratch folders."""
 
 import hashlib
+import json
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from common.io import (
     load_json,
     scratch_folder,
     sha256,
+    to_json,
     write_text,
 )
 
@@ -218,3 +220,9 @@ def test_the_longest_name_is_written(tmp_path):
     path = tmp_path / ("ü" * 125 + ".json")  # 255 bytes
     write_text(path, "text")
     assert [path.read_text(), len(list(tmp_path.iterdir()))] == ["text", 1]
+
+
+def test_json_has_no_nan_and_keeps_names():
+    assert json.loads(to_json({"class": "jeté"})) == {"class": "jeté"}
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"norm": float("nan")})

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import provenance
 from common.flow.stamp import FlowStamp
-from common.io import load_json, sha256, write_text
+from common.io import load_json, sha256, to_json, write_text
 from common.preprocessing.contracts import InputContract
 
 FORMAT_VERSION = 1
@@ -83,7 +82,7 @@ def read(weights: str | os.PathLike[str]) -> ModelCard | None:
 def write(weights: Path, card: ModelCard) -> None:
     """Writes the card of a file of weights beside it; a temporary file and a rename."""
     record = {"format_version": FORMAT_VERSION, **dataclasses.asdict(card)}
-    write_text(weights.with_suffix(".json"), provenance.to_json(record))
+    write_text(weights.with_suffix(".json"), to_json(record))
 
 
 def _parsed(record: dict[str, Any]) -> ModelCard:

@@ -1,7 +1,9 @@
 """The seam: a checkpoint, by name or path, with network, weights, contract and class names."""
 
 import dataclasses
+import importlib.metadata
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,19 +11,26 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch, model_card, provenance
+from common import arch, model_card
 from common.annotations import label_maps
-from common.io import CheckpointError
+from common.io import CheckpointError, sha256
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import CHANNELS, InputContract
 from common.settings import need
-from convert import formats, hub
-from convert.formats import release, safetensors
+from convert import download, formats, hub
+from convert import published as published
+from convert import samples as samples
+from convert.formats import pickles as pickles
+from convert.formats import release
+from convert.formats import safetensors as safetensors
+from convert.formats._mapped_file import one_error as one_error
 from convert.published import Checkpoint
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 NO_FLOAT16 = "This processor has no float16 and emulates it slowly. Use bfloat16."
+
+_DISTRIBUTIONS = {"i3d_tf": ("tensorflow", "dm-sonnet"), "i3d_torch": ("torch",)}
 
 RUN = "run"
 """Array of a training run's snapshot, beside its weights, that says how the run goes on."""
@@ -77,7 +86,10 @@ class Model:
     @property
     def digests(self) -> dict[str, str]:
         """The digest that identifies the weights, by file name."""
-        return provenance.weights(self.path, self.row)
+        if self.row:
+            return {file.file_name: str(file.digest) for file in self.row.files}
+        files = formats.detect(self.path).files(self.path)
+        return {file.name: f"sha256 {sha256('').of(file)}" for file in sorted(files)}
 
     def origin(self) -> dict[str, object]:
         """What a result says of the model it was made with, as JSON."""
@@ -211,6 +223,28 @@ def load(
     else:
         contract = contracts.of_stream(weights.net.name, stream)
     return Model(weights.net, weights.arrays, contract, path, row, card, notes)
+
+
+def fetch_sample(name: str, stream: str) -> Path:
+    """The file of a published sample's stream, downloaded if need be.
+
+    Raises:
+        ValueError: No such sample, or no such stream of it.
+        FileNotFoundError: No source has the file (`AssetError`).
+    """
+    (path,) = download.fetch(samples.asset(name, stream))
+    return path
+
+
+def versions(backend: str) -> dict[str, str | None]:
+    """Versions of Python and of the packages that can change a number; None for missing ones."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("i3d", "numpy", "av", *_DISTRIBUTIONS.get(backend, ())):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

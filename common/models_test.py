@@ -140,3 +140,22 @@ def test_the_release(real_data):
     assert (found.contract, found.classes[0]) == (RGB_CONTRACT, "abseiling")
     with pytest.raises(ValueError, match="Expected flow"):
         models.load("rgb_scratch", "flow")
+
+
+@pytest.mark.parametrize("name", ["m[x].ckpt", "m[x].ckpt.index"])
+def test_digests_of_a_tensorflow_checkpoint_are_of_all_its_files_and_no_others(
+    thin, tmp_path, name
+):
+    for prefix in ("m[x].ckpt", "old.ckpt"):
+        _write(tmp_path / prefix, to="kinetics_i3d")
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "m[x].ckpt"\n')
+    assert models.load(tmp_path / name).digests == {
+        file: f"sha256 {sha256('').of(tmp_path / file)}"
+        for file in ("m[x].ckpt.index", "m[x].ckpt.data-00000-of-00001")
+    }
+
+
+def test_versions():
+    assert models.versions("unknown")["numpy"] == np.__version__
+    assert "torch" in models.versions("i3d_torch")
+    assert "tensorflow" in models.versions("i3d_tf")

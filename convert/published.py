@@ -4,12 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import arch, download
+from common import arch
 from common.annotations import label_maps
-from common.download import Asset, PackageFile, Source, Url
 from common.io import git_blob, listing
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
+from convert import download
 from convert.dialects import DIALECTS, from_native, to_native
+from convert.download import Asset, PackageFile, Source, Url
 from convert.formats import FORMATS
 
 RELEASE = (

@@ -5,10 +5,10 @@ import tarfile
 
 import pytest
 
-from common import arch, download
+from common import arch
 from common.annotations import label_maps
 from common.io import AssetError, git_blob
-from convert import hub, published
+from convert import download, hub, published
 from parity_tests import randomise
 
 CHAIN = [

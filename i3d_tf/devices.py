@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from common import processors
+from common import hardware
 
 
 def choose(device: str = "auto") -> str:
@@ -27,5 +27,5 @@ def use_threads(count: int | None) -> None:
         RuntimeError: TensorFlow has computed something already.
     """
     if count:
-        processors.take(count)
+        hardware.set_own_threads(count)
         tf.config.threading.set_intra_op_parallelism_threads(count)

@@ -9,12 +9,12 @@ from i3d_tf import devices
 
 CODE = """
 import tensorflow as tf
-from common import processors
+from common import hardware
 from i3d_tf import devices
 devices.use_threads(None)
-assert (tf.config.threading.get_intra_op_parallelism_threads(), processors.share()) == (0, 7)
+assert (tf.config.threading.get_intra_op_parallelism_threads(), hardware.own_threads()) == (0, 7)
 devices.use_threads(3)
-assert (tf.config.threading.get_intra_op_parallelism_threads(), processors.share()) == (3, 3)
+assert (tf.config.threading.get_intra_op_parallelism_threads(), hardware.own_threads()) == (3, 3)
 """
 
 

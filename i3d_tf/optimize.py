@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import tensorflow as tf
 from absl import logging
 
-from common import arch, models, processors
+from common import arch, hardware, models
 from common.training import running_statistics
 from i3d_tf import weights
 from i3d_tf.model import Step, VideoModel, finite
@@ -35,7 +35,7 @@ def optimize(
         ValueError: A batch norm cannot be folded, or there is no such precision.
     """
     models.check_precision(precision)
-    slow = precision == "float16" and not processors.has_float16()
+    slow = precision == "float16" and not hardware.has_float16()
     if slow and not tf.config.list_logical_devices("GPU"):
         logging.warning(models.NO_FLOAT16)
     net, arrays = arch.folded(model.net, weights.arrays(model))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import arch, memory
+from common import arch, hardware
 from common.models import Model, check_predictor_inputs
 from common.preprocessing.contracts import InputContract
 from i3d_tf import devices, losses, preprocessing, weights
@@ -50,7 +50,7 @@ class Predictor:
     def features(self, clips: np.ndarray, endpoint: str) -> np.ndarray:
         """An endpoint [B, T', D], averaged over height and width; T' is 1 where it has no time."""
         check_predictor_inputs(clips, endpoint, self.model.returned)
-        with self._running(clips, memory.FEATURES):
+        with self._running(clips, hardware.FEATURES):
             return self._features(tf.constant(clips), endpoint).numpy()
 
     def time_steps(
@@ -82,13 +82,13 @@ class Predictor:
 
     def _logits(self, clips: np.ndarray, prepared: bool = False) -> tf.Tensor:
         check_predictor_inputs(clips)
-        with self._running(clips, memory.INFERENCE):
+        with self._running(clips, hardware.INFERENCE):
             return self._infer(tf.constant(clips), prepared)
 
     @contextlib.contextmanager
     def _running(self, clips: np.ndarray, advice: str):
         place = tf.device(self.device) if self.device else contextlib.nullcontext()
-        with memory.explained(tf.errors.ResourceExhaustedError, clips, advice), place:
+        with hardware.explained(tf.errors.ResourceExhaustedError, clips, advice), place:
             yield
 
     # Videos differ in length, and a graph for each length would take longer than to compute it.

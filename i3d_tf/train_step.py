@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import arch, memory
+from common import arch, hardware
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
 from common.training import optim
@@ -80,7 +80,8 @@ class TrainStep:
         """See `common.training.optim.TrainStep`."""
         share = 1 / (len(batches) * self.replicas)
         self._start()
-        with memory.explained(tf.errors.ResourceExhaustedError, batches[0].clips, memory.TRAINING):
+        out_of_memory = tf.errors.ResourceExhaustedError
+        with hardware.explained(out_of_memory, batches[0].clips, hardware.TRAINING):
             for batch in batches:
                 self._accumulate(*self._inputs(batch), _number(share), _number(self.scaler.scale))
             measured, norm = self._over_replicas()

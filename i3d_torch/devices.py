@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from common import processors
+from common import hardware
 
 
 def choose(device: str = "auto") -> torch.device:
@@ -32,5 +32,5 @@ def choose(device: str = "auto") -> torch.device:
 def use_threads(count: int | None) -> None:
     """Computes with so many threads on a CPU; None leaves it as it is."""
     if count:
-        processors.take(count)
+        hardware.set_own_threads(count)
         torch.set_num_threads(count)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common import processors
+from common import hardware
 from i3d_torch import devices
 
 
@@ -41,9 +41,9 @@ def test_threads_are_those_that_are_asked_for(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     devices.use_threads(None)
-    assert (torch.get_num_threads(), processors.share()) == (before, 7)
+    assert (torch.get_num_threads(), hardware.own_threads()) == (before, 7)
     try:
         devices.use_threads(1)
-        assert (torch.get_num_threads(), processors.share()) == (1, 1)
+        assert (torch.get_num_threads(), hardware.own_threads()) == (1, 1)
     finally:
         torch.set_num_threads(before)

@@ -13,7 +13,7 @@ from absl import logging
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from common import arch, models, processors
+from common import arch, hardware, models
 from common.training import running_statistics
 from i3d_torch import layers, weights
 from i3d_torch.model import Step, VideoModel, blank
@@ -44,7 +44,7 @@ def optimize(
     models.check_precision(precision)
     dtype = PRECISIONS[precision]
     place = next(model.parameters()).device
-    if precision == "float16" and place.type == "cpu" and not processors.has_float16():
+    if precision == "float16" and place.type == "cpu" and not hardware.has_float16():
         logging.warning(models.NO_FLOAT16)
     net, arrays = arch.folded(model.net, weights.arrays(model))
     fast = blank(lambda: _Inference(net, dtype), place).eval().requires_grad_(False)

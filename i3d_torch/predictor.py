@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import arch, memory
+from common import arch, hardware
 from common.models import Model, check_predictor_inputs
 from common.preprocessing.contracts import InputContract
 from i3d_torch import devices, losses, preprocessing, weights
@@ -43,7 +43,7 @@ class Predictor:
     def features(self, clips: np.ndarray, endpoint: str) -> np.ndarray:
         """An endpoint [B, T', D], averaged over height and width; T' is 1 where it has no time."""
         check_predictor_inputs(clips, endpoint, self.model.returned)
-        with memory.explained(torch.OutOfMemoryError, clips, memory.FEATURES):
+        with hardware.explained(torch.OutOfMemoryError, clips, hardware.FEATURES):
             _, endpoints = self.model(self._inputs(clips), final_endpoint=endpoint)
         found = endpoints[endpoint].float()
         if found.ndim == 2:  # logits and predictions
@@ -83,7 +83,7 @@ class Predictor:
         check_predictor_inputs(clips)
         training = self.model.training
         self.model.eval()
-        with memory.explained(torch.OutOfMemoryError, clips, memory.INFERENCE):
+        with hardware.explained(torch.OutOfMemoryError, clips, hardware.INFERENCE):
             logits = self.time_steps(clips, prepared=prepared)
         self.model.train(training)
         return logits

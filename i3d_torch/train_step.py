@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from common import arch, memory
+from common import arch, hardware
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
 from common.training import optim
@@ -83,7 +83,7 @@ class TrainStep:
         share = 1 / (len(batches) * self.replicas)
         self.model.zero_grad()
         measured = torch.zeros(2)
-        with memory.explained(torch.OutOfMemoryError, batches[0].clips, memory.TRAINING):
+        with hardware.explained(torch.OutOfMemoryError, batches[0].clips, hardware.TRAINING):
             for batch in batches:
                 measured += share * self._accumulate(batch, share * self.scaler.scale)
             gradients = self._over_replicas([p.grad for p in self.trained.values()], measured)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common import arch, models, processors
+from common import arch, hardware, models
 from parity_tests import randomise
 from parity_tests.compare import assert_close, relative_error
 from parity_tests.conftest import NEEDS
@@ -99,7 +99,7 @@ def test_a_processor_without_float16_is_warned_of(backend_name, has_it, monkeypa
     pytest.importorskip(NEEDS[backend_name])
     package = importlib.import_module(f"i3d_{backend_name}")
     model = package.VideoModel(arch.narrow(arch.make("r2plus1d_18", 5), 16))
-    monkeypatch.setattr(processors, "has_float16", lambda: has_it)
+    monkeypatch.setattr(hardware, "has_float16", lambda: has_it)
     if backend_name == "tf":
         monkeypatch.setattr("tensorflow.config.list_logical_devices", lambda kind: [])
     package.optimize(model, "bfloat16")

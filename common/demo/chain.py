@@ -14,8 +14,7 @@ from pathlib import Path
 
 from common.demo import motions
 from common.evaluation import metrics, results, scores
-from common.io import load_json, write_text
-from common.provenance import to_json
+from common.io import load_json, to_json, write_text
 from common.settings import setting
 
 SIZE = {"sample_duration": "16", "short_side": "64,64", "crop": "64", "global_pool": "true"}

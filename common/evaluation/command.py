@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import arch, memory, models, processors, provenance
+from common import arch, hardware, models
 from common.annotations import SUBSETS, TASKS, Annotations, Record, annotation_files
 from common.evaluation import confusion_picture, fusion, protocols, results, scores, scoring
 from common.evaluation.scores import Scores
@@ -95,7 +95,7 @@ class Settings(StreamSettings):
 
 def run(settings: Settings, make: MakePredictor, backend: str) -> int:
     """Evaluates, prints the results, and returns the exit status."""
-    memory.keep()
+    hardware.keep_freed_memory()
     found, text = evaluate(settings, make, backend)
     print(text, end="")
     return int(len(found.failures) > settings.allow_failures)
@@ -168,7 +168,7 @@ def _plan(
         )
     made = _flow(reader, records, model, settings) if stream == "flow" else {"flow": None}
     reduced = {} if settings.precision == "float32" else {"precision": settings.precision}
-    versions = {"backend": backend, "versions": provenance.versions(backend)}
+    versions = {"backend": backend, "versions": models.versions(backend)}
     job = scoring.Job(
         records=records,
         classes=_classes(annotations, model),
@@ -176,7 +176,7 @@ def _plan(
         stream=stream,
         protocol=protocol.filled(model.contract, least),
         views_at_a_time=settings.views_at_a_time,
-        workers=processors.count() if settings.workers is None else settings.workers,
+        workers=hardware.processors() if settings.workers is None else settings.workers,
         shuffle=settings.shuffle_frames,
         origin={**model.origin(), **versions, **made, **reduced},
     )

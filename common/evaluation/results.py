@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from common import provenance
 from common.evaluation import confusion_picture, metrics
 from common.evaluation.confusion_picture import shortened
 from common.evaluation.scores import FrameScores, Scores
-from common.io import escape, write_text
+from common.io import escape, to_json, write_text
 
 FILES = NAME, TEXT, PICTURE = "results.json", "results.txt", "confusion.png"
 
@@ -56,7 +55,7 @@ def write(folder: Path, scores: Scores) -> str:
         streams = " + ".join(stream["stream"] for stream in found["streams"])
         title = f"{streams}: top-1 {_percent(found['top_1'])}"
         confusion_picture.write(folder / PICTURE, counts, scores.classes, title)
-    write_text(folder / NAME, provenance.to_json(found))
+    write_text(folder / NAME, to_json(found))
     return text(found)
 
 

@@ -17,7 +17,7 @@ from common.evaluation import protocols, targets
 from common.evaluation.protocols import Protocol, ScoredView
 from common.evaluation.scores import FrameScores, Scores
 from common.jobs.progress import Progress
-from common.preprocessing import crops
+from common.preprocessing import crops, resizing
 from common.preprocessing.crops import Frames
 from common.video.clip_reader import ClipReader, frame_rate
 
@@ -272,8 +272,6 @@ def read_views(job: Job) -> Generator[Part]:
 
 def _views(job: Job, record: Record, windows: list[list[int]]) -> Iterator[View]:
     """All crops of each window. A frame that windows share is read once."""
-    from common.preprocessing import resizing  # imports numba
-
     protocol = job.protocol
     wanted = sorted({index for window in windows for index in window})
     frames = job.reader.read(record, wanted, job.stream)

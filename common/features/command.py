@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import flow, memory, processors, provenance
+from common import flow, hardware, models
 from common.annotations import Annotations, Record
 from common.features import network, outputs, presets, tracklets
 from common.features.extract import extract
@@ -84,7 +84,7 @@ class FeatureTask:
             "start": item.start,
             "end": item.end,
             "frames": frames,
-            "versions": provenance.versions(self.backend),
+            "versions": models.versions(self.backend),
         }
         *paths, sidecar = temporary
         for path, rows in zip(paths, found.values(), strict=True):
@@ -101,12 +101,12 @@ def run(settings: Settings, make: MakePredictor, backend: str) -> int:
         return 0
     if not settings.input or not settings.output:
         raise UsageError(f"--{'output' if settings.input else 'input'} is needed")
-    memory.keep()
+    hardware.keep_freed_memory()
     task = create(settings, make, backend)
     items = find_items(settings)
     workers = settings.workers
     if workers is None:
-        workers = min(_READERS, processors.count())
+        workers = min(_READERS, hardware.processors())
     how = dataclasses.replace(
         settings.for_run(items),
         workers=min(workers, len(items)),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common import flow, processors
+from common import flow, hardware
 from common.features import boxes, tracklets
 from common.features.network import Batches, Floats, Network
 from common.features.outputs import Rows
@@ -119,7 +119,7 @@ def _open(item: Item, settings: Settings) -> FrameSource:
         end=item.end,
         source_fps=source_fps,
         strict=True,
-        threads=processors.share(),
+        threads=hardware.own_threads(),
         square_pixels=settings.square_pixels,
     )
 
@@ -172,7 +172,7 @@ def _streams(
     rgb, seen = itertools.tee(rgb)
     greys = (frames.to_grey(picture) for picture in seen)
     engine, params = settings.chosen_flow()
-    for moving in flow.flows(greys, params, engine, processors.share()):
+    for moving in flow.flows(greys, params, engine, hardware.own_threads()):
         last = encoding.to_unit(moving)
         yield "rgb", next(rgb)
         yield "flow", last

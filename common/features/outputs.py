@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from common import models
 from common.features.settings import FORMATS
-from common.provenance import to_json
-from convert.formats import pickles
-from convert.formats._mapped_file import one_error
+from common.io import to_json
+from common.models import one_error, pickles
 
 NAME = "features"
 """The name of the array where arrays have names and nobody is tracked."""

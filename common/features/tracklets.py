@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from common.annotations.datasets import vidor
 from common.io import CheckpointError, check_json, escape, listing, load_json
-from convert.formats import pickles
-from convert.formats._mapped_file import one_error
+from common.models import one_error, pickles
 
 Boxes = dict[int, tuple[float, ...]]
 """By frame: left, upper, right, lower."""

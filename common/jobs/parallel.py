@@ -14,7 +14,7 @@ from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
-from common.processors import THREADS
+from common.hardware import THREADS
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import processors, video
+from common import hardware, video
 from common.jobs import markers
 from common.jobs.task import Item
 from common.preprocessing import resizing
@@ -69,7 +69,7 @@ class Pictures:
             max_frames,
             source_fps=self._source_fps(item) if folder else None,
             strict=True,
-            threads=processors.share(),
+            threads=hardware.own_threads(),
             square_pixels=self.square_pixels,
         )
         if self.short_side is None:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from common import processors
+from common import hardware
 from common.io import escape, listing, sync
 from common.jobs import markers, parallel, run_item
 from common.jobs.progress import Progress
@@ -61,7 +61,7 @@ class Settings:
     @property
     def threads(self) -> int:
         """Threads for the libraries in each worker: its share of the processors."""
-        return max(1, processors.count() // max(1, self.workers))
+        return max(1, hardware.processors() // max(1, self.workers))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-from common import flow, processors
+from common import flow, hardware
 from common.annotations import Annotations, annotation_files
 from common.flow import TVL1Params
 from common.jobs import inputs, runs
@@ -62,7 +62,7 @@ class RunSettings(ItemSettings):
 
     def for_run(self, items: Sequence[Item], flow_engine: str | None = None) -> runs.Settings:
         """How to run, with no more processes than items, and few if flow shares a GPU."""
-        cores = processors.count()
+        cores = hardware.processors()
         usual = min(_GPU_WORKERS, cores) if flow_engine and flow.on_gpu(flow_engine) else cores
         workers = usual if self.workers is None else self.workers
         return runs.Settings(

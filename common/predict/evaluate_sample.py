@@ -13,15 +13,13 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from common import arch, flow, memory, models, provenance
+from common import arch, flow, hardware, models
 from common.annotations import label_maps
-from common.io import AssetError, check_target, write_text
+from common.io import AssetError, check_target, to_json, write_text
 from common.model_settings import CheckpointSettings
 from common.models import MakePredictor, Model
-from common.predict import samples
 from common.settings import UsageError, setting
 from common.video import preview, video_clips
-from convert import published
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +58,7 @@ class Settings(CheckpointSettings):
     sample: str | None = setting(
         "The sample to classify; cricket if neither it nor --video is given.",
         None,
-        choices=tuple(samples.SAMPLES),
+        choices=tuple(models.samples.SAMPLES),
     )
     video: str | None = setting(
         "A video file to classify in place of a sample; or NAME_rgb.npy, an array that `to_numpy`"
@@ -145,12 +143,12 @@ def run(settings: Settings, make: MakePredictor, backend: str) -> None:
         ValueError: A bad video or checkpoint.
         FileNotFoundError: No such video or checkpoint, or (`AssetError`) no source of a file.
     """
-    memory.keep()
+    hardware.keep_freed_memory()
     result = evaluate(settings, scores_by(settings, make), backend)
     sys.stdout.write(result.text())
     sys.stdout.flush()
     if settings.output:
-        write_text(settings.output, provenance.to_json(result.record()))
+        write_text(settings.output, to_json(result.record()))
         logging.info("wrote %s", settings.output)
 
 
@@ -206,7 +204,7 @@ def evaluate(settings: Settings, score: Score, backend: str, load: Load = models
         **_flow_provenance(settings, chosen),
         "streams": origins,
         "backend": backend,
-        "versions": provenance.versions(backend),
+        "versions": models.versions(backend),
     }
     return Result(total, classes, record)
 
@@ -226,7 +224,7 @@ def streams(settings: Settings) -> dict[str, str]:
         usual["rgb"] = "rgb_scratch_kin600"
     found = settings.choose(wanted, f"--eval_type={settings.eval_type}", usual)
     for stream, name in found.items():
-        row = published.CHECKPOINTS.get(name)
+        row = models.published.CHECKPOINTS.get(name)
         if row and row.stream != stream:
             raise UsageError(
                 f"{row.name} is a {row.stream} stream, and --eval_type={settings.eval_type} feeds"
@@ -253,7 +251,7 @@ def _check_source(settings: Settings, chosen: dict[str, str]) -> None:
     """Rejects a source that lacks a stream, before anything is fetched."""
     for stream in chosen:
         if settings.video is None:
-            samples.asset(_sample(settings), stream)
+            models.samples.asset(_sample(settings), stream)
         elif not (path := video_clips.source(settings.video, stream)).exists():
             raise FileNotFoundError(f"{path}: there is no such video file. Check the path.")
         elif path.is_dir():
@@ -264,19 +262,21 @@ def _check_source(settings: Settings, chosen: dict[str, str]) -> None:
 
 def _clip(settings: Settings, stream: str, model: Model) -> Floats:
     """The clip [1, T, H, W, C] of a stream in the model's value range."""
-    count, engine = settings.max_frames, settings.flow_engine
     if settings.video is None:
-        return samples.clip(_sample(settings), stream, model.contract, count, engine)
-    least, _, _ = arch.smallest_size(model.net)
-    path = video_clips.source(settings.video, stream)
-    return video_clips.clip_from_video(path, model.contract, count, least, engine)
+        path, least = models.fetch_sample(_sample(settings), stream), video_clips.MIN_FRAMES
+    else:
+        path = video_clips.source(settings.video, stream)
+        least, _, _ = arch.smallest_size(model.net)
+    return video_clips.clip_from_video(
+        path, model.contract, settings.max_frames, least, settings.flow_engine
+    )
 
 
 def _flow_provenance(settings: Settings, chosen: dict[str, str]) -> dict[str, object]:
     """How flow was computed, if it was."""
     if "flow" not in chosen:
         return {}
-    path = settings.video or samples.asset(_sample(settings), "flow").relative_path
+    path = settings.video or models.samples.asset(_sample(settings), "flow").relative_path
     return {} if path.endswith(".npy") else {"flow": flow.describe(settings.flow_engine)}
 
 

@@ -12,16 +12,16 @@ import av
 import numpy as np
 import pytest
 
-from common import arch, command, download, models
+from common import arch, command, models
 from common.annotations import label_maps
 from common.io import AssetError, Digest, sha256
 from common.model_card import ModelCard
 from common.models import Model
-from common.predict import evaluate_sample, samples
+from common.predict import evaluate_sample
 from common.predict.evaluate_sample import Result, Settings
 from common.preprocessing import contracts
 from common.settings import UsageError
-from convert import published
+from convert import download, published
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,14 +49,16 @@ def at_hand(tmp_path, monkeypatch):
     """The cricket sample as small arrays whose digests its row has."""
     monkeypatch.setenv("I3D_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(download, "_PACKAGE", tmp_path / "nowhere")
-    cricket = samples.SAMPLES["cricket"]
+    cricket = models.samples.SAMPLES["cricket"]
     arrays = {}
     for stream, channels in (("rgb", 3), ("flow", 2)):
         clip = np.zeros((1, 10, 8, 8, channels), np.float32)
         arrays[stream] = put(
             cricket.files[stream], tmp_path / "data", lambda path, clip=clip: np.save(path, clip)
         )
-    monkeypatch.setitem(samples.SAMPLES, "cricket", dataclasses.replace(cricket, files=arrays))
+    monkeypatch.setitem(
+        models.samples.SAMPLES, "cricket", dataclasses.replace(cricket, files=arrays)
+    )
     return tmp_path
 
 
@@ -89,7 +91,7 @@ def evaluate(settings, score=None, load=load):
 @pytest.fixture
 def digests(monkeypatch):
     """Files that are not there have a digest all the same."""
-    monkeypatch.setattr(models.provenance, "weights", lambda path, row: {path.name: "sha256 0"})
+    monkeypatch.setattr(Model, "digests", property(lambda model: {model.path.name: "sha256 0"}))
 
 
 def test_numbers_are_printed_as_the_release_prints_them():

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from common import memory, models
+from common import hardware, models
 from common.io import write_text
 from common.models import MakePredictor, Model
-from common.predict import evaluate_sample, samples
+from common.predict import evaluate_sample
 from common.predict.evaluate_sample import Floats, Score
 from common.settings import setting
 
@@ -42,7 +42,9 @@ class Settings:
     """
 
     output_dir: Path = setting("The folder to write the texts to.", Path("out"))
-    sample: str = setting("The sample to classify.", "cricket", choices=tuple(samples.SAMPLES))
+    sample: str = setting(
+        "The sample to classify.", "cricket", choices=tuple(models.samples.SAMPLES)
+    )
     threads: int | None = setting(
         "Threads of the network on a CPU; by default OMP_NUM_THREADS, or one a core.",
         None,
@@ -56,7 +58,7 @@ def run(settings: Settings, make: MakePredictor, backend: str) -> int:
     Returns:
         0 when all were written, 1 otherwise; the summary on stderr names each reason.
     """
-    memory.keep()
+    hardware.keep_freed_memory()
     return write_all(settings, evaluate_sample.scores_by(evaluate_sample.Settings(), make), backend)
 
 

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from common import processors, video
+from common import hardware, video
 from common.annotations import Annotations, Record
-from common.io import check_target, escape, listing, load_json, write_text
+from common.io import check_target, escape, listing, load_json, to_json, write_text
 from common.jobs import inputs, run_item, runs
 from common.jobs.runs import Report, Settings
 from common.jobs.task import Item
-from common.provenance import to_json
 
 KINDS = {
     "missing": "not there",
@@ -79,7 +78,7 @@ class CheckTask:
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
         (path,) = temporary
-        found = video.measure(item.source, processors.share())
+        found = video.measure(item.source, hardware.own_threads())
         times = found.times
         start, end = item.start or 0, math.inf if item.end is None else item.end
         content = {

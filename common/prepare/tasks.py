@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import flow, processors
+from common import flow, hardware
 from common.flow import TVL1Params
 from common.flow.encoding import BOUND
 from common.flow.stamp import FlowStamp
@@ -109,7 +109,7 @@ class FlowTask:
 
     def _flows(self, item: Item) -> Iterator[NDArray[np.float32]]:
         greys = (frames.to_grey(picture) for picture in self.pictures.of(item))
-        return flow.flows(greys, self.params, self.engine, processors.share())
+        return flow.flows(greys, self.params, self.engine, hardware.own_threads())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ class ArrayTask:
             count = frame_files.write_npy(rgb, clip)
         if flow := paths.get(f"{item.name}_flow.npy"):
             flows = video_clips.flow_of_frames(
-                self._frames(item), FLOW_CONTRACT, self.engine, self.params, processors.share()
+                self._frames(item), FLOW_CONTRACT, self.engine, self.params, hardware.own_threads()
             )
             stamp = FlowStamp(
                 engine=self.engine,
@@ -206,7 +206,7 @@ class PreviewTask:
         rgb = np.stack(list(video_clips.rgb_of_frames(shown, RGB_CONTRACT)))
         shown = self.pictures.of(item, self.max_frames)
         flows = video_clips.flow_of_frames(
-            shown, FLOW_CONTRACT, self.engine, self.params, processors.share()
+            shown, FLOW_CONTRACT, self.engine, self.params, hardware.own_threads()
         )
         moving = [frames.to_contract(each, FLOW_CONTRACT) for each in flows]
         flow = np.stack([*moving, moving[-1]])

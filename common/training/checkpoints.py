@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import model_card, models, provenance
-from common.io import CheckpointError, listing, sha256, write_text
+from common import model_card, models
+from common.io import CheckpointError, listing, sha256, to_json, write_text
 from common.jobs import locks
 from common.model_card import ModelCard
 from common.models import RUN
@@ -189,7 +189,7 @@ class RunFolder:
             models.write_arrays(path, _to_arrays(snapshot))
             if best and self._at(best.step).exists():  # the run may have begun in another folder
                 record = {"snapshot": f"snapshots/{self._at(best.step).name}", **vars(best)}
-                write_text(self.path / "best.json", provenance.to_json(record))
+                write_text(self.path / "best.json", to_json(record))
         except OSError as error:
             raise OSError(
                 f"{path}: cannot be written ({error.strerror or error}); {before}. Make room, and "
@@ -300,7 +300,7 @@ def write_model(folder: Path, snapshot: Snapshot, card: ModelCard, name: str = "
         step=snapshot.step,
         averaged=snapshot.has_average,
         weights=sha256("").of(path),
-        versions=provenance.versions(card.backend),
+        versions=models.versions(card.backend),
     )
     model_card.write(path, card)
     return path

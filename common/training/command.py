@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from common import memory, processors
+from common import hardware
 from common.settings import UsageError
 from common.training import loop, recipes
 from common.training.checkpoints import RESUME
@@ -32,7 +32,7 @@ def run(settings: Settings, train_step: TrainStepClass, connected: Connect) -> i
         fields = ([f"{k}={v}" for k, v in recipes.to_json(each).items()] for each in streams)
         print("\n\n".join(map("\n".join, fields)))
         return 0
-    memory.keep()
+    hardware.keep_freed_memory()
     if len(streams) > 1 and settings.resume not in RESUME:
         raise UsageError("--resume takes the path of a snapshot for one stream alone")
     # All mistakes show here, before the first stream is trained.
@@ -54,6 +54,6 @@ def _of_stream(settings: Settings, stream: str, chosen: dict[str, str | None]) -
     if output and len(chosen) > 1:
         output /= stream
     if workers is None:  # one a core, shared with the processes that torchrun started here
-        workers = max(1, processors.count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        workers = max(1, hardware.processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     checkpoint = chosen[stream]
     return dataclasses.replace(settings, output=output, checkpoint=checkpoint, workers=workers)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from common import command, processors, settings
+from common import command, hardware, settings
 from common.testing.data import put
 from common.testing.toy_train_step import Creator
 from common.training import command as training_command
@@ -96,7 +96,7 @@ def test_processes_of_torchrun_share_the_cores(monkeypatch, local, cores, expect
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     if local:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
-    monkeypatch.setattr(processors, "count", lambda: cores)
+    monkeypatch.setattr(hardware, "processors", lambda: cores)
     parsed = settings.parse(Settings, ["--annotations=a", "--rgb=r", "--output=o"], "train")
     assert training_command._of_stream(parsed, "rgb", {"rgb": None}).workers == expected
 

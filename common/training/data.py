@@ -25,7 +25,7 @@ from common.flow import stamp
 from common.flow.stamp import FlowStamp
 from common.io import listing
 from common.jobs.parallel import Processes, WorkerDiedError
-from common.preprocessing import clips, crops
+from common.preprocessing import clips, crops, resizing
 from common.preprocessing.contracts import InputContract
 from common.preprocessing.crops import Frames
 from common.training.recipes import Recipe
@@ -210,8 +210,6 @@ class TrainingSet:
 
 def _cut(stored: Frames, recipe: Recipe, rng: np.random.Generator) -> Frames:
     """Resizes, crops and mirrors at random: [T, crop, crop, C]."""
-    from common.preprocessing import resizing  # numba takes a moment
-
     low, high = recipe.short_side
     side = crops.random_short_side(rng, low, high) if low < high else low
     height, width = crops.resized_size(*crops.size_of(stored), side)

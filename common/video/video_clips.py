@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import flow, processors, video
+from common import flow, hardware, video
 from common.flow import TVL1Params
 from common.preprocessing import crops, frames, resizing
 from common.preprocessing.contracts import CHANNELS, RGB_CONTRACT, InputContract
@@ -84,8 +84,6 @@ def rgb_of_frames(pictures: Iterable[Picture], contract: InputContract) -> Itera
     Resized pixels are rounded to whole levels, as those of prepared frames, in training and in
     evaluation.
     """
-    from common.preprocessing import resizing  # imports numba
-
     for picture in pictures:
         resized = resizing.resize_short_side(picture, contract.short_side)
         cropped = crops.center_crop(resized[None], contract.crop)
@@ -108,7 +106,7 @@ def flow_of_frames(
     """
     small = (resizing.resize_short_side(each, contract.short_side) for each in pictures)
     greys = map(frames.to_grey, small)
-    for each in flow.flows(greys, params, engine, threads or processors.count()):
+    for each in flow.flows(greys, params, engine, threads or hardware.processors()):
         yield np.asarray(crops.center_crop(each[None], contract.crop)[0], np.float32)
 
 

@@ -20,7 +20,7 @@ from common.io import AssetError, Digest, DigestError, scratch_folder, sha256, s
 TIMEOUT = 10.0  # seconds that a server may stay silent
 
 _CHUNK = 1 << 18
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1] / "common"  # its data/ in a built package
 
 
 class SourceError(Exception):

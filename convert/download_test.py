@@ -10,9 +10,9 @@ import zipfile
 
 import pytest
 
-from common import download
-from common.download import Asset, PackageFile, Url
 from common.io import AssetError, DigestError, sha256
+from convert import download
+from convert.download import Asset, PackageFile, Url
 
 CONTENT = bytes(range(256)) * 64
 

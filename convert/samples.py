@@ -1,15 +1,9 @@
-"""The published samples, a row each, and the clips made of them."""
+"""The published samples: what they show, and where they come from."""
 
 import dataclasses
 
-import numpy as np
-from numpy.typing import NDArray
-
-from common import download
-from common.download import Asset, PackageFile, Url
 from common.io import git_blob, listing
-from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT, InputContract
-from common.video import video_clips
+from convert.download import Asset, PackageFile, Url
 from convert.published import RELEASE
 
 
@@ -77,7 +71,7 @@ def asset(name: str, stream: str) -> Asset:
     """The file of a sample's stream, or the video that flow is computed from.
 
     Raises:
-        ValueError: There is neither.
+        ValueError: There is no such sample, or it has neither.
     """
     sample = get(name)
     if stream in sample.files:
@@ -89,31 +83,3 @@ def asset(name: str, stream: str) -> Asset:
         f"the sample {name} has no {stream}, only {listing(sample.files)}. "
         "Use --eval_type=rgb, or another --sample."
     )
-
-
-def clip(
-    name: str,
-    stream: str,
-    contract: InputContract | None = None,
-    max_frames: int | None = video_clips.MAX_FRAMES,
-    flow_engine: str = "auto",
-) -> NDArray[np.float32]:
-    """A sample as one clip, fetched if need be.
-
-    Args:
-        name: The sample.
-        stream: "rgb" or "flow".
-        contract: How a video becomes a clip; None is InceptionI3D's for the stream.
-        max_frames: Takes so many frames from the beginning; None takes all.
-        flow_engine: What computes the flow of a video: see `flow.tvl1`.
-
-    Returns:
-        [1, T, H, W, C] float32 in [-1, 1]; C is 3 for RGB, 2 for flow (x, y).
-
-    Raises:
-        ValueError: No such sample, no such stream of it, or not the published file.
-        FileNotFoundError: No source has the file (`AssetError`).
-    """
-    (path,) = download.fetch(asset(name, stream))
-    contract = contract or (FLOW_CONTRACT if stream == "flow" else RGB_CONTRACT)
-    return video_clips.clip_from_video(path, contract, max_frames, flow_engine=flow_engine)
