@@ -20,14 +20,6 @@ SOURCE_LINES, SOURCE_FILES, TEST_LINES = 20_000, 170, 17_000
 COMMON_FILES = 8  # source files directly in common/, besides __init__.py
 FILE_LINES, FUNCTION_LINES, LINE_LENGTH = 400, 60, 100
 
-# Packages that a function may import: slow to import, or optional.
-HEAVY = (
-    *("torch", "torchvision", "triton", "tensorflow", "sonnet", "jax", "flax", "optax", "orbax"),
-    *("i3d_tf", "i3d_torch", "av", "cv2", "numba", "PIL", "matplotlib", "sklearn", "scipy", "ray"),
-    *("onnxruntime", "requests"),
-    *("h5py", "onnx", "safetensors", "msgpack", "pooch", "tensorboardX", "tqdm"),
-)
-
 _TEST_FOLDERS = ("common/testing/", "parity_tests/")
 
 
@@ -108,37 +100,19 @@ def excesses(files: Sequence[File]) -> Iterator[str]:
     for file in files:
         if file.lines > FILE_LINES:
             yield f"{file.path}: {file.lines} lines; at most {FILE_LINES}"
-        yield from _in_functions(file)
+        yield from _long_functions(file)
         if not file.is_test:
             for number, line in enumerate(file.text.splitlines(), 1):
                 if len(line) > LINE_LENGTH:
                     yield f"{file.path}:{number}: {len(line)} characters; at most {LINE_LENGTH}"
 
 
-def _in_functions(file: File) -> Iterator[str]:
-    """Yields long functions and, in source, imports in functions of packages that are not heavy."""
-    found = {}
+def _long_functions(file: File) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.text)):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        length = (node.end_lineno or node.lineno) - node.lineno + 1
-        if length > FUNCTION_LINES:
-            yield f"{file.path}:{node.lineno}: {node.name} has {length} lines; at most 60"
-        if not file.is_test:
-            for inner in ast.walk(node):
-                for package in _imported(inner):
-                    if package.split(".")[0] not in HEAVY:
-                        found[inner.lineno] = package  # nested functions meet it twice
-    for number, package in sorted(found.items()):
-        yield f"{file.path}:{number}: {package} is imported inside a function"
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return [f"{node.module}.{alias.name}" for alias in node.names]
-    return []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES:
+                yield f"{file.path}:{node.lineno}: {node.name} has {length} lines; at most 60"
 
 
 def main(settings: Settings) -> int:

@@ -20,7 +20,6 @@ STAND_IN = """
 import sys
 sys.exit("triton after TensorFlow") if "tensorflow" in sys.modules else print("triton is first")
 """
-BACKENDS = ["i3d_tf", "i3d_torch"]
 COMMANDS = sorted(
     row.module.format(backend="i3d_tf") for row in cli.COMMANDS.values() if "{" in row.module
 )
@@ -28,7 +27,7 @@ PROGRAMS = {
     "tf, then torch": "import i3d_tf, i3d_torch",
     "torch, then tf": "import i3d_torch, i3d_tf",
     "flow by torch": "import i3d_tf, common.flow.torch_engine",
-    **{name: f"import {name}" for name in COMMANDS},
+    **{name: pytest.param(f"import {name}", marks=pytest.mark.slow) for name in COMMANDS},
 }
 
 

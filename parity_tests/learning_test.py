@@ -96,6 +96,7 @@ def make_twins():
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "freeze"])
 def test_fifty_steps(make_twins, net, mode):
     """With every term of the update rule, and two changes of the rate."""
@@ -149,6 +150,7 @@ def _assert_same_first_step(net, mode, actual, expected):
         assert np.median(errors) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classes", "frames"])
 def test_a_run_goes_on_in_the_other_framework(make_twins, task):
     """With what fifty steps leave out: Nesterov, clipping, an average of weights, frames."""

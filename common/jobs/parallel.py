@@ -43,8 +43,7 @@ def each(
     with the generator and with this process, however it ends; Ctrl-C does not reach them. They are
     started afresh ("spawn"), so a program works under `if __name__ == "__main__":`.
 
-    "threads" are of this process, and share what the function holds, such as a network. A call that
-    has begun cannot be ended, but by the end of this process.
+    "threads" are of this process, and share what the function holds, such as a network.
 
     "ray" is the cluster of RAY_ADDRESS, or one on this machine. A call whose worker dies is
     repeated elsewhere. Every machine needs this package, and the same paths of sources and output.

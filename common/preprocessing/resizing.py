@@ -46,7 +46,9 @@ def resize_clip(stored: Frames, short_side: int) -> Frames:
 
 
 @compiled
-def _resize(picture, tops, bottoms, downs, lefts, rights, acrosses, result):  # type: ignore[no-untyped-def]
+def _resize(  # type: ignore[no-untyped-def]
+    picture, tops, bottoms, downs, lefts, rights, acrosses, result
+):
     """Interpolates rows, then columns, in float32, as the reference does."""
     rows, columns, channels = result.shape
     width = picture.shape[1]
