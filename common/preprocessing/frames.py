@@ -14,8 +14,6 @@ from common.preprocessing import crops
 from common.preprocessing.contracts import CHANNELS, FLOW_BOUND, InputContract
 from common.preprocessing.crops import Frames
 
-_ALL = slice(None)
-
 
 def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
     """Resizes [T, H, W, C] to a shorter side of `size` with `resize`; see `crops.resized_size`."""
@@ -23,20 +21,7 @@ def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
     return resize(frames, *crops.resized_size(height, width, size))
 
 
-def resized_center_crop(frames: Frames, short_side: int, size: int) -> NDArray[np.float32]:
-    """Computes the centre crop of `resize_short_side`, bit for bit, and nothing around it.
-
-    Returns [T, size, size, C], not rounded; never a view. Raises `ValueError` as `resize`, or if
-    the short side is smaller than the crop.
-    """
-    height, width = crops.resized_size(*crops.size_of(frames), short_side)
-    top, left = crops.center_corner(height, width, size)
-    return resize(frames, height, width, slice(top, top + size), slice(left, left + size))
-
-
-def resize(
-    frames: Frames, height: int, width: int, rows: slice = _ALL, columns: slice = _ALL
-) -> NDArray[np.float32]:
+def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
     """Resizes to `height` x `width` with bilinear interpolation; R(2+1)D nets crop from 128x171.
 
     Pixel centres lie at half integers, edges are repeated and nothing is blurred before shrinking,
@@ -47,12 +32,9 @@ def resize(
         frames: [T, H, W, C], any range.
         height: Pixels afterwards.
         width: Pixels afterwards.
-        rows: Which rows of the result are computed.
-        columns: Which columns of the result are computed.
 
     Returns:
-        [T, height, width, C], or the part asked for, in the range of the input, not rounded; never
-        a view.
+        [T, height, width, C] in the range of the input, not rounded; never a view.
 
     Raises:
         ValueError: The frames do not have four axes, one is empty, or a size is below 1.
@@ -61,13 +43,11 @@ def resize(
     crops.check_size(height, width)
     before_height, before_width = frames.shape[1:3]
     if (before_height, before_width) == (height, width):
-        return frames[:, rows, columns].astype(np.float32)
+        return frames.astype(np.float32)
     # Not OpenCV's: its precision depends on the platform and the number of channels.
     # Vertically first: that pass reads whole lines, and shrinks what the slower pass gathers from.
-    down, across = neighbours(before_height, height, rows), neighbours(before_width, width, columns)
-    first, end = across.before[0], across.after[-1] + 1
-    across = across._replace(before=across.before - first, after=across.after - first)
-    return _interpolate(_interpolate(frames[:, :, first:end], 1, down), 2, across)
+    down, across = neighbours(before_height, height), neighbours(before_width, width)
+    return _interpolate(_interpolate(frames, 1, down), 2, across)
 
 
 def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -145,9 +125,9 @@ class Neighbours(NamedTuple):
     weight: NDArray[np.float32]  # of the second, in [0, 1); the first has 1 - weight
 
 
-def neighbours(length: int, size: int, part: slice = _ALL) -> Neighbours:
-    """Returns the neighbours of a `part` of an axis of `length` pixels resized to `size`."""
-    position = (np.arange(size)[part] + 0.5) * (length / size) - 0.5
+def neighbours(length: int, size: int) -> Neighbours:
+    """Returns the neighbours on an axis of `length` pixels of one resized to `size`."""
+    position = (np.arange(size) + 0.5) * (length / size) - 0.5
     position = np.clip(position, 0, length - 1)
     before = np.floor(position).astype(np.intp)
     after = np.minimum(before + 1, length - 1)

@@ -59,22 +59,6 @@ def test_resized_flow_has_longer_vectors(rng):
     np.testing.assert_array_equal(frames.resize_flow(noise, 5, 7), noise)
 
 
-# Smaller, larger, odd and even borders, as large as the crop, and the size that it has.
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize(
-    ("size", "short", "crop"),
-    [((41, 73), 20, 15), ((73, 41), 20, 14), ((12, 9), 31, 30), ((30, 47), 20, 20),
-     ((30, 47), 30, 21), ((60, 90), 20, 7), ((3, 5), 2, 1), ((20, 20), 1, 1)],
-)  # fmt: skip
-def test_only_the_crop_is_resized(rng, size, short, crop, dtype):
-    clip = rng.uniform(0, 255, (2, *size, 3)).astype(dtype)
-    whole = crops.center_crop(frames.resize_short_side(clip, short), crop)
-    resized = frames.resized_center_crop(clip, short, crop)
-    assert resized.dtype == np.float32
-    np.testing.assert_array_equal(resized, whole)
-    assert not np.shares_memory(resized, clip)
-
-
 def test_values_are_standardised_where_the_contract_has_a_mean():
     contract = InputContract(mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 5.0))
     pixels = np.array([[[[3, 10, 255]]]], np.uint8)
@@ -128,7 +112,6 @@ def test_stored_flow_is_fed_as_what_was_stored(change):
         (lambda: frames.to_contract(RGB[..., :2].astype(np.int32), FLOW_CONTRACT), "got int32"),
         (lambda: frames.resize_short_side(RGB[0]), r"\[T, H, W, C\]"),
         (lambda: frames.resize_short_side(RGB, 0), "at least 1"),
-        (lambda: frames.resized_center_crop(RGB, 20, 21), "cut 21x21 out of frames of 20x27"),
         (lambda: frames.resize(RGB, 2, 0), "cannot resize to 2x0"),
         (lambda: frames.resize_flow(np.zeros((1, 4, 4, 2), np.uint8), 2, 2), "uint8. Decode"),
         (lambda: frames.resize_flow(RGB, 2, 2), "got 3 channels"),
