@@ -43,7 +43,7 @@ def folder(tmp_path):
     )  # fmt: skip
     model_card.write(path, card)
     Film("x.mp4", 75, (1, 0), zoom=2).write(tmp_path)  # 96 x 128 pixels
-    records = (Record("x", "x.mp4", "validation", (1,)),)
+    records = tuple(Record(k, "x.mp4", k, (1,)) for k in ("training", "validation"))
     annotation_files.write(tmp_path / "a.json", Annotations(CLASSES, records, "own"))
     return tmp_path
 
@@ -105,3 +105,42 @@ def test_the_weights_are_read_once_a_command(package, folder, monkeypatch, comma
     monkeypatch.setattr(safetensors, "read", counted)
     command(package, folder)
     assert reads == [folder / "model.safetensors"]
+
+
+def train(package, folder):
+    settings = {
+        "steps": 1, "batch": 1, "sample_duration": 9, "crop": 64, "short_side": "80,80",
+        "evaluate_every": 1, "snapshot_every": 1, "architecture": "inception_i3d_global",
+    }  # fmt: skip
+    done = commands.run(
+        f"{package}.train", f"--annotations={folder / 'a.json'}", f"--rgb={folder}",
+        f"--checkpoint={folder / 'model.safetensors'}", f"--output={folder / 'results'}",
+        "--workers=0", "--notensorboard", *(f"--set={k}={v}" for k, v in settings.items()),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def converted(package, folder):
+    source, target = folder / "model.safetensors", folder / "results/model.ckpt"
+    done = commands.run("convert.__main__", f"--input={source}", f"--output={target}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [classify, evaluate, extract, train, converted])
+def test_files_of_others_stay(package, folder, tmp_path_factory, command):
+    """Folders that earlier versions emptied, links, and names like those of a run."""
+    far = tmp_path_factory.mktemp("far")
+    (far / "kept").write_text("far away")
+    mine = [far / "kept"]
+    for output in (folder, folder / "results", folder / "features"):
+        for name in (".work/my_notes/thesis.tex", ".model.ckpt.notes/x", ".i3d-notes.tmp/x"):
+            mine.append(output / name)
+            mine[-1].parent.mkdir(parents=True, exist_ok=True)
+            mine[-1].write_text("a year of work")
+        (output / ".claims").symlink_to(far)
+    before = {path: path.read_bytes() for path in mine}
+    command(package, folder)
+    assert {path: path.read_bytes() for path in mine} == before
+    assert sorted(far.iterdir()) == [far / "kept"]
+    assert (folder / "results/.claims").is_symlink()
