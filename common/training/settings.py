@@ -10,19 +10,20 @@ from common.training.recipes import RECIPES, STREAMS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Trains, or fine-tunes, a network.
+    r"""Trains or fine-tunes a network.
 
-        i3d train --recipe=finetune --annotations=ucf101_1.json --rgb=frames
+        i3d train --recipe=finetune --annotations=ucf101_1.json --rgb=frames \
             --checkpoint=rgb_scratch --output=runs/rgb
-        i3d train --recipe=finetune --streams=flow --annotations=ucf101_1.json --flow=flow
+        i3d train --recipe=finetune --streams=flow --annotations=ucf101_1.json --flow=flow \
             --checkpoint=flow_imagenet --output=runs/flow --set batch=16 --set steps=20000
         torchrun --nproc_per_node=8 -m i3d_torch.train --recipe=nonlocal_400k ...
         TF_CONFIG=... python -m i3d_tf.train --recipe=nonlocal_400k ...
 
-    OUTPUT holds the run: snapshots, from which the same command goes on after it was killed,
-    log.jsonl, tensorboard, and at the end curves.png and model.safetensors, the weights, with
-    model.json, which `evaluate` reads; model_best.safetensors are the weights of the best
-    evaluation. Two streams are trained one after the other, in OUTPUT/rgb and OUTPUT/flow.
+    OUTPUT holds the run: snapshots, from which the same command continues after it was killed,
+    log.jsonl, tensorboard, and at the end curves.png and the final weights model.safetensors with
+    their card model.json, which `evaluate` and `evaluate_sample` read; model_best.safetensors are
+    the weights of the best validation. Two streams are trained one after the other, in OUTPUT/rgb
+    and OUTPUT/flow.
     """
 
     recipe: str = setting(
