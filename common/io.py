@@ -163,6 +163,8 @@ def load_json(path: str | os.PathLike[str]) -> Any:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: there is no such file.") from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(f"{path}: expected a JSON file, got a folder.") from error
     try:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -73,7 +73,8 @@ class CheckpointSettings(ModelSettings):
         for stream in streams:
             chosen[stream] = given[stream] or self.checkpoint or (usual or {}).get(stream, "")
             if not chosen[stream]:
-                raise UsageError(f"--{stream}_checkpoint is needed")
+                alone = "--checkpoint or " if len(streams) == 1 else ""
+                raise UsageError(f"{alone}--{stream}_checkpoint is needed")
         return chosen
 
 

@@ -31,6 +31,13 @@ _KINDS = {
     bool: "true or false",
     Path: "a path",
 }
+_PLURALS = {
+    int: "whole numbers",
+    float: "finite numbers",
+    str: "texts",
+    bool: "true or false",
+    Path: "paths",
+}
 _BOOLS = {"true": True, "false": False}
 _WIDTH = 100
 
@@ -204,6 +211,8 @@ def _converted(value: Any, hint: Any, field: dataclasses.Field[Any]) -> Any:
             raise UsageError(
                 f"--{name} must be {expected}. Received: {','.join(value)!r}"
             ) from None
+    if kind is Path and not value:  # Path("") would be the current folder
+        raise UsageError(f"--{name} is empty: name a path, or leave the flag out")
     if kind is float and not math.isfinite(value):
         raise UsageError(f"--{name} must be a finite number. Received: {value}")
     return Path(value) if kind is Path else value
@@ -264,11 +273,12 @@ def _optional(hint: Any) -> tuple[Any, bool]:
 
 def _parsed(text: str, hint: Any) -> Any:
     kind, optional = _optional(hint)
-    if optional and text == "none":
+    if optional and text.lower() == "none":
         return None
     if typing.get_origin(kind) is tuple:
         part = typing.get_args(kind)[0]
-        return tuple(_parsed(item, part) for item in text.split(",")) if text else ()
+        text = text.strip("[]()")  # as Python and JSON show a tuple
+        return tuple(_parsed(item.strip(), part) for item in text.split(",")) if text else ()
     if kind is bool:
         if text.lower() not in _BOOLS:
             raise ValueError(text)
@@ -295,8 +305,8 @@ def _described(hint: Any) -> str:
     kind, optional = _optional(hint)
     if typing.get_origin(kind) is tuple:
         parts = typing.get_args(kind)
-        many = "any number" if parts[-1] is ... else str(len(parts))
-        text = f"{many} of {_KINDS[parts[0]]}, with commas"
+        many = "" if parts[-1] is ... else f"{len(parts)} "
+        text = f"{many}{_PLURALS[parts[0]]} separated by commas"
     else:
         text = _KINDS[kind]
     return f"{text}, or none" if optional else text

@@ -65,12 +65,13 @@ def test_values(arguments, name, value):
     ("arguments", "text"),
     [
         (["--limit=0"], "--limit=0"),
+        (["--rgb="], "--rgb is empty: name a path, or leave the flag out"),
         (["--limit=many"], "invalid literal"),
         (["--rate=nan"], "--rate must be a finite number. Received: nan"),
         (["--rate=-1"], "lower bound|non-negative"),
         (["--how=min"], "should be one of <mean|max>"),
         (["--streams=depth"], "--streams must be of rgb, flow. Received: 'depth'"),
-        (["--weights=1,x"], "--weights must be any number of a finite number, with commas"),
+        (["--weights=1,x"], "--weights must be finite numbers separated by commas"),
         (["--limits=1"], "Unknown command line flag 'limits'. Did you mean: limit"),
     ],
 )

@@ -55,7 +55,7 @@ def items(
     else:
         found = [Item(_name(Path(path.name)), path)]
     if not found:
-        frames = "or folders of frames such as image_00001.jpg, but flow and what is in the output"
+        frames = "or folders of frames such as image_00001.jpg (flow and the output do not count)"
         suffixes = (*video_files.SUFFIXES, *([".npy"] if arrays else ()))
         raise _nothing("videos", path, (*suffixes, frames))
     return tuple(found[:limit])

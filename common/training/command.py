@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common import hardware
+from common.io import check_target
 from common.settings import UsageError
 from common.training import loop, recipes
 from common.training.checkpoints import RESUME
@@ -53,6 +54,8 @@ def _of_stream(settings: Settings, stream: str, chosen: dict[str, str | None]) -
     output, workers = settings.output, settings.workers
     if output and len(chosen) > 1:
         output /= stream
+    if output:
+        check_target(output / "log.jsonl", overwrite=True)
     if workers is None:  # one a core, shared with the processes that torchrun started here
         workers = max(1, hardware.processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     checkpoint = chosen[stream]

@@ -112,3 +112,10 @@ def test_help_needs_no_framework():
     )
     assert "--recipe=...\n      How to train" in done.stdout
     assert "Default: finetune." in done.stdout
+
+
+def test_an_output_that_is_a_file_is_said_before_anything_is_read(given, tmp_path, capsys):
+    (tmp_path / "taken").write_text("mine")
+    assert call(*given, f"--output={tmp_path / 'taken'}") == 1
+    assert "taken/log.jsonl cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == "mine"
