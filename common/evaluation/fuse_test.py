@@ -56,7 +56,7 @@ def test_two_streams_are_better_and_what_one_lacks_is_a_failure(tmp_path):
     ("flags", "text"),
     [
         (["--scores=a.npz"], "--output is needed"),
-        (["--scores=a.npz", "--output=o", "--weights=x"], "--weights must be any number of a fin"),
+        (["--scores=a.npz", "--output=o", "--weights=x"], "--weights must be finite numbers"),
         (["--scores=a.npz", "--output=o"], "a.npz: there are no such scores. `evaluate` makes"),
         (["--scores=o/scores.npz", "--output=o", "--overwrite"], "scores.npz is what is read"),
     ],
