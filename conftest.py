@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from convert import download
+from convert import published
 
 # Before any test imports TensorFlow, as `i3d_tf` does: afterwards it is a segmentation fault.
 with contextlib.suppress(ImportError):
@@ -21,7 +21,7 @@ def real_data() -> Callable[[str], Path]:
     """A function from a relative path to a file in I3D_DATA; skips the test without it."""
 
     def find(relative: str) -> Path:
-        for folder in download.local_folders():
+        for folder in published.local_folders():
             if (folder / relative).exists():
                 return folder / relative
         pytest.skip(f"I3D_DATA has no {relative}")

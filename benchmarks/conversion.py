@@ -25,8 +25,8 @@ from measuring import Usage
 from common import arch, command
 from common.settings import setting
 from convert.dialects import DIALECTS, to_native
-from convert.exports import EXPORTS
 from convert.formats import FORMATS
+from convert.hub import EXPORTS
 
 SUFFIXES = {name: module.SUFFIXES[0] for name, module in FORMATS.items() if module.SUFFIXES}
 

@@ -16,7 +16,6 @@ from statistics import median
 import cv2
 import measuring
 import numpy as np
-import videos
 from measuring import Work
 from numpy.typing import NDArray
 
@@ -103,8 +102,8 @@ def main(settings: Settings) -> None:
     count = settings.pairs + 1
     with tempfile.TemporaryDirectory() as folder:
         generated = Path(folder, "generated.mp4")
-        videos.write(generated, 340, 256, 25, count)
-        sources = {"a generated video": generated, **videos.samples(*SAMPLES)}
+        measuring.write_video(generated, 340, 256, 25, count)
+        sources = {"a generated video": generated, **measuring.samples(*SAMPLES)}
         greys = {name: decoded(path, count) for name, path in sources.items()}
     moving = list(greys.values())[min(1, len(greys) - 1)]
     many = [moving[k % len(moving)] for k in range(8 * settings.pairs + 1)]

@@ -1,14 +1,12 @@
-"""Measures functions in turn, the memory of processes, and describes the machine."""
+"""Measures functions in turn and whole processes, describes the machine, and writes tables."""
 
 import contextlib
 import ctypes
-import dataclasses
 import datetime
 import importlib.metadata
 import multiprocessing
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -16,11 +14,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import av
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from common import hardware
+from common import hardware, models
 from common.io import write_text
+from convert import published
 
 Run = Callable[[], Any]
 Key = TypeVar("Key", bound=Hashable)
@@ -34,7 +35,7 @@ _USUAL = {_M_MMAP_THRESHOLD: 32 * MIB, _M_TRIM_THRESHOLD: 64 * MIB, _M_MMAP_MAX:
 
 
 class Work(NamedTuple):
-    """Something to measure.
+    """A function to measure.
 
     Attributes:
         run: Does the work once, to its end.
@@ -46,14 +47,8 @@ class Work(NamedTuple):
     kept: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Usage:
-    """Resources of a process.
-
-    Attributes:
-        seconds: Wall-clock time from start to end.
-        resident: Peak of the resident memory in MiB.
-    """
+class Usage(NamedTuple):
+    """Wall-clock seconds of a process, and its peak resident memory in MiB."""
 
     seconds: float
     resident: float
@@ -79,7 +74,7 @@ def in_turn(works: Mapping[Key, Work], rounds: int) -> dict[Key, list[float]]:
 def allocate(kept: bool) -> None:
     """Makes glibc keep freed memory, or return it to the system as it does by default."""
     if kept:
-        hardware.keep_freed_memory()
+        models.keep_freed_memory()
         return
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -102,6 +97,23 @@ def peak_memory(kept: bool, make: Callable[..., Run], *arguments: object) -> flo
         return pool.apply(_peak, (kept, make, arguments))
 
 
+def _peak(kept: bool, make: Callable[..., Run], arguments: tuple[object, ...]) -> float:
+    allocate(kept)
+    work = make(*arguments)
+    work()
+    work()
+    used = 0
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        used = torch.cuda.max_memory_allocated()
+    if (tf := sys.modules.get("tensorflow")) and tf.config.list_physical_devices("GPU"):
+        used = max(used, tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    if used:
+        return used / MIB
+    # The kernel hands the maximum of getrusage on from the process that started this one.
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+
+
 def run(command: Sequence[str | os.PathLike[str]]) -> Usage:
     """Runs a command to its end; RuntimeError if it fails."""
     began = time.perf_counter()
@@ -112,28 +124,13 @@ def run(command: Sequence[str | os.PathLike[str]]) -> Usage:
     if process.returncode:
         text = " ".join(map(os.fspath, command))
         raise RuntimeError(f"{text} ended with status {process.returncode}")
-    return Usage(seconds, _mib(usage))
+    return Usage(seconds, usage.ru_maxrss / 1024)
 
 
 def relative_error(found: ArrayLike, expected: ArrayLike) -> float:
     """Returns the largest difference as a share of the largest expected value."""
     difference = np.abs(np.asarray(found, np.float64) - np.asarray(expected, np.float64))
     return float(difference.max() / np.abs(expected).max())
-
-
-def machine(device: str) -> str:
-    """Returns a line on the machine, with the GPU that PyTorch names if `device` is "gpu"."""
-    parts = [str(datetime.date.today())]
-    if device == "gpu":
-        import torch
-
-        parts += [torch.cuda.get_device_name(), f"CUDA {torch.version.cuda}"]
-    parts += [_processor(), f"{hardware.processors()} cores", platform.system()]
-    parts.append(f"Python {platform.python_version()}")
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            parts.append(f"{package} {importlib.metadata.version(package)}")
-    return f"{', '.join(parts)}."
 
 
 def begin(device: str) -> None:
@@ -160,13 +157,14 @@ def begin(device: str) -> None:
 class Report:
     """Markdown that is printed, and written to a file if there is a path.
 
-    The file is written at each addition, because the next measurement may take long.
+    It begins with a line on the machine. The file is written at each addition, because the next
+    measurement may take long.
     """
 
     def __init__(self, path: Path | None, device: str, note: str = ""):
         self._path = path
         self._lines: list[str] = []
-        self.add(f"{machine(device)} {note}".strip())
+        self.add(f"{_machine(device)} {note}".strip())
 
     def add(self, *lines: str) -> None:
         """Adds a paragraph."""
@@ -188,35 +186,44 @@ def number(value: float) -> str:
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
-def _peak(kept: bool, make: Callable[..., Run], arguments: tuple[object, ...]) -> float:
-    allocate(kept)
-    work = make(*arguments)
-    work()
-    work()
-    used = 0
-    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
-        used = torch.cuda.max_memory_allocated()
-    if (tf := sys.modules.get("tensorflow")) and tf.config.list_physical_devices("GPU"):
-        used = max(used, tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    return used / MIB if used else _own_peak()
+def write_video(path: Path, width: int, height: int, fps: int, count: int) -> None:
+    """Writes an H.264 video with B-frames of a coloured texture that rotates and drifts."""
+    noise = np.random.default_rng(0).normal(size=(height, width, 3)).astype(np.float32)
+    smooth = sum(
+        cv2.GaussianBlur(noise, (0, 0), sigma * height / 256) * sigma for sigma in (1, 2, 4, 8)
+    )
+    texture = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=fps, options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for k in range(count):
+            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), k, 1)  # a degree a frame
+            matrix[0, 2] += k * height / 256
+            size = (width, height)
+            frame = cv2.warpAffine(texture, matrix, size, borderMode=cv2.BORDER_REFLECT)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode(None))
 
 
-def _own_peak() -> float:
-    # The kernel hands the maximum of getrusage on from the process that started this one.
-    if (status := Path("/proc/self/status")).is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return _mib(resource.getrusage(resource.RUSAGE_SELF))
+def samples(*names: str) -> dict[str, Path]:
+    """Returns the samples of these names that exist in I3D_DATA or data/."""
+    folders = [folder / "samples" for folder in published.local_folders()]
+    return {name: folder / name for name in names for folder in folders if (folder / name).exists()}
 
 
-def _mib(usage: resource.struct_rusage) -> float:
-    return usage.ru_maxrss / (1024 if sys.platform == "linux" else MIB)
+def _machine(device: str) -> str:
+    parts = [str(datetime.date.today())]
+    if device == "gpu":
+        import torch
 
-
-def _processor() -> str:
+        parts += [torch.cuda.get_device_name(), f"CUDA {torch.version.cuda}"]
+    cpu = platform.machine()
     if (cpus := Path("/proc/cpuinfo")).is_file():
         names = [line for line in cpus.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].partition(":")[2].strip()
-    return platform.machine()
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    parts += [cpu, f"{hardware.processors()} cores", platform.system()]
+    parts.append(f"Python {platform.python_version()}")
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            parts.append(f"{package} {importlib.metadata.version(package)}")
+    return f"{', '.join(parts)}."

@@ -3,7 +3,7 @@ import measuring
 import numpy as np
 import pipeline
 import pytest
-from comparing import Case
+from comparing import Candidate, Case, Row
 from measuring import Work
 
 
@@ -42,52 +42,35 @@ def _allocating(mib):
     [
         (Case("inception_i3d", 1, 64, 224), 222.3),  # as torch.utils.flop_counter counts
         (Case("inception_i3d", 2, 64, 224), 444.6),
-        (comparing.usual("r2plus1d_34"), 300.8),
+        (Case("r2plus1d_34", 1, 32, 112), 300.8),
     ],
 )
 def test_a_multiply_add_is_two_operations(case, gflop):
     assert case.gflop == pytest.approx(gflop, abs=0.05)
 
 
-def test_missing_and_failed_candidates_have_a_reason(monkeypatch):
+def test_candidates_are_compared_with_the_first(monkeypatch):
     pytest.importorskip("torch")
-    plain = comparing.Candidate("torch", "plain", "float32", False)
-    other = plain._replace(backend="no_such_package")
-    refused, broken = plain._replace(form="refused"), plain._replace(form="broken")
+    plain = Candidate("torch", "plain", "float32", False)
+    other = plain._replace(form="other")
     monkeypatch.setattr(measuring, "allocate", lambda kept: None)
     monkeypatch.setattr(comparing, "_SIDES", {"cpu": 8})
-
-    def make(case, candidate):
-        if candidate == refused:
-            raise ValueError("no such clips. Choose others.")
-        if candidate == broken:
-            raise RuntimeError
-        return lambda: [1.0, 2.0]
-
+    results = {plain: [1.0, 2.0], other: [1.0, 2.5]}
+    missing = plain._replace(backend="no_such_package")
     case = Case("inception_i3d", 1, 16, 224)
-    rows = comparing.compare(case, [plain, other, refused, broken], make, 2, memory=False)
-    assert [row.get("missing") for row in rows] == [
-        None,
-        "not installed",
-        "no such clips",
-        "failed: RuntimeError",
-    ]
-    assert rows[0]["error"] == 0
-    assert len(rows[0]["seconds"]) == 2
-    assert rows[0]["peak"] > 0
-    assert comparing.failed(rows)
-
-
-def _row(form, **numbers):
-    return {"backend": "torch", "form": form, "precision": "float32", "kept": False, **numbers}
+    rows = comparing.compare(
+        case, [plain, missing, other], lambda _, c: lambda: results[c], 2, memory=False
+    )
+    assert {candidate: row.error for candidate, row in rows.items()} == {plain: 0, other: 0.25}
+    assert min(row.seconds for row in rows.values()) > 0 and rows[plain].peak > 0
 
 
 def test_ratios_are_those_of_medians():
-    rows = [
-        _row("plain", seconds=[3.0, 9.0, 2.0], peak=300.0, memory=1234.5, error=0.0),
-        _row("fast", seconds=[1.0, 1.25, 1.5], peak=400.0, error=3.2e-7),
-        _row("gone", missing="not installed"),
-    ]
+    plain = Candidate("torch", "plain", "float32", False)
+    rows = {
+        plain: Row(3.0, 300.0, 1234.5, 0.0),
+        plain._replace(form="fast"): Row(1.25, 400.0, None, 3.2e-7),
+    }
     case = Case("inception_i3d", 2, 64, 224)
     assert comparing.table(case, rows) == [
         "`inception_i3d`, 2 clips of 64x224x224, 445 GFLOP:",
@@ -97,7 +80,6 @@ def test_ratios_are_those_of_medians():
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| torch | plain | float32 | 1500 | 0.67 | 1.00 | 37% | 1234 | 0 |",
         "| torch | fast | float32 | 625 | 1.60 | 2.40 | 89% |  | 3e-07 |",
-        "| torch | gone | float32 | not installed |  |  |  |  |  |",
     ]
     step = comparing.table(case, rows, training=True)
     assert step[0].endswith("1334 GFLOP a step:")

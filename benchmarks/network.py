@@ -13,12 +13,10 @@ measured in one process for each form. Logits are compared with the usual port's
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import comparing
-import measuring
 import numpy as np
 from comparing import Candidate, Case, torch_device
 from measuring import Run
@@ -27,11 +25,12 @@ from numpy.typing import NDArray
 from common import arch, command
 from common.arch import ARCHITECTURES
 from common.models import PRECISIONS
+from common.preprocessing import contracts
 from common.settings import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(comparing.Settings):
     """Measures inference of networks in every form."""
 
     architectures: tuple[str, ...] = setting(
@@ -43,31 +42,24 @@ class Settings:
     batches: tuple[int, ...] = setting("Clips at a time. Default: 1, and 1,8,32 on a GPU.", ())
     frames: tuple[int, ...] = setting("Frames of a clip. Default: as the weights expect.", ())
     size: int | None = setting("Pixels. Default: as the weights expect.", None)
-    rounds: int = setting("Turns of each form.", 5, minimum=1)
-    device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
-    memory: bool = setting("Also measure the peak memory.", True)
-    results: Path | None = setting("File for the tables.", None)
 
 
-class Form(NamedTuple):
-    """A row of `FORMS`.
-
-    Attributes:
-        make: Makes what computes.
-        kept: See `measuring.Work`; usual forms have the usual allocation.
-        on_cpus: Precisions to measure on a CPU.
-        for_all: Whether networks after the first are measured in this form.
-    """
-
-    make: Callable[[Case, Candidate], Run]
-    kept: bool
-    on_cpus: tuple[str, ...] = ("float32",)
-    for_all: bool = False
+# Backend, form, whether memory is kept, precisions on a CPU; in the order of measurement. Networks
+# after the first are measured in the forms of `FOR_ALL`.
+FORMS = (
+    ("torch", "plain", False, ("float32",)),
+    ("torch", "channels last", False, ("float32",)),
+    ("torch", "optimised", True, ("float32", "bfloat16")),
+    ("tensorflow", "eager", False, ("float32",)),
+    ("tensorflow", "function", False, ("float32",)),
+    ("tensorflow", "optimised", True, ("float32", "bfloat16")),
+)
+FOR_ALL = ("plain", "function", "optimised")
 
 
 def make(case: Case, candidate: Candidate) -> Run:
     """Returns a call that computes logits [B, classes], float32, on the CPU."""
-    return FORMS[candidate.backend, candidate.form].make(case, candidate)
+    return (_torch if candidate.backend == "torch" else _tensorflow)(case, candidate)
 
 
 @functools.lru_cache(maxsize=1)
@@ -127,47 +119,25 @@ def _tensorflow(case: Case, candidate: Candidate) -> Run:
     return lambda: tf.cast(call(x), tf.float32).numpy()
 
 
-_REDUCED = ("float32", "bfloat16")
-
-# By backend and name, in the order of measurement.
-FORMS = {
-    ("torch", "plain"): Form(_torch, False, for_all=True),
-    ("torch", "channels last"): Form(_torch, False),
-    ("torch", "optimised"): Form(_torch, True, _REDUCED, for_all=True),
-    ("tensorflow", "eager"): Form(_tensorflow, False),
-    ("tensorflow", "function"): Form(_tensorflow, False, for_all=True),
-    ("tensorflow", "optimised"): Form(_tensorflow, True, _REDUCED, for_all=True),
-}
-
-
-def cases(settings: Settings) -> list[tuple[Case, list[Candidate]]]:
-    """Returns the cases with their candidates, the usual port first."""
+def cases(settings: Settings) -> Iterator[tuple[Case, list[Candidate]]]:
+    """Yields the cases with their candidates, the usual port first."""
     batches = settings.batches or ((1,) if settings.device == "cpu" else (1, 8, 32))
-    found = []
     for name, batch in itertools.product(settings.architectures, batches):
         candidates = [
-            Candidate(backend, form, precision, row.kept)
-            for (backend, form), row in FORMS.items()
+            Candidate(backend, form, precision, kept)
+            for backend, form, kept, on_cpus in FORMS
             for precision in settings.precisions
-            if (row.for_all or name == settings.architectures[0])
-            and (settings.device == "gpu" or precision in row.on_cpus)
+            if (form in FOR_ALL or name == settings.architectures[0])
+            and (settings.device == "gpu" or precision in on_cpus)
         ]
-        usual = comparing.usual(name, batch, settings.device)
+        usual = contracts.usual(name)
+        size = settings.size or usual.crop
         for frames in settings.frames or (usual.frames,):
-            case = usual._replace(frames=frames, size=settings.size or usual.size)
-            found.append((case, candidates))
-    return found
+            yield Case(name, batch, frames, size, settings.device), candidates
 
 
-def main(settings: Settings) -> int:
-    measuring.begin(settings.device)
-    note = f"Medians of {settings.rounds} turns."
-    report, failed = measuring.Report(settings.results, settings.device, note), False
-    for case, candidates in cases(settings):
-        rows = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
-        report.add(*comparing.table(case, rows))
-        failed |= comparing.failed(rows)
-    return int(failed)
+def main(settings: Settings) -> None:
+    comparing.report(settings, cases(settings), make)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import itertools
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -23,12 +23,11 @@ from typing import Any, NamedTuple
 import cv2
 import measuring
 import numpy as np
-import videos
 from comparing import torch_device
 from numpy.typing import NDArray
 
 from common import arch, command, video
-from common.evaluation import fusion
+from common.evaluation import fuse
 from common.flow import encoding
 from common.models import PRECISIONS
 from common.preprocessing import crops, frames
@@ -41,7 +40,8 @@ WIDTH, HEIGHT, FPS = 340, 256, 25  # of the generated video
 
 Frames = list[NDArray[np.uint8]]  # RGB
 Clip = NDArray[np.float32]  # [T, crop, crop, C] in [-1, 1]
-Network = Callable[[Clip], NDArray[np.float32]]
+Network = Callable[[Clip], NDArray[np.float32]]  # to logits
+STAGES = ("decode and resize", "flow", "RGB network", "flow network", "fuse")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,18 +58,11 @@ class Settings:
 
 
 class Way(NamedTuple):
-    """A way from a video to logits.
+    """A way from a video to logits: functions, and whether freed memory is kept (`Work`)."""
 
-    Attributes:
-        decode: Reads frames; returns the RGB clip, and the frames for `flow`.
-        flow: Returns the flow clip.
-        networks: Functions of the two streams.
-        kept: See `measuring.Work`.
-    """
-
-    decode: Callable[[Path, int], tuple[Clip, Frames]]
+    decode: Callable[[Path, int], tuple[Clip, Frames]]  # the RGB clip, and frames for `flow`
     flow: Callable[[Frames], Clip]
-    networks: Mapping[str, Network]
+    networks: Mapping[str, Network]  # by stream
     kept: bool
 
     def run(self, path: Path, count: int) -> tuple[dict[str, float], NDArray[np.float64]]:
@@ -83,39 +76,37 @@ class Way(NamedTuple):
         rgb, decoded = mark(self.decode(path, count))
         moving = mark(self.flow(decoded))
         logits = [mark(self.networks["rgb"](rgb)), mark(self.networks["flow"](moving))]
-        fused = mark(fusion.fuse(logits))
+        fused = mark(fuse.fuse(logits))
         return dict(zip(STAGES, np.diff(marks).tolist(), strict=True)), fused
 
 
-STAGES = ("decode and resize", "flow", "RGB network", "flow network", "fuse")
-
-
-def usual(device: str) -> Way:
-    """OpenCV and the usual port."""
-    return Way(_capture, _opencv_flow, _networks(device, None), kept=False)
-
-
-def ours(device: str, precision: str) -> Way:
-    """The path of the project's commands."""
-    engine = "auto" if device == "gpu" else "numba"
-    flow = functools.partial(_our_flow, engine=engine)
-    return Way(_read, flow, _networks(device, precision), kept=True)
+def ways(device: str, precisions: Sequence[str]) -> dict[str, Way]:
+    """OpenCV and the usual port, and the path of the project's commands in each precision."""
+    flow = functools.partial(_our_flow, engine="auto" if device == "gpu" else "numba")
+    found = {"the usual way": Way(_capture, _opencv_flow, _networks(device, None), kept=False)}
+    for precision in precisions:
+        found[f"ours, {precision}"] = Way(_read, flow, _networks(device, precision), kept=True)
+    return found
 
 
 def measure(name: str, path: Path, ways: Mapping[str, Way], settings: Settings) -> list[str]:
-    """Returns the lines of a video's table."""
+    """Returns the lines of a video's table, each way after an uncounted run."""
     seconds: dict[str, dict[str, list[float]]] = {way: defaultdict(list) for way in ways}
     logits: dict[str, NDArray[np.float64]] = {}
-    for k in range(settings.rounds):
+    for _ in range(settings.rounds):
         for label, way in ways.items():
             measuring.allocate(way.kept)
-            _warm(way, settings.frames, path if k == 0 and way.kept else None)
+            for stream, channels in (("rgb", 3), ("flow", 2)):  # caches, and what compiles
+                shape = (settings.frames, RGB_CONTRACT.crop, RGB_CONTRACT.crop, channels)
+                way.networks[stream](np.zeros(shape, np.float32))
+            if way.kept and label not in logits:
+                way.flow(way.decode(path, settings.frames)[1])
             taken, logits[label] = way.run(path, settings.frames)
             for stage, value in taken.items():
                 seconds[label][stage].append(value)
     usual, *others = logits.values()
     errors = ["0", *(f"{measuring.relative_error(each, usual):.0e}" for each in others)]
-    info = video.info(path)
+    info = video.measure(path)
     title = f"{name}, {settings.frames} frames of {info.width}x{info.height}:"
     return [title, "", *table(seconds, settings.frames - 1, errors)]
 
@@ -123,12 +114,10 @@ def measure(name: str, path: Path, ways: Mapping[str, Way], settings: Settings) 
 def table(
     seconds: Mapping[str, Mapping[str, list[float]]], pairs: int, errors: list[str]
 ) -> list[str]:
-    """Returns the table of a video with so many `pairs` of frames.
+    """Returns the table of a video of so many `pairs` of frames.
 
-    Args:
-        seconds: Way, stage and the seconds in each round; the usual way comes first.
-        pairs: Pairs of frames, for the speed of the flow.
-        errors: Difference of each way's logits from the first's.
+    `seconds` has those of each round by way, the usual one first, and stage; `errors` has the
+    difference of each way's logits from the first's.
     """
     ways = list(seconds.values())
     totals = [median(map(sum, zip(*way.values(), strict=True))) for way in ways]
@@ -145,25 +134,15 @@ def table(
 
 
 def main(settings: Settings) -> None:
-    device = settings.device
-    measuring.begin(device)
-    report = measuring.Report(settings.results, device, f"Medians of {settings.rounds} turns.")
-    ways = {"the usual way": usual(device)}
-    ways |= {f"ours, {precision}": ours(device, precision) for precision in settings.precisions}
+    measuring.begin(settings.device)
+    note = f"Medians of {settings.rounds} turns."
+    report = measuring.Report(settings.results, settings.device, note)
+    measured = ways(settings.device, settings.precisions)
     with tempfile.TemporaryDirectory() as folder:
         generated = Path(folder, "generated.mp4")
-        videos.write(generated, WIDTH, HEIGHT, FPS, settings.frames)
-        for name, path in {"a generated video": generated, **videos.samples(SAMPLE)}.items():
-            report.add(*measure(name, path, ways, settings))
-
-
-def _warm(way: Way, count: int, path: Path | None) -> None:
-    """Calls the networks, and with a path the other stages, to fill caches and compile."""
-    size = RGB_CONTRACT.crop
-    for stream, channels in (("rgb", 3), ("flow", 2)):
-        way.networks[stream](np.zeros((count, size, size, channels), np.float32))
-    if path:
-        way.flow(way.decode(path, count)[1])
+        measuring.write_video(generated, WIDTH, HEIGHT, FPS, settings.frames)
+        for name, path in {"a generated video": generated, **measuring.samples(SAMPLE)}.items():
+            report.add(*measure(name, path, measured, settings))
 
 
 def _capture(path: Path, count: int) -> tuple[Clip, Frames]:

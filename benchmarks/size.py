@@ -12,6 +12,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from common import command
 from common.settings import setting
@@ -19,8 +20,6 @@ from common.settings import setting
 SOURCE_LINES, SOURCE_FILES, TEST_LINES = 20_000, 170, 17_000
 COMMON_FILES = 8  # source files directly in common/, besides __init__.py
 FILE_LINES, FUNCTION_LINES, LINE_LENGTH = 400, 60, 100
-
-_TEST_FOLDERS = ("common/testing/", "parity_tests/")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,14 +29,8 @@ class Settings:
     check: bool = setting("Exit with status 1 if something exceeds its budget.", False)
 
 
-@dataclasses.dataclass(frozen=True)
-class File:
-    """A tracked Python file.
-
-    Attributes:
-        path: Relative to the root of the repository.
-        text: Content.
-    """
+class File(NamedTuple):
+    """A tracked Python file: its path relative to the root, and its text."""
 
     path: str
     text: str
@@ -49,9 +42,8 @@ class File:
     @property
     def is_test(self) -> bool:
         """Whether it is a test, or a helper of tests."""
-        name = self.path.rpartition("/")[2]
-        is_named = name.endswith("_test.py") or name == "conftest.py"
-        return is_named or self.path.startswith(_TEST_FOLDERS)
+        tests = self.path.endswith(("_test.py", "conftest.py"))
+        return tests or self.path.startswith(("common/testing/", "parity_tests/"))
 
     @property
     def folder(self) -> str:

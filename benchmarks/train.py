@@ -13,10 +13,8 @@ import dataclasses
 import functools
 import importlib
 import itertools
-from pathlib import Path
 
 import comparing
-import measuring
 import numpy as np
 from comparing import Candidate, Case, torch_device
 from measuring import Run
@@ -25,6 +23,7 @@ from common import arch, command
 from common.arch import ARCHITECTURES
 from common.models import PRECISIONS
 from common.preprocessing import contracts
+from common.preprocessing.frames import standardisation
 from common.settings import setting
 from common.training import recipes
 from common.training.data import Batch
@@ -38,7 +37,7 @@ _RATE = 1e-7  # the gradients of untrained weights are large: usual steps would 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(comparing.Settings):
     """Measures a training step: the project's beside a plain PyTorch loop."""
 
     architectures: tuple[str, ...] = setting("Networks.", ("inception_i3d",), choices=ARCHITECTURES)
@@ -48,10 +47,6 @@ class Settings:
     batches: tuple[int, ...] = setting("Clips of a step.", (2,))
     frames: int = setting("Frames of a clip.", 16, minimum=1)
     size: int = setting("Height and width of a clip in pixels.", 224, minimum=1)
-    rounds: int = setting("Turns of each.", 5, minimum=1)
-    device: str = setting("Where to compute.", "cpu", choices=("cpu", "gpu"))
-    memory: bool = setting("Also measure the peak memory.", True)
-    results: Path | None = setting("File for the tables.", None)
 
 
 def make(case: Case, candidate: Candidate) -> Run:
@@ -63,7 +58,7 @@ def make(case: Case, candidate: Candidate) -> Run:
 def _inputs(case: Case) -> tuple[arch.Network, arch.Arrays, Recipe, Batch]:
     """Returns a network, its weights, a recipe without dropout and weight decay, and a batch."""
     recipe = dataclasses.replace(
-        recipes.get("finetune"),
+        recipes.RECIPES["finetune"],
         architecture=case.architecture,
         batch=case.batch,
         sample_duration=case.frames,
@@ -73,7 +68,7 @@ def _inputs(case: Case) -> tuple[arch.Network, arch.Arrays, Recipe, Batch]:
         weight_decay=0.0,
         dropout=0.0,
     )
-    net = arch.without_dropout(arch.make(case.architecture))
+    net = arch.with_dropout(arch.make(case.architecture), 0.0)
     rng = np.random.default_rng(0)
     shape = (case.batch, case.frames, case.size, case.size, net.in_channels)
     clips = rng.integers(0, 256, shape, np.uint8)
@@ -87,7 +82,6 @@ def _plain(case: Case) -> Run:
     from torch.nn import functional
 
     import i3d_torch
-    from i3d_torch import preprocessing
 
     net, arrays, recipe, batch = _inputs(case)
     device, contract = torch_device(case.device), contracts.usual(case.architecture)
@@ -95,10 +89,14 @@ def _plain(case: Case) -> Run:
     i3d_torch.assign(model, arrays)
     model.to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=_RATE, momentum=recipe.momentum)
+    shift, scale = (
+        torch.tensor(each, device=device).view(-1, 1, 1, 1)
+        for each in standardisation(contract, net.in_channels, "uint8")
+    )
 
     def step() -> float:
         clips = torch.tensor(batch.clips, device=device).movedim(-1, 1).contiguous()
-        logits, _ = model(preprocessing.to_contract(clips, contract))
+        logits, _ = model((clips.float() - shift) / scale)
         loss = functional.cross_entropy(logits, torch.tensor(batch.targets, device=device))
         optimizer.zero_grad()
         loss.backward()
@@ -122,18 +120,14 @@ def _train_step(case: Case, candidate: Candidate) -> Run:
     return lambda: step.step([batch], recipe.learning_rate).loss
 
 
-def main(settings: Settings) -> int:
-    measuring.begin(settings.device)
-    note = f"Medians of {settings.rounds} turns."
-    report, failed = measuring.Report(settings.results, settings.device, note), False
+def main(settings: Settings) -> None:
     asked = itertools.product(MODULES, FORMS, settings.precisions)
     candidates = [PLAIN, *(Candidate(*each, kept=True) for each in asked)]
-    for name, batch in itertools.product(settings.architectures, settings.batches):
-        case = Case(name, batch, settings.frames, settings.size, settings.device)
-        rows = comparing.compare(case, candidates, make, settings.rounds, settings.memory)
-        report.add(*comparing.table(case, rows, training=True))
-        failed |= comparing.failed(rows)
-    return int(failed)
+    cases = [
+        (Case(name, batch, settings.frames, settings.size, settings.device), candidates)
+        for name, batch in itertools.product(settings.architectures, settings.batches)
+    ]
+    comparing.report(settings, cases, make, training=True)
 
 
 if __name__ == "__main__":

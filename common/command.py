@@ -4,7 +4,8 @@ import gc
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from types import ModuleType
+from typing import Any, NoReturn, TypeVar
 
 from absl import flags, logging
 
@@ -12,55 +13,58 @@ from common import settings
 from common.io import escape
 
 # Errors that a user can put right; anything else is a bug and keeps its traceback.
-# (CheckpointError and VideoError are ValueErrors, AssetError is a FileNotFoundError.)
 _FOR_THE_USER = (ValueError, OSError, ImportError)
 
 Settings = TypeVar("Settings")
 
 
 def start(
-    main: Callable[[Settings], int | None],
-    cls: type[Settings],
-    argv: Sequence[str] | None = None,
+    main: Callable[[Settings], int | None], cls: type[Settings], argv: Sequence[str] | None = None
 ) -> NoReturn:
     """Parses the command line into settings, calls `main`, and ends the process with its status.
 
-    `--help` prints the help text. `--verbosity=1` shows where an error came from, -1 hides notes.
-
-    Args:
-        main: Takes the settings; returns an exit status, None for 0.
-        cls: The dataclass of the settings; its docstring is the text of `--help`.
-        argv: The command line, name first; None is this process's own.
+    `--help` prints the help text, of which the docstring of `cls` is a part. `--verbosity=1` shows
+    where an error came from, -1 hides notes. `argv` has the program's name first.
     """
-    # Imported modules stay alive anyway. Among the objects of a framework the garbage collector
-    # finds nothing to free, and takes half a second at exit.
-    gc.freeze()
+    program, *arguments = argv if argv is not None else [_program(), *sys.argv[1:]]
     try:
-        given = list(argv) if argv is not None else [_program(), *sys.argv[1:]]
-        sys.exit(_call(main, cls, given))
+        sys.exit(call(main, cls, arguments, program))
     finally:
+        # Among the objects of a framework the garbage collector finds nothing to free, and takes
+        # half a second at exit.
         gc.freeze()
 
 
+def with_predictors(
+    run: Callable[..., int | None], devices: ModuleType, predictor: ModuleType
+) -> Callable[[Any], int | None]:
+    """The `main` of a command that runs networks, with modules of a framework's package."""
+
+    def main(settings: Any) -> int | None:
+        devices.use_threads(settings.threads)
+        return run(settings, predictor.make_predictor, predictor.__package__)
+
+    return main
+
+
 def call(
-    main: Callable[[Settings], int | None], cls: type[Settings], arguments: Sequence[str]
+    main: Callable[[Settings], int | None],
+    cls: type[Settings],
+    arguments: Sequence[str],
+    program: str = "command",
 ) -> int:
     """Runs a command in this process, as `start` does, and returns its exit status."""
-    return _call(main, cls, ["command", *arguments])
-
-
-def _call(main: Callable[[Settings], int | None], cls: type[Settings], argv: list[str]) -> int:
-    program, *arguments = argv
     try:
         if {"--help", "-h", "-help"} & {*arguments}:
             print(settings.usage(cls, program, inspect.getdoc(cls) or ""), flush=True)
             return 0
         flags.FLAGS.mark_as_parsed()  # else absl's log warns that it is used before
         logging.use_absl_handler()
-        logging.set_verbosity(_verbosity(arguments))
-        return main(settings.parse(cls, arguments, program)) or 0
+        levels = {f"--verbosity={level}": level for level in (-1, 0, 1)}
+        logging.set_verbosity(([levels[a] for a in arguments if a in levels] or [0])[-1])
+        return main(settings.parse(cls, [a for a in arguments if a not in levels])) or 0
     except settings.UsageError as error:
-        return _misused(error)
+        return _complain(f"{str(error).rstrip(' .?')}. --help lists the flags.")
     except BrokenPipeError:  # `... | head` has seen enough
         sys.stdout = None
         return 0
@@ -77,23 +81,6 @@ def _program() -> str:
     if spec is None:
         return sys.argv[0].rpartition("/")[2]
     return f"python -m {spec.name.removesuffix('.__main__')}"
-
-
-def _verbosity(arguments: list[str]) -> int:
-    """Takes `--verbosity=N` out of the arguments; the level for absl's log."""
-    levels = [text for text in arguments if text.startswith("--verbosity=")]
-    for text in levels:
-        arguments.remove(text)
-    if not levels:
-        return int(logging.INFO)
-    level = levels[-1].partition("=")[2]
-    if level not in ("-1", "0", "1"):
-        raise settings.UsageError(f"--verbosity must be -1, 0 or 1, not {level}")
-    return int(level)
-
-
-def _misused(error: Exception) -> int:
-    return _complain(f"{str(error).rstrip(' .?')}. --help lists the flags.")
 
 
 def _complain(text: str) -> int:

@@ -2,23 +2,17 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
-import re
 import secrets
-import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
-
-import filelock
-
-_CHUNK = 1 << 20
-
-_LONGEST_NAME = 200  # bytes of a file name that a temporary name repeats
 
 _KINDS = {
     int: "a whole number",
@@ -27,6 +21,10 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
+
+
+_MOST_BYTES = 2**30  # that arrays may take whatever the size of their file
+_MOST_RATIO = 100  # of arrays to their file; compressed flow and features reach about two
 
 
 class CheckpointError(ValueError):
@@ -79,9 +77,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # File systems take 255 bytes of a name: a long one leaves no room for what is added.
-    name = path.name if len(os.fsencode(path.name)) <= _LONGEST_NAME else "long"
-    temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".i3d.{secrets.token_hex(4)}.tmp")  # however long the name is
     try:
         yield temporary
         sync(temporary)
@@ -92,49 +88,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields an empty folder beside `target`, which is removed at the end.
-
-    Folders that killed processes left there for the same target are removed first: only folders
-    with a name of this very shape that no living process holds, and never through a link.
-    """
+    """Yields an empty folder beside `target`, which is removed at the end."""
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shape = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.partial")
-    for path in target.parent.iterdir():
-        lock = path / ".lock"
-        ours = shape.fullmatch(path.name) and not path.is_symlink() and not lock.is_symlink()
-        if ours and lock.is_file():
-            with (
-                contextlib.suppress(filelock.Timeout),  # in use
-                filelock.FileLock(lock, blocking=False, fallback_to_soft=False),
-            ):
-                shutil.rmtree(path)
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    folder.mkdir()
-    try:
-        with filelock.FileLock(folder / ".lock", fallback_to_soft=False):
-            yield folder
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(".partial", ".i3d.", target.parent) as folder:
+        yield Path(folder)
 
 
 def sync(path: str | os.PathLike[str]) -> None:
     """Flushes a file to the disk, so that a rename never outlives the content after a crash."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
 
 
 def check_target(path: str | os.PathLike[str], overwrite: bool) -> None:
-    """Checks that a file can be written, before the work for it starts.
-
-    Raises:
-        FileExistsError: It exists and `overwrite` is false.
-        IsADirectoryError: It is a folder.
-        PermissionError: Its folder, or the nearest existing one, takes no new files.
-    """
+    """Raises an `OSError` if a file cannot be written, before the work for it starts."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file to write.")
@@ -145,6 +113,13 @@ def check_target(path: str | os.PathLike[str], overwrite: bool) -> None:
         raise PermissionError(f"{path} cannot be written: {folder} takes no new files.")
 
 
+def check_size(path: Path, size: int) -> None:
+    """Refuses a small file that declares arrays of a huge `size` in bytes, before it is read."""
+    stored = path.stat().st_size
+    if size > max(_MOST_BYTES, _MOST_RATIO * stored):
+        raise ValueError(f"declares arrays of {size:,} bytes in a file of {stored:,}")
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes `text` as UTF-8, atomically."""
     with replacing(path) as temporary:
@@ -152,81 +127,48 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def load_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file with unique keys and finite numbers.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not such JSON.
-    """
+    """Reads JSON with unique keys and finite numbers; `ValueError` if the file is not such."""
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file.") from error
-    except IsADirectoryError as error:
-        raise IsADirectoryError(f"{path}: expected a JSON file, got a folder.") from error
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    content = path.read_bytes()
     try:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not well-formed JSON: {error}.") from error
 
 
-def check_json(value: Any, kind: type, where: str) -> Any:
-    """Returns `value` if it is of `kind`: int, float (integers included), str, list or dict.
-
-    Raises:
-        ValueError: It is not; the text starts with `where`.
-    """
-    accepted = (int, float) if kind is float else kind
-    right = isinstance(value, accepted) and not isinstance(value, bool)
-    if not right or (kind is float and not _is_finite(value)):
-        raise ValueError(f"{where}: expected {_KINDS[kind]}, got {shown(value)}.")
-    return value
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
-        return False
+def _check_kind(value: Any, kind: type, where: str) -> Any:
+    right = isinstance(value, (int, float) if kind is float else kind)
+    with contextlib.suppress(OverflowError):  # a whole number that no float holds
+        if right and not isinstance(value, bool) and (kind is not float or math.isfinite(value)):
+            return value
+    raise ValueError(f"{where}: expected {_KINDS[kind]}, got {shown(value)}.")
 
 
 def check_shape(value: Any, shape: Any, where: str = "$", exact: bool = False) -> Any:
-    """Returns nested JSON after checking it against `shape`.
+    """Returns nested JSON, or raises `ValueError` with the place of what is not of `shape`.
 
-    Args:
-        value: What `load_json` returns, or a part of it.
-        shape: A kind of `check_json`; `[shape]` for a list of any length; `(shape, shape)` for a
-            list of as many values; `{str: shape}` for an object with any keys; or
-            `{"key": shape, "optional?": shape}`.
-        where: Place of the value, to which errors add the rest: `$.records[3].labels[0]`.
-        exact: Whether objects must have no other keys.
-
-    Raises:
-        ValueError: A value is missing, unknown or of another kind; the text starts with its place.
+    A shape is int, float (integers included), str, list or dict; `[shape]` for a list of any
+    length; `(shape, shape)` for one of as many values; `{str: shape}` for an object with any keys;
+    or `{"key": shape, "optional?": shape}`, with other keys unless `exact`. `where` is the place
+    of the value, to which errors add the rest: `$.records[3].labels[0]`.
     """
     if isinstance(shape, type):
-        return check_json(value, shape, where)
-    if isinstance(shape, dict):
-        children = _children(check_json(value, dict, where), shape, where, exact)
-    else:
-        items = check_json(value, list, where)
-        if isinstance(shape, tuple) and len(items) != len(shape):
+        return _check_kind(value, shape, where)
+    if not isinstance(shape, dict):
+        _check_kind(value, list, where)
+        if isinstance(shape, tuple) and len(value) != len(shape):
             raise ValueError(f"{where}: expected {len(shape)} values, got {shown(value)}.")
-        shapes = shape if isinstance(shape, tuple) else shape * len(items)
-        children = ((f"[{i}]", *pair) for i, pair in enumerate(zip(items, shapes, strict=True)))
-    for place, child, kind in children:
-        check_shape(child, kind, where + place, exact)
-    return value
-
-
-def _children(
-    value: dict[str, Any], shape: dict[Any, Any], where: str, exact: bool
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yields the place, value and shape of each known key of an object."""
+        shapes = shape if isinstance(shape, tuple) else shape * len(value)
+        for i, pair in enumerate(zip(value, shapes, strict=True)):
+            check_shape(*pair, f"{where}[{i}]", exact)
+        return value
+    _check_kind(value, dict, where)
     if str in shape:
-        yield from ((f"[{shown(key)}]", item, shape[str]) for key, item in value.items())
-        return
+        for key, item in value.items():
+            check_shape(item, shape[str], f"{where}[{shown(key)}]", exact)
+        return value
     kinds = {key.removesuffix("?"): kind for key, kind in shape.items()}
     missing = [key for key in shape if not key.endswith("?") and key not in value]
     unknown = [key for key in value if exact and key not in kinds]
@@ -235,7 +177,10 @@ def _children(
             f"{where}: missing fields: {listing(missing) or 'none'}; unknown fields: "
             f"{listing(unknown) or 'none'}."
         )
-    yield from ((f".{key}", value[key], kind) for key, kind in kinds.items() if key in value)
+    for key, kind in kinds.items():
+        if key in value:
+            check_shape(value[key], kind, f"{where}.{key}", exact)
+    return value
 
 
 def shown(value: Any) -> str:
@@ -265,57 +210,32 @@ def _no_constant(text: str) -> NoReturn:
 
 @dataclasses.dataclass(frozen=True)
 class Digest:
-    """The identity of a file's content.
-
-    Attributes:
-        kind: "git_blob" is the id git gives the file: SHA-1 of "blob SIZE", a zero byte, content.
-        value: Hexadecimal digits, lower case.
-    """
+    """The identity of a file's content; "git_blob" is the id that git gives it."""
 
     kind: Literal["git_blob", "sha256"]
-    value: str
+    value: str  # hexadecimal digits, lower case
 
     def of(self, path: str | os.PathLike[str]) -> str:
         """The same kind of digest of a file; 50 MB take about 0.1 s."""
-        if self.kind == "sha256":
-            digest = hashlib.sha256()
-        else:
+        digest = hashlib.sha256()
+        if self.kind == "git_blob":
             digest = hashlib.sha1(f"blob {os.stat(path).st_size}\0".encode(), usedforsecurity=False)
         with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+            return hashlib.file_digest(file, lambda: digest).hexdigest()
 
     def check(self, path: str | os.PathLike[str], advice: str) -> None:
         """Raises `DigestError` unless the file at `path` matches; `advice` says what to do."""
         actual = self.of(path)
         if actual != self.value:
-            size = os.stat(path).st_size
             raise DigestError(
-                f"{os.fspath(path)}: not the expected file. Expected {self}, "
-                f"got {actual} ({size:,} bytes). {_cause(Path(path))} {advice}"
+                f"{os.fspath(path)}: not the expected file. Expected {self}, got {actual} "
+                f"({os.stat(path).st_size:,} bytes): a download that was cut short, a page of the "
+                f"network or a pointer of Git LFS in its place, or another version. {advice}"
             )
 
     def __str__(self) -> str:
         return f"{self.kind.replace('_', ' ')} {self.value}"
 
 
-def git_blob(value: str) -> Digest:
-    return Digest("git_blob", value)
-
-
-def sha256(value: str) -> Digest:
-    return Digest("sha256", value)
-
-
-def _cause(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(512).lstrip().lower()
-    if start.startswith(b"version https://git-lfs"):
-        return "It is a Git LFS pointer, not the file."
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "It is an HTML page: a login page of the network, or an error page."
-    return (
-        "Likely causes: a download that was cut short, a page of the network in its place, "
-        "or a file of another version."
-    )
+git_blob = functools.partial(Digest, "git_blob")
+sha256 = functools.partial(Digest, "sha256")

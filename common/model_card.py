@@ -15,44 +15,26 @@ FORMAT_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What model.json says of model.safetensors beside it.
+    """What model.json says of model.safetensors beside it."""
 
-    Attributes:
-        stream: "rgb" or "flow".
-        classes: Names, in the order of the logits.
-        contract: What the frames of a clip must be.
-        backend: The package that trained them.
-        start: By file name, the digest of the weights it began with; None is random ones.
-        flow: The stamp of the flow it saw, as JSON can hold it; None for RGB, or without a stamp.
-        architecture: A name in `common.arch.ARCHITECTURES`; this and what follows is set by
-            `checkpoints.write_model`.
-        recipe: As JSON can hold it.
-        step: Steps that were done.
-        averaged: Whether the weights are the average over steps.
-        weights: SHA-256 of the weights' file.
-        versions: Of what computed.
-    """
-
-    stream: str
-    classes: tuple[str, ...]
+    stream: str  # "rgb" or "flow"
+    classes: tuple[str, ...]  # in the order of the logits
     contract: InputContract
-    backend: str
+    backend: str  # the package that trained them
+    # By file name, the digest of the weights it began with; None is random ones.
     start: Mapping[str, str] | None = None
-    flow: Mapping[str, Any] | None = None
-    architecture: str = ""
+    flow: Mapping[str, Any] | None = None  # the `FlowStamp` of what it saw
+    # The rest is set by `checkpoints.write_model`.
+    architecture: str = ""  # a name in `common.arch.ARCHITECTURES`
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     step: int = 0
-    averaged: bool = False
-    weights: str = ""
+    averaged: bool = False  # whether the weights are the average over steps
+    weights: str = ""  # SHA-256 of their file
     versions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
 
 def read(weights: str | os.PathLike[str]) -> ModelCard | None:
-    """The card beside a file of weights; None where there is none.
-
-    Raises:
-        ValueError: It is no card, or that of other weights.
-    """
+    """The card beside a file of weights, or None; `ValueError` if it is not of these weights."""
     weights = Path(weights)
     path = weights.with_suffix(".json")
     if weights.suffix != ".safetensors" or not path.exists():
@@ -62,10 +44,8 @@ def read(weights: str | os.PathLike[str]) -> ModelCard | None:
         version = record.pop("format_version")
         card = _parsed(record) if version == FORMAT_VERSION else None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected what a training run says of {weights.name}. Received something else "
-            f"({type(error).__name__}: {error}). Move the file away if it is another tool's."
-        ) from error
+        text = f"{path}: expected what a training run says of {weights.name}: {error!r}. Move the "
+        raise ValueError(f"{text}file away if it is another tool's.") from error
     if card is None:
         raise ValueError(
             f"{path}: expected a card of format version {FORMAT_VERSION}. Received: {version!r}. "
@@ -86,12 +66,9 @@ def write(weights: Path, card: ModelCard) -> None:
 
 
 def _parsed(record: dict[str, Any]) -> ModelCard:
-    contract: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in record.pop("contract").items()
-    }
+    contract: dict[str, Any] = record.pop("contract")
+    contract |= {name: tuple(v) for name, v in contract.items() if isinstance(v, list)}
     classes = tuple(record.pop("classes"))
-    card = ModelCard(contract=InputContract(**contract), classes=classes, **record)
-    if card.flow is not None:
-        FlowStamp(**card.flow)  # whoever compares flow makes one of it
-    return card
+    if record.get("flow") is not None:
+        FlowStamp(**record["flow"])  # whoever compares flow makes one of it
+    return ModelCard(contract=InputContract(**contract), classes=classes, **record)

@@ -11,7 +11,9 @@ from common.io import AmbiguousNetworkError, CheckpointError, sha256
 from common.model_card import ModelCard
 from common.preprocessing import contracts
 from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
-from common.training.checkpoints import RunFolder, Snapshot, write_model
+from common.settings import UsageError
+from common.training import checkpoints
+from common.training.checkpoints import Snapshot, write_model
 from convert import hub, published
 from convert.dialects import DIALECTS, to_native
 from convert.formats import safetensors
@@ -30,7 +32,7 @@ def _write(path, architecture="inception_i3d", classes=3, channels=3, to=None):
 def _trained(folder, contract=RGB_CONTRACT):
     """Weights as a run leaves them, with their card."""
     net = arch.make("inception_i3d_global", 3, models.CHANNELS[contract.channels])
-    snapshot = Snapshot(3, net.name, 3, net.in_channels, randomise.arrays(net), {}, {})
+    snapshot = Snapshot(3, net.name, randomise.arrays(net), {})
     card = ModelCard(contract.channels, CLASSES, contract, "i3d_tf")
     return write_model(folder, snapshot, card)
 
@@ -61,9 +63,9 @@ def test_a_file_with_a_card(thin, tmp_path, contract):
 def test_a_snapshot_is_refused(thin, tmp_path):
     """It does not say what its clips are, nor whether the average is meant."""
     net = arch.make("inception_i3d_global", 3)
-    RunFolder(tmp_path).write(Snapshot(3, net.name, 3, 3, randomise.arrays(net), {}))
+    checkpoints.write(tmp_path, Snapshot(3, net.name, randomise.arrays(net), {}))
     path = tmp_path / "snapshots/step_000003.safetensors"
-    message = r"000003\.safetensors: a snapshot of a .* Use model\.safetensors, .* model_best\.safe"
+    message = r"000003\.safetensors: a snapshot of a .* Use the run's model\.safe"
     with pytest.raises(CheckpointError, match=message):
         models.load(path, "rgb")
     assert models.load(path, "rgb", snapshot=True).notes == (
@@ -82,18 +84,11 @@ def test_a_card_of_other_weights_is_refused(thin, tmp_path):
 def test_a_published_checkpoint(thin, tmp_path, monkeypatch):
     _write(tmp_path / "model.ckpt", classes=400, channels=2, to="kinetics_i3d")
     row = published.CHECKPOINTS["flow_scratch"]
-    monkeypatch.setattr(published, "fetch", {row.name: tmp_path / "model.ckpt"}.get)
+    monkeypatch.setattr(published, "fetch", lambda *_: [tmp_path / "model.ckpt.index"] * 2)
     found = models.load("flow_scratch", "flow")
     assert (found.row, found.card, found.contract) == (row, None, FLOW_CONTRACT)
     assert found.classes == label_maps.load(label_maps.KINETICS_400)
     assert found.digests == {file.file_name: str(file.digest) for file in row.files}
-
-
-def test_another_number_of_classes(thin, tmp_path):
-    _write(tmp_path / "three.pt", to="hassony2")
-    found = models.load(tmp_path / "three.pt", "rgb", num_classes=11)
-    assert found.net.num_classes == 11
-    assert found.notes == ("a new classifier of 11 classes",)
 
 
 def test_a_two_dimensional_network_is_inflated(thin, tmp_path):
@@ -106,7 +101,7 @@ def test_a_two_dimensional_network_is_inflated(thin, tmp_path):
     safetensors.write(tmp_path / "image.safetensors", native)
     found = models.load(tmp_path / "image.safetensors", "rgb", num_classes=5)
     assert (found.net.name, found.net.num_classes) == ("inception_i3d", 5)
-    assert found.notes == ("2-D kernels inflated (repeat); a new classifier of 5 classes",)
+    assert found.notes == ("a new classifier of 5 classes", "2-D kernels inflated (repeat)")
     stem = "Conv3d_1a_7x7.conv.weight"
     np.testing.assert_allclose(found.arrays[stem].sum(axis=2, keepdims=True), flat[stem], rtol=1e-5)
 
@@ -142,20 +137,54 @@ def test_the_release(real_data):
         models.load("rgb_scratch", "flow")
 
 
-@pytest.mark.parametrize("name", ["m[x].ckpt", "m[x].ckpt.index"])
-def test_digests_of_a_tensorflow_checkpoint_are_of_all_its_files_and_no_others(
-    thin, tmp_path, name
-):
+def test_digests_of_a_tensorflow_checkpoint_are_of_all_its_files_and_no_others(thin, tmp_path):
     for prefix in ("m[x].ckpt", "old.ckpt"):
         _write(tmp_path / prefix, to="kinetics_i3d")
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "m[x].ckpt"\n')
-    assert models.load(tmp_path / name).digests == {
+    assert models.load(tmp_path / "m[x].ckpt.index").digests == {
         file: f"sha256 {sha256('').of(tmp_path / file)}"
         for file in ("m[x].ckpt.index", "m[x].ckpt.data-00000-of-00001")
     }
 
 
-def test_versions():
-    assert models.versions("unknown")["numpy"] == np.__version__
-    assert "torch" in models.versions("i3d_torch")
-    assert "tensorflow" in models.versions("i3d_tf")
+BOTH = ("rgb", "flow")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"checkpoint": "a"}, {"rgb": "a"}),
+        ({"streams": ("flow",), "flow_checkpoint": "b"}, {"flow": "b"}),
+        (
+            {"streams": BOTH, "rgb_checkpoint": "a", "flow_checkpoint": "b"},
+            {"rgb": "a", "flow": "b"},
+        ),
+    ],
+)
+def test_checkpoints(given, expected):
+    assert models.StreamSettings(**given).checkpoints() == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"streams": BOTH, "rgb_checkpoint": "a"}, "--flow_checkpoint is needed"),
+        ({"checkpoint": "a", "flow_checkpoint": "b"}, "does not go with --streams=rgb"),
+        ({"checkpoint": "a", "rgb_checkpoint": "b"}, "--checkpoint and --rgb_checkpoint exclude"),
+        ({"streams": BOTH, "checkpoint": "a"}, "one stream, and --streams=rgb,flow has two: use"),
+        ({"streams": ("rgb", "rgb")}, "--streams must be rgb, flow or rgb,flow"),
+    ],
+)
+def test_checkpoints_that_contradict_each_other(given, text):
+    with pytest.raises(UsageError, match=text):
+        models.StreamSettings(**given).checkpoints()
+
+
+def test_memory_that_runs_out_is_explained():
+    clips = np.zeros((4, 64, 32, 24, 3), np.uint8)
+    text = r"^out of memory with 4 clips of 64 x 32 x 24 \(.*\)\. Raise .*=bfloat16\.$"
+    explained = models.explained(MemoryError, clips, models.TRAINING)
+    with pytest.raises(ValueError, match=text), explained:
+        raise MemoryError("no\nmore")
+    with pytest.raises(KeyError), models.explained(MemoryError, clips, models.INFERENCE):
+        raise KeyError

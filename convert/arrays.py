@@ -1,8 +1,7 @@
 """Arrays by name that are made on demand, and the axis orders of arrays.
 
-The layout of a kernel is an order of the axes "OITHW" (out, in, time, height, width), which is the
-canonical one, or of some of them where the others have size 1: "OI" is a matrix. The layout of a
-vector is "C", the canonical one, or "1111C" for [1, 1, 1, 1, C].
+The layout of a kernel is an order of "OITHW" (out, in, time, height, width), the canonical one, or
+of some of these axes if others have size 1; of a vector "C", or "1111C" for [1, 1, 1, 1, C].
 """
 
 import functools
@@ -18,21 +17,13 @@ VECTOR = "C"
 
 
 class LazyArrays(Mapping[str, Array]):
-    """A mapping whose arrays are made anew whenever they are asked for.
-
-    Files may store numbers in another type or in parts. Converting one array at a time keeps one
-    array in memory instead of the whole file; views of a file cost nothing either way.
-
-    Attributes:
-        shapes: The shape of each array by name; asking for them makes no array.
-    """
+    """A mapping whose arrays are made anew whenever asked for: one at a time is in memory."""
 
     def __init__(self) -> None:
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of each array, without making it
         self._makers: dict[str, Callable[[], Array]] = {}
 
     def add(self, name: str, shape: tuple[int, ...], make: Callable[[], Array]) -> None:
-        """Adds an array of `shape` that `make` returns."""
         self.shapes[name] = shape
         self._makers[name] = make
 
@@ -58,7 +49,6 @@ def renamed(arrays: Mapping[str, Array], names: Mapping[str, str]) -> LazyArrays
 
 
 def shapes(arrays: Mapping[str, Array]) -> Mapping[str, tuple[int, ...]]:
-    """Returns the shape of each array, without making lazy ones."""
     if isinstance(arrays, LazyArrays):
         return arrays.shapes
     return {name: array.shape for name, array in arrays.items()}
@@ -66,21 +56,21 @@ def shapes(arrays: Mapping[str, Array]) -> Mapping[str, tuple[int, ...]]:
 
 def from_canonical(array: Array, layout: str) -> Array:
     """Returns a canonical array in `layout`, as a view."""
-    shape = native_shape(array.shape, layout)
-    if "O" not in layout:
-        return array.reshape(shape)
-    order = [*layout, *(axis for axis in KERNEL if axis not in layout)]
-    return array.transpose([KERNEL.index(axis) for axis in order]).reshape(shape)
+    kernel = array.transpose(_order(layout)) if "O" in layout else array
+    return kernel.reshape(native_shape(array.shape, layout))
 
 
 def to_canonical(array: Array, layout: str) -> Array:
     """Returns an array in `layout` as a canonical one, as a view."""
     if "O" not in layout:
         return array.reshape(array.shape[-1:])
-    left_out = [axis for axis in KERNEL if axis not in layout]
-    order = [*layout, *left_out]
-    whole = array.reshape(array.shape + (1,) * len(left_out))
-    return whole.transpose([order.index(axis) for axis in KERNEL])
+    whole = array.reshape(array.shape + (1,) * (len(KERNEL) - array.ndim))
+    return whole.transpose([_order(layout).index(axis) for axis in range(len(KERNEL))])
+
+
+def _order(layout: str) -> list[int]:
+    """Returns the canonical axes in the order of a layout, then those that it leaves out."""
+    return [KERNEL.index(axis) for axis in (*layout, *(a for a in KERNEL if a not in layout))]
 
 
 def native_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:

@@ -12,34 +12,21 @@ from convert.arrays import Array
 
 Arrays = Mapping[str, Array]
 
-INFLATIONS = ("repeat", "centre")
-"""How a 2-D kernel becomes a 3-D one; see `inflate`."""
-
-
-def _same(net: arch.Network, arrays: Arrays) -> Arrays:
-    return arrays
+INFLATIONS = ("repeat", "centre")  # see `inflate`
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the function that weights compute, which has to be allowed.
+    """A change of the function that weights compute, which has to be allowed."""
 
-    Attributes:
-        about: What changes, as the end of a sentence.
-        reading: Turns canonical arrays as they were read into those of our closest network.
-        writing: The other way round.
-    """
-
-    about: str
-    reading: Callable[[arch.Network, Arrays], Arrays] = _same
-    writing: Callable[[arch.Network, Arrays], Arrays] = _same
+    about: str  # what changes, as the end of a sentence
+    # Turns arrays as they were read into those of our closest network, and the other way round.
+    reading: Callable[[arch.Network, Arrays], Arrays] = lambda net, arrays: arrays
+    writing: Callable[[arch.Network, Arrays], Arrays] = lambda net, arrays: arrays
 
 
 def _mmaction2(net: arch.Network, arrays: Arrays, power: float, absorb: bool) -> Arrays:
-    """Multiplies theta, and so the scores before the softmax, by inner channels ** power.
-
-    With `absorb`, the norm of the output takes over its bias, which mmaction2 lacks.
-    """
+    """Multiplies theta by inner channels ** power; with `absorb`, the norm takes over the bias."""
     changed = dict(arrays)
     for node in net.nodes:
         if isinstance(node, arch.NonLocal):
@@ -63,8 +50,7 @@ CHANGES = {
     "mmaction2_nonlocal": Change(
         "mmaction2's non-local blocks pool after the projections to phi and g instead of before, so"
         " they attend to other positions; their missing score scaling and output bias are absorbed"
-        " into the weights. Files of its dot-product blocks have the same names and no softmax:"
-        " they would compute something else altogether",
+        " into the weights (those of its dot-product blocks mean something else altogether)",
         partial(_mmaction2, power=0.5, absorb=False),
         partial(_mmaction2, power=-0.5, absorb=True),
     ),
@@ -80,41 +66,29 @@ CHANGES = {
 
 
 def require(name: str, allowed: Collection[str], what: object) -> Change:
-    """Returns the change of that name.
-
-    Raises:
-        CheckpointError: It is not among those allowed; the text starts with `what`.
-    """
+    """Returns the change of that name; CheckpointError, about `what`, if it is not allowed."""
     if name not in allowed:
-        raise CheckpointError(
-            f"{what}: this cannot be converted exactly: {CHANGES[name].about}. If that is what you"
-            f" want, say so with --allow={name}."
-        )
+        raise CheckpointError(f"{what}: not exact without --allow={name}: {CHANGES[name].about}.")
     return CHANGES[name]
 
 
 def norm_eps(net: arch.Network) -> float:
-    """Returns the eps of a network's batch norm."""
     return next(c.norm.eps for _, c in arch.convolutions(net) if isinstance(c.norm, arch.Norm))
 
 
 def shift_variance(net: arch.Network, arrays: Arrays, shift: float) -> dict[str, Array]:
     """Adds `shift` to every running variance, to make up for another eps of batch norm."""
-    changed = dict(arrays)
-    for parameter in arch.parameters(net):
-        if parameter.field == "norm.running_var":
-            changed[parameter.name] = arrays[parameter.name] + np.float32(shift)
-    return changed
+    variances = {p.name for p in arch.parameters(net) if p.field == "norm.running_var"}
+    return {
+        name: array + np.float32(shift) if name in variances else array
+        for name, array in arrays.items()
+    }
 
 
 def fold_scale(net: arch.Network, arrays: Arrays) -> tuple[arch.Network, dict[str, Array]]:
-    """Folds the scale of batch norm into the kernels, for dialects that have none.
+    """Folds batch norm's scale into kernels and means, which are rounded once.
 
-    gamma * (W x - mean) = (gamma W) x - (gamma mean), whatever gamma's sign: exact but for one
-    rounding of each kernel value and mean.
-
-    Returns:
-        The network without scales, and its canonical arrays.
+    gamma * (W x - mean) = (gamma W) x - (gamma mean), whatever gamma's sign.
     """
     folded = dict(arrays)
     for parameter in arch.parameters(net):
@@ -133,56 +107,34 @@ def to_affine(
 ) -> tuple[arch.Network, dict[str, Array]]:
     """Turns batch norm into the scale and offset that it is once its statistics are frozen.
 
-    y = s x + b with s = gamma / sqrt(var + eps) and b = beta - s mean. The non-local blocks of the
-    affine networks have no norm; theirs is multiplied into the projection before it.
-
-    Raises:
-        CheckpointError: The network has no affine form, or one that computes something else,
-            and the change is not in `allow`.
+    The non-local blocks of the affine networks have no norm; theirs is multiplied into the
+    projection before it. CheckpointError if there is no such form, or it is not in `allow`.
     """
     name = f"{net.name}_affine"
     if name not in arch.ARCHITECTURES:
-        having = ", ".join(n.removesuffix("_affine") for n in arch.ARCHITECTURES if "_affine" in n)
-        raise CheckpointError(f"{net.name} has no affine form. Expected one of {having}.")
+        raise CheckpointError(f"{net.name} has no affine form.")
     frozen = arch.make(name, net.num_classes, net.in_channels)
     if any(isinstance(node, arch.NonLocal) and node.group for node in frozen.nodes):
         require("nonlocal_groups", allow, f"{net.name} to {name}")
     result = dict(arrays)
-    for (path, conv), (_, target) in zip(
-        arch.convolutions(net), arch.convolutions(frozen), strict=True
-    ):
+    pairs = zip(arch.convolutions(net), arch.convolutions(frozen), strict=True)
+    for (path, conv), (_, target) in pairs:
         if isinstance(conv.norm, arch.Norm):
-            _freeze(".".join(path), conv.norm, target, result)
+            unit = ".".join(path)
+            scale, offset = arch.norm_factor(conv.norm, arrays, unit)
+            weight, bias = f"{unit}.norm.weight", f"{unit}.norm.bias"
+            if target.norm is None:
+                weight, bias = f"{unit}.conv.weight", f"{unit}.conv.bias"
+                offset = arrays[bias] * scale + offset
+                scale = arrays[weight] * scale[:, None, None, None, None]
+            result[weight], result[bias] = scale.astype(np.float32), offset.astype(np.float32)
     return frozen, {p.name: result[p.name] for p in arch.parameters(frozen)}
-
-
-def _freeze(unit: str, norm: arch.Norm, target: arch.Conv, arrays: dict[str, Array]) -> None:
-    """Replaces a unit's batch norm in `arrays`; in float64, rounded once at the end."""
-    gamma, beta, mean, var = (
-        arrays.pop(f"{unit}.norm.{field}").astype(np.float64)
-        for field in ("weight", "bias", "running_mean", "running_var")
-    )
-    scale = gamma / np.sqrt(var + norm.eps)
-    offset = beta - scale * mean
-    if target.norm is not None:
-        arrays[f"{unit}.norm.weight"] = scale.astype(np.float32)
-        arrays[f"{unit}.norm.bias"] = offset.astype(np.float32)
-        return
-    kernel, bias = f"{unit}.conv.weight", f"{unit}.conv.bias"
-    arrays[kernel] = (arrays[kernel] * scale[:, None, None, None, None]).astype(np.float32)
-    arrays[bias] = (arrays[bias] * scale + offset).astype(np.float32)
 
 
 def new_classifier(
     net: arch.Network, arrays: Arrays, num_classes: int, seed: int = 0
 ) -> tuple[arch.Network, dict[str, Array]]:
-    """Gives a network another classifier, with initial values (see `arch.initial_array`).
-
-    Raises:
-        ValueError: There would be no class.
-    """
-    if num_classes < 1:
-        raise ValueError(f"a network needs at least 1 class. Received: {num_classes}.")
+    """Gives a network another classifier, with initial values (see `arch.initial_array`)."""
     changed = arch.with_classes(net, num_classes)
     fresh = {
         parameter.name: arch.initial_array(parameter, changed.head.conv, seed)
@@ -195,22 +147,9 @@ def new_classifier(
 def inflate(kernel: Array, frames: int, how: str = "repeat") -> Array:
     """Inflates a 2-D kernel [O, I, 1, H, W] to [O, I, frames, H, W].
 
-    A video of one frame repeated then gives the activations of the image, except near its ends,
-    where padding in time lowers them (Carreira and Zisserman, CVPR 2017, section 2.2.1).
-
-    Args:
-        kernel: The 2-D kernel.
-        frames: Its length in time.
-        how: "repeat" puts the kernel divided by `frames` into every frame, "centre" puts it
-            undivided into the middle one (Girdhar et al., "Detect-and-Track", 2018).
-
-    Raises:
-        ValueError: No such way.
+    `how` is "repeat", the kernel divided by `frames` in every frame (Carreira and Zisserman, CVPR
+    2017, section 2.2.1), or "centre", the kernel itself in the middle one (Girdhar et al., 2018).
     """
-    if how not in INFLATIONS:
-        raise ValueError(
-            f"no such inflation. Expected one of {', '.join(INFLATIONS)}. Received: {how!r}."
-        )
     shape = (*kernel.shape[:2], frames, *kernel.shape[3:])
     if how == "repeat":
         return np.broadcast_to(kernel / np.float32(frames), shape)

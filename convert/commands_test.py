@@ -1,7 +1,6 @@
 """`python -m convert`, `convert.inspect` and `convert.compare` as people call them."""
 
-import subprocess
-import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +8,9 @@ import pytest
 import convert.__main__ as conversion
 from common import arch, command
 from common.io import CheckpointError
-from convert import compare, formats, hub, inspect, verify
+from convert import compare, formats, hub, inspect
 from convert.conftest import make_weights
+from convert.dialects import DIALECTS, to_native
 
 pytestmark = pytest.mark.usefixtures("thin")
 
@@ -30,8 +30,6 @@ def call(capsys):
 
 @pytest.fixture
 def convert(call):
-    """A function that converts, which has to succeed, and returns the lines it printed."""
-
     def convert(source, target, *flags):
         status, lines, errors = call(conversion, f"--input={source}", f"--output={target}", *flags)
         assert status == 0, errors
@@ -59,27 +57,15 @@ def test_convert_says_what_it_did(tmp_path, convert):
     assert native["Flow/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d/b"].shape == (7,)
 
 
-def test_a_process_of_its_own(tmp_path):
-    (tmp_path / "a.pt").write_bytes(b"no checkpoint at all")
-    for module, arguments in {
-        "convert": [f"--input={tmp_path}/a.pt", f"--output={tmp_path}/b.pt"],
-    }.items():
-        command_line = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command_line, capture_output=True, text=True, check=False)
-        (error,) = done.stderr.splitlines()
-        assert done.returncode == 1 and "a.pt: no known checkpoint format" in error
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--input is missing"),
+        ([], "--input or --average"),
         (["--input=x.pt"], "--output is missing"),
-        (["--input=x.pt", "--average=x.pt"], "--input or --average, not both"),
+        (["--input=x.pt", "--average=x.pt"], "--input or --average"),
         (["--input=nowhere.pt", "--output=x.pt"], "Received: 'nowhere.pt'"),
-        (["--input={checkpoint}", "--output={tmp}/x.h5"], ".safetensors"),
+        (["--input={checkpoint}", "--output={tmp}/x.h5"], ".onnx, .pickle"),
         (["--input={checkpoint}", "--output={tmp}/../{tmp.name}/model.pt"], "is what is read"),
-        (["--input={checkpoint}", "--output={tmp}/x.pt", "--to=theano"], "theano"),
         (["--input={checkpoint}", "--output={tmp}/x.pt", "--format=mxnet_params"], "mxnet_params"),
         (["--input={garbage}", "--output={tmp}/x.pt"], "garbage.pt"),
     ],
@@ -95,15 +81,6 @@ def test_a_wrong_call_ends_with_the_reason_and_writes_nothing(
     assert (status, lines) == (1, []) and message in error
     assert sorted(tmp_path.iterdir()) == [garbage, checkpoint]
     assert checkpoint.read_bytes() == before
-
-
-def test_narrower_numbers_are_pointed_out(tmp_path, convert):
-    halves = {
-        name: array.astype(np.float16) for name, array in make_weights("r2plus1d_18").arrays.items()
-    }
-    formats.FORMATS["torch_pt"].write(tmp_path / "a.pt", halves)
-    lines = convert(tmp_path / "a.pt", tmp_path / "b.safetensors")
-    assert "widened to float32: 187 of 187 arrays" in lines
 
 
 def test_another_eps_is_pointed_out(tmp_path, convert):
@@ -127,28 +104,16 @@ def test_the_average_is_that_of_every_array(tmp_path, call):
     for name, array in hub.read(tmp_path / "mean.pt").arrays.items():
         expected = np.mean([w.arrays[name].astype(np.float64) for w in checkpoints], axis=0)
         np.testing.assert_array_equal(array, expected.astype(np.float32), err_msg=name)
-    with pytest.raises(CheckpointError, match=r"7 classes .*and r2plus1d_18 of 5 classes"):
+    with pytest.raises(CheckpointError, match=r"7 classes .*, r2plus1d_18 of 5 classes"):
         hub.average([make_weights("r2plus1d_18"), make_weights("r2plus1d_18", 5)])
 
 
-# --- verify ---
-
-
-@pytest.mark.parametrize(
-    ("architecture", "target", "flags"),
-    [
-        ("r2plus1d_18", "b.pkl", []),
-        (  # what is changed for a dialect is changed back
-            "i3d_resnet50_nl_32x2_padded",
-            "b.pt",
-            ["--to=mmaction2", "--allow=mmaction2_nonlocal"],
-        ),
-    ],
-)
-def test_both_sides_are_run(tmp_path, convert, architecture, target, flags):
+def test_both_sides_are_run(tmp_path, convert):
+    """What is changed for a dialect is changed back."""
     pytest.importorskip("torch", reason="needs the extra 'torch'")
-    hub.write(make_weights(architecture), tmp_path / "a.pt")
-    line = convert(tmp_path / "a.pt", tmp_path / target, "--verify", *flags)[-1]
+    hub.write(make_weights("i3d_resnet50_nl_32x2_padded"), tmp_path / "a.pt")
+    flags = ["--verify", "--to=mmaction2", "--allow=mmaction2_nonlocal"]
+    line = convert(tmp_path / "a.pt", tmp_path / "b.pt", *flags)[-1]
     assert line.startswith("verified on a clip of ") and ": source in torch" in line
     assert float(line.split("difference ")[1].split()[0]) <= 1e-4
 
@@ -175,12 +140,9 @@ def test_a_different_side_is_seen():
     stem = "conv1_spatial.conv.weight"
     broken = {**other.arrays, stem: one.arrays[stem] * np.nan}
     with pytest.raises(CheckpointError, match="largest difference inf"):
-        verify.verify(hub.Report(one, hub.Weights(one.net, broken), "path"))
+        compare.verify(one, replace(one, arrays=broken))
     with pytest.raises(CheckpointError, match=r"the two sides differ .* expected at most 0\.001"):
-        verify.verify(hub.Report(one, other, "path"))
-
-
-# --- inspect and compare ---
+        compare.verify(one, other)
 
 
 def test_inspect_lists_arrays_and_says_what_they_are(tmp_path, call):
@@ -207,7 +169,7 @@ def test_inspect_shows_names_of_no_known_network_and_does_not_obey_them(tmp_path
         "line\nclasses: 400": r"line\nclasses: 400     ",  # as wide as the first
         "größe.权重": "größe.权重               ",
     }
-    formats.for_output(path).write(path, {name: np.zeros(3, np.float32) for name in names})
+    formats.FORMATS["safetensors"].write(path, {name: np.zeros(3, np.float32) for name in names})
     status, lines, (error,) = call(inspect, path)
     assert status == 1
     assert lines == [*(f"{shown}  float32  [3]" for shown in names.values()), ""]
@@ -215,12 +177,75 @@ def test_inspect_shows_names_of_no_known_network_and_does_not_obey_them(tmp_path
     assert error.isprintable() and r"\x1b[2J" in error and "größe.权重" in error
 
 
-def test_compares_status_says_whether_they_are_the_same(tmp_path, call):
-    for name, value in (("a", 1), ("b", 1), ("c", 2)):
-        path = tmp_path / f"{name}.safetensors"
-        formats.for_output(path).write(path, {"x": np.full(3, value, np.float32)})
-    a, b, c = sorted(tmp_path.iterdir())
-    assert call(compare, a, b)[0] == 0
-    assert call(compare, a, c)[0] == 1
-    status, _, (error,) = call(compare, a)
+@pytest.fixture
+def same(tmp_path, checkpoint):
+    def same(weights, name, to=None):
+        hub.write(weights, tmp_path / name, to=to)
+        text, equal = compare.compare(str(checkpoint), str(tmp_path / name))
+        return equal, text.splitlines()
+
+    return same
+
+
+@pytest.mark.parametrize(("name", "dialect"), [("b.pkl", None), ("b.safetensors", "torchvision")])
+def test_the_same_weights_in_another_dialect(same, name, dialect):
+    equal, lines = same(make_weights("r2plus1d_18"), name, dialect)
+    assert equal
+    assert lines[0].endswith("model.pt: torch_pt (canonical), r2plus1d_18, 7 classes, rgb")
+    assert lines[2] == "the same numbers under the same names, bit for bit"
+
+
+def test_every_array_that_differs_is_measured(same):
+    weights = make_weights("r2plus1d_18")
+    bias, mean = "Logits.fc.conv.bias", "conv1_spatial.norm.running_mean"
+    changed = {bias: weights.arrays[bias] * np.float32(1.5), mean: weights.arrays[mean].copy()}
+    changed[mean][0] += 1
+    equal, lines = same(replace(weights, arrays={**weights.arrays, **changed}), "b.pt")
+    assert not equal
+    assert lines[2] == "2 of 188 arrays that both have differ:"
+    rows = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[4:]}
+    largest = np.abs(weights.arrays[bias]).max()
+    assert rows[bias] == pytest.approx([largest / 2, 0.5], rel=1e-2)
+    assert rows[mean] == pytest.approx([1, 1 / np.abs(weights.arrays[mean]).max()], rel=1e-2)
+    assert list(rows) == [mean, bias]  # the larger of the two comes first
+
+
+def test_other_networks_and_classes(same):
+    equal, lines = same(make_weights("r2plus1d_18", 9), "b.pt")
+    assert not equal and "Logits.fc.conv.bias: [7] in A, [9] in B" in lines
+    equal, lines = same(make_weights("inception_i3d"), "c.pt")
+    assert not equal
+    assert lines[2].startswith("only in A: ") and lines[3].startswith("only in B: ")
+
+
+def test_files_that_fit_several_networks_need_no_flag(tmp_path):
+    weights = make_weights("i3d_resnet50_8x8")
+    native = dict(to_native(DIALECTS["nonlocal_net"], weights.net, weights.arrays))
+    del native["architecture"]
+    formats.FORMATS["caffe2_pkl"].write(tmp_path / "a.pkl", native)
+    hub.write(weights, tmp_path / "b.pt")
+    text, equal = compare.compare(str(tmp_path / "a.pkl"), str(tmp_path / "b.pt"))
+    assert equal and "i3d_resnet50_8x8 or i3d_resnet50_32x2 or i3d_resnet50_8x8_padded, 7" in text
+
+
+def test_what_is_passed_over_in_a_conversion_is_compared(tmp_path, checkpoint):
+    native = formats.FORMATS["torch_pt"].read(checkpoint)
+    wrapped = {"state_dict/" + name: array for name, array in native.items()}
+    one, other = tmp_path / "b.pt", tmp_path / "c.pt"
+    for step, path in enumerate((one, other)):
+        formats.FORMATS["torch_pt"].write(path, {**wrapped, "step": np.array(step)})
+    text, equal = compare.compare(str(one), str(other))
+    assert not equal and "step" in text.splitlines()[-1]
+    # Around the same names, a level of a dictionary makes no difference.
+    assert compare.compare(str(checkpoint), str(one))[1]
+
+
+def test_files_of_no_known_network_are_compared_by_their_names(tmp_path, call):
+    paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    for path, value in zip(paths, (1, 1, 2), strict=True):
+        formats.FORMATS["safetensors"].write(path, {"x": np.full(3, value, np.float32)})
+    assert call(compare, *paths[:2])[0] == 0
+    status, lines, _ = call(compare, *paths[1:])
+    assert status == 1 and "1 of 1 arrays that both have differ:" in lines
+    status, _, (error,) = call(compare, paths[0])
     assert status == 1 and "two checkpoints" in error

@@ -1,17 +1,25 @@
-"""Says in which arrays two checkpoints differ."""
+"""Says in which arrays two checkpoints differ, or in which endpoints once they are run."""
 
+import importlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from common import command
-from common.io import AmbiguousNetworkError, UnknownNetworkError, listing
+from common import arch, command
+from common.io import AmbiguousNetworkError, CheckpointError, UnknownNetworkError, listing
 from common.settings import UsageError, setting
 from convert import changes, formats, hub, published
 from convert.arrays import Array
 
 MOST_SHOWN = 20
+
+# The two backends differ by some 1e-6 on random weights, and by 1e-4 behind sharp attention.
+TOLERANCE = 1e-3
+CLIP = (16, 112, 112)  # enough for several time steps at the end, and quick on a CPU
+
+_PACKAGES = {"tf": "sonnet", "torch": "torch"}  # what each framework's backend needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +41,19 @@ class Settings:
 def compare(one: str, other: str) -> tuple[str, bool]:
     """Returns a text for people, and whether two checkpoints hold the same numbers.
 
-    Raises:
-        CheckpointError: A file is damaged.
-        FileNotFoundError: There is no such file, and no published checkpoint of that name.
+    A file that is damaged is a CheckpointError, one that is not there a FileNotFoundError.
     """
-    (about_a, native_a, a, nets_a), (about_b, native_b, b, nets_b) = _side(one), _side(other)
-    lines = [f"A: {about_a}", f"B: {about_b}"]
+    (about_a, native_a, a), (about_b, native_b, b) = _side(one), _side(other)
     if a and b and (a.dialect != b.dialect or native_a.keys() != native_b.keys()):
         found = _differences(a.arrays, b.arrays)
     else:  # nothing has to be converted, and nothing is passed over
         found = _differences(native_a, native_b)
-    lines += found or ["the same numbers under the same names, bit for bit"]
-    if not found and a and b and not set(nets_a) & set(nets_b):
-        lines.append(
-            "but of two networks, whose strides or padding differ: they compute other things"
-        )
-    return "\n".join(lines), not found
+    lines = found or ["the same numbers under the same names, bit for bit"]
+    return "\n".join([f"A: {about_a}", f"B: {about_b}", *lines]), not found
 
 
-def _side(
-    checkpoint: str,
-) -> tuple[str, Mapping[str, Array], hub.Weights | None, tuple[str, ...]]:
-    """Returns a description, the file's arrays, its weights if known, and all possible networks."""
+def _side(checkpoint: str) -> tuple[str, Mapping[str, Array], hub.Weights | None]:
+    """Returns a description, the file's arrays, and its weights if its network is known."""
     path, _ = published.resolve(checkpoint)
     module = formats.detect(path)
     native = module.read(path)
@@ -62,62 +61,44 @@ def _side(
     options = hub.ConversionOptions(allow=tuple(changes.CHANGES))
     try:
         weights = hub.identify(native, path, module.NAME, options)
-        nets: tuple[str, ...] = (weights.net.name,)
+        name = weights.net.name
     except AmbiguousNetworkError as error:
-        nets = error.names  # the arrays are the same in all of them
-        weights = hub.identify(native, path, module.NAME, replace(options, architecture=nets[0]))
+        name = " or ".join(error.names)  # the arrays are the same in all of them
+        options = replace(options, architecture=error.names[0])
+        weights = hub.identify(native, path, module.NAME, options)
     except UnknownNetworkError:
-        return f"{path}: {module.NAME}, no known network", native, None, ()
-    about = (
-        f"{path}: {weights.format} ({weights.dialect}), {' or '.join(nets)},"
-        f" {weights.net.num_classes} classes, {weights.stream}"
-    )
-    return about, native, weights, nets
+        return f"{path}: {module.NAME}, no known network", native, None
+    what = f"{name}, {weights.net.num_classes} classes, {weights.stream}"
+    return f"{path}: {weights.format} ({weights.dialect}), {what}", native, weights
 
 
 def _differences(a: Mapping[str, Array], b: Mapping[str, Array]) -> list[str]:
-    """Returns a line for everything that differs; none where nothing does."""
-    lines = []
-    if only := a.keys() - b.keys():
-        lines.append(f"only in A: {listing(only)}")
-    if only := b.keys() - a.keys():
-        lines.append(f"only in B: {listing(only)}")
+    lines, measured = [], []
+    for side, only in (("A", a.keys() - b.keys()), ("B", b.keys() - a.keys())):
+        if only:
+            lines.append(f"only in {side}: {listing(only)}")
     shared = [name for name in a if name in b]
-    measured = []
     for name in shared:
         if a[name].shape != b[name].shape:
             lines.append(f"{name}: {list(a[name].shape)} in A, {list(b[name].shape)} in B")
-        elif not _same(a[name], b[name]):
+        elif a[name].dtype != b[name].dtype or a[name].tobytes() != b[name].tobytes():
             measured.append((name, *measure(a[name], b[name])))
-    if not measured:
-        return lines
-    measured.sort(key=lambda row: -row[2])
-    width = max(len(name) for name, _, _ in measured[:MOST_SHOWN])
-    lines.append(f"{len(measured)} of {len(shared)} arrays that both have differ:")
-    lines.append(f"  {'array':{width}}  largest difference  of the largest value in A")
-    lines += [
-        f"  {name:{width}}  {absolute:18.3g}  {relative:.3g}"
-        for name, absolute, relative in measured[:MOST_SHOWN]
-    ]
+    if measured:
+        measured.sort(key=lambda row: -row[2])
+        width = max(len(name) for name, _, _ in measured[:MOST_SHOWN])
+        lines.append(f"{len(measured)} of {len(shared)} arrays that both have differ:")
+        lines.append(f"  {'array':{width}}  largest difference  of the largest value in A")
+        lines += [
+            f"  {name:{width}}  {absolute:18.3g}  {relative:.3g}"
+            for name, absolute, relative in measured[:MOST_SHOWN]
+        ]
     if len(measured) > MOST_SHOWN:
         lines.append(f"  and {len(measured) - MOST_SHOWN} more that differ less")
     return lines
 
 
-def _same(a: Array, b: Array) -> bool:
-    """Returns whether arrays are equal bit by bit; NaNs are equal to one another."""
-    if a.dtype != b.dtype or a.dtype.kind not in "fc":
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    signs = np.array_equal(np.signbit(a.real), np.signbit(b.real))
-    return signs and np.array_equal(a, b, equal_nan=True)
-
-
 def measure(a: Array, b: Array) -> tuple[float, float]:
-    """Returns the largest difference, and its ratio to the largest value of `a`.
-
-    Both are infinite where a value is not finite. Zeros that differ only in their sign have a
-    difference of 0.
-    """
+    """Returns the largest difference, and its ratio to the largest of `a`; or twice infinity."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return np.inf, np.inf
@@ -125,8 +106,68 @@ def measure(a: Array, b: Array) -> tuple[float, float]:
     return difference, difference / largest if largest else np.inf if difference else 0.0
 
 
+def verify(source: hub.Weights, target: hub.Weights) -> str:
+    """Runs both sides, and returns a line with the largest relative difference of an endpoint.
+
+    The source runs in its format's framework, the target in the other where both are installed,
+    or a whole model in its own runtime. CheckpointError if the sides differ.
+    """
+    own = "torch" if "torch" in source.format else "tf"
+    installed = [name for name in _PACKAGES if importlib.util.find_spec(_PACKAGES[name])]
+    frameworks = sorted(installed, key=own.__ne__)
+    export = hub.EXPORTS.get(target.format)
+    if not frameworks or (export and not importlib.util.find_spec(export.runtime)):
+        needed = export.runtime if export and frameworks else "'.[torch]' or '.[tf]'"
+        raise ImportError(f"--verify runs the network: pip install {needed}. The file is written.")
+    first, second = frameworks[0], frameworks[-1]
+    net = source.net
+    size = [max(n, least) for n, least in zip(CLIP, arch.smallest_size(net), strict=True)]
+    if any(isinstance(node, arch.NonLocal) and node.group for node in net.nodes):
+        size[0] = 32  # divides into groups after the eighth that either timing leaves
+    shape = (1, *size, net.in_channels)
+    clips = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    one = _run(first, source, clips)
+    if export:
+        second = export.runtime
+        other = importlib.import_module(export.module).run(target.path, clips)
+    else:
+        other = _run(second, target, clips)
+    differences = {name: measure(one[name], other[name])[1] for name in one if name in other}
+    worst = max(differences, key=differences.__getitem__)
+    what = (
+        f"on a clip of {'x'.join(map(str, size))}: source in {first}, target in {second}, largest"
+        f" difference {differences[worst]:.1e} of {len(differences)} endpoints ({worst})"
+    )
+    if not differences[worst] <= TOLERANCE:
+        raise CheckpointError(
+            f"{target.path}: the two sides differ {what}; expected at most {TOLERANCE:g}."
+        )
+    return f"verified {what}"
+
+
+def _run(framework: str, weights: hub.Weights, clips: Array) -> dict[str, Array]:
+    """Returns the endpoints [B, T, H, W, C] of clips in a framework's backend."""
+    if framework == "tf":
+        import i3d_tf  # before TensorFlow, see there
+
+        # isort: split
+        import tensorflow as tf
+
+        model = i3d_tf.VideoModel(weights.net)
+        i3d_tf.assign(model, weights.arrays)
+        return {name: x.numpy() for name, x in model(tf.constant(clips))[1].items()}
+    import torch
+
+    import i3d_torch
+
+    model = i3d_torch.VideoModel(weights.net).eval()
+    i3d_torch.assign(model, weights.arrays)
+    with torch.inference_mode():
+        _, endpoints = model(torch.from_numpy(np.moveaxis(clips, -1, 1).copy()))
+    return {name: x.movedim(1, -1).numpy() for name, x in endpoints.items()}
+
+
 def main(settings: Settings) -> int:
-    """Prints the comparison; returns 0 where both hold the same numbers."""
     if len(settings.checkpoints) != 2:
         raise UsageError("give the names or paths of two checkpoints")
     text, same = compare(*settings.checkpoints)

@@ -14,7 +14,6 @@ from parity_tests import randomise
 def make_weights(
     architecture: str, num_classes: int = 7, in_channels: int = 3, seed: int = 0
 ) -> hub.Weights:
-    """Returns random weights of a network."""
     net = arch.make(architecture, num_classes, in_channels)
     return hub.Weights(net, randomise.arrays(net, seed))
 
@@ -28,23 +27,14 @@ def assert_equal(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> 
 
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every architecture with a sixteenth of its channels, under its own name.
-
-    What files hold is recognised by names and shapes together, so that the converter has to
-    know the thin networks in place of the real ones.
-    """
+    """Every architecture with a sixteenth of its channels, under its own name."""
 
     def narrowed(make: Callable[..., arch.Network]) -> Callable[..., arch.Network]:
         return lambda *args, **kwargs: arch.narrow(make(*args, **kwargs), 16)
 
     for name, make in list(arch.ARCHITECTURES.items()):
         monkeypatch.setitem(arch.ARCHITECTURES, name, narrowed(make))
-    _forget()
+    detect._default.cache_clear()
     yield
     monkeypatch.undo()
-    _forget()
-
-
-def _forget() -> None:
     detect._default.cache_clear()
-    detect._ends.cache_clear()

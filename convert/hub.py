@@ -1,10 +1,10 @@
 """Reads and writes weights of any format and dialect, with canonical arrays in the middle."""
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from common.settings import setting
 from convert import changes, detect, formats, published
 from convert.arrays import Array
 from convert.dialects import DIALECTS, Dialect, from_native, has_scale, to_native
-from convert.exports import EXPORTS, Export
 from convert.formats import FORMATS, release
 
 STREAMS = {3: "rgb", 2: "flow"}
@@ -22,8 +21,8 @@ STREAMS = {3: "rgb", 2: "flow"}
 # The dialects that owners of a format expect in it: the first that knows the architecture is
 # written, and our own names for all others.
 USUAL_DIALECTS = {
-    "tf1_checkpoint": ("kinetics_i3d", "sonnet"),
     "tf2_checkpoint": ("sonnet",),
+    "tf1_checkpoint": ("kinetics_i3d", "sonnet"),
     "flax_pickle": ("flax", "linen"),
     "flax_msgpack": ("flax", "linen"),
     "caffe2_pkl": ("nonlocal_net", "pyslowfast_caffe2", "vmz", "caffe2"),
@@ -31,18 +30,36 @@ USUAL_DIALECTS = {
 }
 
 
+@dataclass(frozen=True)
+class Export:
+    """A format of whole models, which is only written."""
+
+    suffix: str
+    module: str  # with write(path, net, arrays), read_back(path, net) and run(path, clips)
+    runtime: str  # the package that runs its models
+    marker: str = ""  # a file by which a folder of this format is recognised
+
+
+EXPORTS = {
+    "onnx": Export(".onnx", "convert.onnx_model", "onnxruntime"),
+    "saved_model": Export(".savedmodel", "i3d_tf.saved_model", "tensorflow", "saved_model.pb"),
+}
+
+SUFFIXES = {
+    **{name: tuple(module.SUFFIXES) for name, module in FORMATS.items() if module.SUFFIXES},
+    **{name: (export.suffix,) for name, export in EXPORTS.items()},
+}
+"""The endings of each format that can be written, exports included."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions:
-    """What files do not say, and what may change on the way; the fields are flags, too.
-
-    Attributes:
-        seed: Of the random values of a new classifier.
-    """
+    """What files do not say, and what may change on the way; the fields are flags, too."""
 
     architecture: str | None = setting(
         "Which network the weights are of, where their names fit several.",
         None,
-        choices=lambda: arch.ARCHITECTURES,
+        choices=arch.ARCHITECTURES,
     )
     allow: tuple[str, ...] = setting(
         "Changes that may be made where a conversion cannot be exact. "
@@ -63,7 +80,7 @@ class ConversionOptions:
         "repeat",
         choices=changes.INFLATIONS,
     )
-    seed: int = 0
+    seed: int = 0  # of the random values of a new classifier
 
 
 DEFAULTS = ConversionOptions()
@@ -71,81 +88,38 @@ DEFAULTS = ConversionOptions()
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a network.
-
-    Attributes:
-        net: The network they belong to.
-        arrays: float32 by canonical name in the canonical layout, in the network's order. They
-            may be strided, read-only views of the file.
-        format: The format of their file.
-        dialect: The dialect of their names there.
-        ignored: Names in the file that are no parameters: optimiser slots and counters.
-        narrowed: Names whose numbers were of a wider type than float32.
-        widened: Names whose numbers were of a narrower one.
-        notes: How they were changed on the way, a sentence each.
-        path: The file they were read from (for a TensorFlow checkpoint, its prefix).
-        row: What is known about a published checkpoint.
-    """
-
     net: arch.Network
+    # float32 by canonical name, in the network's order; maybe strided, read-only views of the file.
     arrays: Mapping[str, Array]
     format: str = "memory"
     dialect: str = "canonical"
-    ignored: tuple[str, ...] = ()
-    narrowed: tuple[str, ...] = ()
-    widened: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    path: Path | None = None
-    row: published.Checkpoint | None = None
+    ignored: tuple[str, ...] = ()  # names in the file that are no parameters: slots, counters
+    notes: tuple[str, ...] = ()  # how they were changed on the way, a sentence each
+    path: Path | None = None  # the file; for a TensorFlow checkpoint, its prefix
+    row: published.Checkpoint | None = None  # what is known about a published checkpoint
 
     @property
     def stream(self) -> str:
-        """Either rgb, flow, or how many channels the network takes."""
         return STREAMS.get(self.net.in_channels, f"{self.net.in_channels} channels")
 
     @property
     def numbers(self) -> int:
-        """How many numbers the network holds, running statistics included."""
         return arch.count(self.net, trainable_only=False)
 
 
-@dataclass(frozen=True)
-class Report:
-    """A conversion: the weights as given, and as read back from `path`.
-
-    Attributes:
-        source: The weights before it.
-        target: The weights in the file that was written.
-        path: That file.
-        notes: How the weights were changed on the way, a sentence each.
-    """
-
-    source: Weights
-    target: Weights
-    path: Path
-    notes: tuple[str, ...] = ()
-
-
 def load(checkpoint: str | os.PathLike[str], options: ConversionOptions = DEFAULTS) -> Weights:
-    """Reads a published checkpoint by name, or any checkpoint by path.
-
-    Raises:
-        CheckpointError, ValueError: See `read`.
-        FileNotFoundError: There is no such file, or no source of it answers.
-    """
+    """Reads a published checkpoint by name, or any checkpoint by path; see `read`."""
     path, row = published.resolve(os.fspath(checkpoint))
+    if row and options.architecture is None:
+        options = replace(options, architecture=row.architecture)
     return replace(read(path, options), row=row)
 
 
 def read(path: str | os.PathLike[str], options: ConversionOptions = DEFAULTS) -> Weights:
     """Reads a checkpoint of any format, dialect, architecture and number of classes.
 
-    Raises:
-        CheckpointError: The file is damaged, or fits no known network, or several, or holds
-            values that are not finite, or its function cannot be kept and `options` does not
-            allow the change.
-        FileNotFoundError: There is no such file.
-        ValueError: There is no such architecture or inflation.
+    CheckpointError if the file is damaged, fits no known network, or several, holds values that are
+    not finite, or needs a change that is not allowed; FileNotFoundError if it is not there.
     """
     path = Path(path)
     module = formats.detect(path)
@@ -155,47 +129,37 @@ def read(path: str | os.PathLike[str], options: ConversionOptions = DEFAULTS) ->
 def identify(
     native: Mapping[str, Array], path: Path, format: str, options: ConversionOptions = DEFAULTS
 ) -> Weights:
-    """Returns the weights of a file from its arrays, as its format `format` reads them.
-
-    The changes that `options` asks for are made. Raises what `read` raises.
-    """
-    weights = _as_stored(native, path, format, options)
-    net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
-    dialect = DIALECTS[weights.dialect]
-    if change := dialect.change.get(net.name):
-        arrays = changes.require(change, options.allow, path).reading(net, arrays)
-        notes.append(changes.CHANGES[change].about)
-    if dialect.eps is not None and options.adjust_eps:
-        arrays = changes.shift_variance(net, arrays, dialect.eps - changes.norm_eps(net))
-        notes.append(f"variances shifted from {dialect.name}'s eps of {dialect.eps:g}")
-    if options.num_classes is not None and options.num_classes != net.num_classes:
-        net, arrays = changes.new_classifier(net, arrays, options.num_classes, options.seed)
-        notes.append(f"a new classifier of {net.num_classes} classes")
-    return replace(weights, net=net, arrays=arrays, notes=tuple(notes))
+    """Returns the weights of a file from its native arrays; see `read`."""
+    found = detect.match(native, path, options.architecture, options.num_classes is not None)
+    net, dialect = found.net, found.dialect
+    read, types = from_native(native, found.natives, path)
+    notes = [f"{n} of {len(read)} arrays are {name}, here float32" for name, n in types.items()]
+    arrays, changed = _changed(net, read, dialect, options, path, reading=True)
+    classes = options.num_classes or net.num_classes
+    head = f"{net.head.name}.{net.head.conv.name}.conv.weight"
+    if head not in read or classes != net.num_classes:
+        net, arrays = changes.new_classifier(net, arrays, classes, options.seed)
+        changed.append(f"a new classifier of {classes} classes")
+    if dialect.inflates:
+        kernels = {p.name: p.shape[2] for p in arch.parameters(net) if p.field == "conv.weight"}
+        arrays = dict(arrays)
+        for name in kernels.keys() & read.keys():
+            arrays[name] = changes.inflate(read[name], kernels[name], options.inflate)
+        changed.append(f"2-D kernels inflated ({options.inflate})")
+    notes += changed
+    return Weights(net, arrays, format, dialect.name, found.ignored, tuple(notes), path)
 
 
 def average(checkpoints: Sequence[Weights]) -> Weights:
-    """Returns the mean of weights of one network, statistics included, summed in float64.
-
-    Raises:
-        CheckpointError: They are not of one network.
-    """
-    first, *others = checkpoints
-    for other in others:
-        if other.net != first.net:
-            raise CheckpointError(
-                "only weights of one network can be averaged. Received: "
-                + " and ".join(
-                    f"{w.net.name} of {w.net.num_classes} classes ({w.stream})"
-                    for w in (first, other)
-                )
-            )
-    arrays = {}
+    """Returns the mean of weights of one network, statistics included, summed in float64."""
+    nets = {weights.net: weights for weights in checkpoints}
+    if len(nets) > 1:
+        kinds = (f"{n.name} of {n.num_classes} classes ({w.stream})" for n, w in nets.items())
+        raise CheckpointError(f"weights of several networks have no average: {', '.join(kinds)}")
+    first, arrays = checkpoints[0], {}
     for name in first.arrays:
-        total = np.zeros(first.arrays[name].shape, np.float64)
-        for weights in checkpoints:
-            total += weights.arrays[name]
-        arrays[name] = (total / len(checkpoints)).astype(np.float32)
+        total = sum(weights.arrays[name].astype(np.float64) for weights in checkpoints)
+        arrays[name] = np.asarray(total / len(checkpoints), np.float32)
     notes = dict.fromkeys(note for weights in checkpoints for note in weights.notes)
     mean = f"the mean of {len(checkpoints)} checkpoints"
     return replace(first, arrays=arrays, notes=(*notes, mean))
@@ -207,23 +171,8 @@ def convert(
     to: str | None = None,
     overwrite: bool = False,
     options: ConversionOptions = DEFAULTS,
-) -> Report:
-    """Converts a checkpoint; the file name of `target` says to which format.
-
-    The file is read back and compared, value by value, before it takes its place.
-
-    Args:
-        source: Name of a published checkpoint, or path of one in any format.
-        target: The file to write, or for a TensorFlow checkpoint its prefix.
-        to: The dialect; None takes the usual one of the format.
-        overwrite: Whether an existing target may be replaced.
-        options: What the files do not say, and what may change.
-
-    Raises:
-        CheckpointError: The source is damaged or unknown, or what was written reads differently.
-        OSError: There is no such source, or the target exists or cannot be written.
-        ValueError: The target's name or the dialect is not known.
-    """
+) -> Weights:
+    """Converts a checkpoint, by published name or path; see `load` and `write`."""
     return write(load(source, options), target, to, overwrite, options)
 
 
@@ -234,29 +183,51 @@ def write(
     overwrite: bool = False,
     options: ConversionOptions = DEFAULTS,
     format: str | None = None,
-) -> Report:
-    """Writes weights; see `convert`. `format` names the format where the target's name does not."""
+) -> Weights:
+    """Writes weights, which are read back and compared before the file takes its place.
+
+    `target` is the file, or for a TensorFlow checkpoint its prefix; its ending chooses the format
+    where `format` is None. `to` is the dialect, by default the usual one of the format. Returns the
+    weights in the file, with notes on how they were changed on the way.
+
+    CheckpointError if the dialect cannot hold them exactly, or they read back differently,
+    ValueError if the target's ending or the dialect is not known.
+    """
     target = Path(target)
-    module = _format(target, format)
-    if isinstance(module, Export):
+    format = format or format_of(target)
+    if format in EXPORTS:
         if to is not None:
-            raise ValueError(
-                f"{target}: {module.name} has names of its own; leave out the dialect {to!r}"
-            )
-        return _export(weights, module, target, overwrite)
-    dialect = _dialect(to, module.NAME, weights.net)
+            raise ValueError(f"{format} has names of its own; leave out the dialect {to!r}.")
+        return _export(weights, format, target, overwrite)
+    module, dialect = FORMATS[format], _dialect(to, format, weights.net)
     for file in module.files(target):
         check_target(file, overwrite)
-    net, arrays, notes = _adapted(weights, dialect, options, target)
+    net, arrays, notes = weights.net, weights.arrays, [*weights.notes]
+    if has_scale(net) and not dialect.has_scale:
+        notes.append(changes.require("fold_scale", options.allow, target).about)
+        net, arrays = changes.fold_scale(net, arrays)
+    arrays, changed = _changed(net, arrays, dialect, options, target, reading=False)
     with scratch_folder(target) as folder:
         scratch = folder / target.name
         module.write(scratch, to_native(dialect, net, arrays))
-        name = ConversionOptions(architecture=net.name)
-        written = _as_stored(module.read(scratch), scratch, module.NAME, name)
-        check_equal(arrays, written.arrays, target)
+        native = module.read(scratch)
+        found = detect.match(native, scratch, net.name)
+        written, _ = from_native(native, found.natives, scratch)
+        check_equal(arrays, written, target)
         for file in module.files(scratch):
             os.replace(file, target.parent / file.name)
-    return Report(weights, replace(written, path=target), target, notes)
+    kinds = format, found.dialect.name
+    return Weights(found.net, written, *kinds, notes=(*notes, *changed), path=target)
+
+
+def format_of(target: Path) -> str:
+    """Returns the format that the ending of a file to write asks for; ValueError for others."""
+    endings = {ending: name for name, suffixes in SUFFIXES.items() for ending in suffixes}
+    for ending in sorted(endings, key=len, reverse=True):  # .tf2.ckpt before .ckpt
+        if target.name.lower().endswith(ending):
+            return endings[ending]
+    known = ", ".join(sorted(endings))
+    raise ValueError(f"{target}: the ending chooses the format; expected one of {known}")
 
 
 def check_equal(
@@ -265,78 +236,42 @@ def check_equal(
     """Raises CheckpointError unless names are the same and arrays equal bit by bit."""
     wrong = expected.keys() ^ received.keys()
     for name in expected.keys() & received.keys():
-        one, other = expected[name], received[name]
-        # Of finite numbers that are equal, only zeros differ: in their sign.
-        if not (np.array_equal(one, other) and np.array_equal(np.signbit(one), np.signbit(other))):
+        one, other = (np.asarray(each[name], np.float32) for each in (expected, received))
+        if not np.array_equal(one.view(np.int32), other.view(np.int32)):
             wrong |= {name}
         release(one)
         release(other)
     if wrong:
-        raise CheckpointError(
-            f"{path}: reading back what was written gave other values for {listing(wrong)};"
-            " nothing was kept. Please report this."
-        )
+        raise CheckpointError(f"{path}: reading back gave other values for {listing(wrong)}.")
 
 
-def _format(target: Path, format: str | None) -> ModuleType | Export:
-    """Returns the format or export of that name; None goes by the ending of `target`."""
-    if format is None:
-        name = target.name.lower()
-        export = next((e for e in EXPORTS.values() if name.endswith(e.suffix)), None)
-        return export or formats.for_output(target)
-    writable = {name: module for name, module in FORMATS.items() if module.SUFFIXES} | EXPORTS
-    if format not in writable:
-        raise ValueError(
-            f"no such format to write. Expected one of {', '.join(writable)}. Received: {format!r}."
-        )
-    return writable[format]
-
-
-def _as_stored(
-    native: Mapping[str, Array], path: Path, format: str, options: ConversionOptions
-) -> Weights:
-    """Returns the weights of a file as they are there; those of 2-D networks are inflated."""
-    found = detect.match(native, path, options.architecture, options.num_classes is not None)
-    read, narrowed, widened = from_native(native, found.natives, path)
-    net, inflates, notes = found.net, found.dialect.inflates, list[str]()
-    arrays: Mapping[str, Array] = read
-    if inflates or found.headless:
-        classes = options.num_classes or net.num_classes
-        net, whole = changes.new_classifier(net, read, classes, options.seed)
-        for p in arch.parameters(net):
-            if inflates and p.field == "conv.weight" and p.name in read:
-                whole[p.name] = changes.inflate(read[p.name], p.shape[2], options.inflate)
-        arrays = whole
-        new = f"a new classifier of {classes} classes"
-        how = f"2-D kernels inflated ({options.inflate}); {new}"
-        notes.append(how if inflates else f"{new}; the file has none")
-    kinds = found.ignored, narrowed, widened
-    return Weights(net, arrays, format, found.dialect.name, *kinds, tuple(notes), path)
-
-
-def _adapted(
-    weights: Weights, dialect: Dialect, options: ConversionOptions, target: Path
-) -> tuple[arch.Network, Mapping[str, Array], tuple[str, ...]]:
-    """Returns the weights as the dialect can hold them, and how they were changed for it."""
-    net, arrays, notes = weights.net, weights.arrays, list(weights.notes)
-    if has_scale(net) and not dialect.has_scale:
-        notes.append(changes.require("fold_scale", options.allow, target).about)
-        net, arrays = changes.fold_scale(net, arrays)
-    if change := dialect.change.get(net.name):
-        arrays = changes.require(change, options.allow, target).writing(net, arrays)
-        notes.append(changes.CHANGES[change].about)
+def _changed(
+    net: arch.Network,
+    arrays: Mapping[str, Array],
+    dialect: Dialect,
+    options: ConversionOptions,
+    path: Path,
+    reading: bool,
+) -> tuple[Mapping[str, Array], list[str]]:
+    notes = []
+    if name := dialect.change.get(net.name):
+        change = changes.require(name, options.allow, path)
+        arrays = (change.reading if reading else change.writing)(net, arrays)
+        notes.append(change.about)
     if dialect.eps is not None and options.adjust_eps:
-        arrays = changes.shift_variance(net, arrays, changes.norm_eps(net) - dialect.eps)
-        notes.append(f"variances shifted to {dialect.name}'s eps of {dialect.eps:g}")
-    return net, arrays, tuple(notes)
+        shift = dialect.eps - changes.norm_eps(net)
+        arrays = changes.shift_variance(net, arrays, shift if reading else -shift)
+        way = "from" if reading else "to"
+        notes.append(f"variances shifted {way} {dialect.name}'s eps of {dialect.eps:g}")
+    return arrays, notes
 
 
-def _export(weights: Weights, export: Export, target: Path, overwrite: bool) -> Report:
-    """Writes a whole model, which has no dialects."""
-    replaces = overwrite and export.is_at(target)
+def _export(weights: Weights, name: str, target: Path, overwrite: bool) -> Weights:
+    export = EXPORTS[name]
+    replaces = overwrite and (target / export.marker).is_file()
     if not replaces:
         check_target(target, overwrite)
-    module = export.load()
+    module = importlib.import_module(export.module)  # an ImportError says what to install
     with scratch_folder(target) as folder:
         scratch = folder / target.name
         module.write(scratch, weights.net, weights.arrays)
@@ -345,24 +280,15 @@ def _export(weights: Weights, export: Export, target: Path, overwrite: bool) -> 
         if replaces:
             os.replace(target, folder / "old")  # a folder with content cannot be replaced
         os.replace(scratch, target)
-    written = Weights(weights.net, arrays, export.name, path=target)
-    return Report(weights, written, target, weights.notes)
+    return Weights(weights.net, arrays, name, notes=weights.notes, path=target)
 
 
 def _dialect(to: str | None, format: str, net: arch.Network) -> Dialect:
-    """Returns the dialect of that name, or the usual one of a format for a network."""
-    names = [to] if to else [*USUAL_DIALECTS.get(format, ()), "canonical"]
-    for name in names:
-        if name not in DIALECTS:
-            raise ValueError(
-                f"no such dialect. Expected one of {', '.join(DIALECTS)}. Received: {name!r}."
-            )
-        dialect = DIALECTS[name]
-        if net.name in dialect.architectures and dialect.writable:
+    for name in (to,) if to else (*USUAL_DIALECTS.get(format, ()), "canonical"):
+        dialect = DIALECTS.get(name)
+        if dialect and dialect.writable and net.name in dialect.architectures:
             return dialect
-    reason = (
-        f"has no names for {net.name}, only for {listing(dialect.architectures)}"
-        if dialect.writable
-        else "can only be read"
-    )
-    raise ValueError(f"the dialect {name} {reason}.")
+    if to is None or to not in DIALECTS:
+        raise ValueError(f"no such dialect: {to!r}. Expected one of {', '.join(DIALECTS)}.")
+    lacks = f"has no names for {net.name}" if DIALECTS[to].writable else "can only be read"
+    raise ValueError(f"the dialect {to} {lacks}.")

@@ -12,18 +12,14 @@ from convert import formats, hub, published
 class Settings:
     """Prints what a checkpoint holds: every array, format, dialect, architecture and classes.
 
-        python -m convert.inspect rgb_scratch
-        python -m convert.inspect some/model.pt
-
-    A file that fits no known network is listed too, and the command then ends with the reason and
-    status 1.
+    python -m convert.inspect rgb_scratch
+    python -m convert.inspect some/model.pt
     """
 
     checkpoint: tuple[str, ...] = setting("Name or path of one checkpoint.", (), positional=True)
 
 
 def main(settings: Settings) -> None:
-    """Prints the arrays of a checkpoint by native name, and what they are."""
     if len(settings.checkpoint) != 1:
         raise UsageError("give the name or path of one checkpoint")
     path, _ = published.resolve(settings.checkpoint[0])
@@ -42,11 +38,11 @@ def main(settings: Settings) -> None:
         "classes": weights.net.num_classes,
         "stream": weights.stream,
         "parameters": f"{arch.count(weights.net):,} trainable, {weights.numbers:,} in all",
+        "passed over": escape(listing(weights.ignored, 3)),
     }
-    if weights.ignored:
-        facts["passed over"] = escape(listing(weights.ignored, 3))
     for name, fact in facts.items():
-        print(f"{name + ':':14}{fact}")
+        if fact:
+            print(f"{name + ':':14}{fact}")
 
 
 if __name__ == "__main__":

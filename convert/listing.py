@@ -1,37 +1,25 @@
-"""Lists what can be converted, from the registries: for the terminal and for docs/models.md."""
+"""Lists what can be converted, for the terminal; and `python -m convert.listing docs/models.md`."""
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from common import arch, command
+from common import arch
 from common.io import write_text
 from common.preprocessing import contracts
-from common.settings import UsageError, setting
 from convert.dialects import DIALECTS
-from convert.exports import EXPORTS
 from convert.formats import FORMATS
+from convert.hub import SUFFIXES
 from convert.published import CHECKPOINTS
 
-BEGIN, END = "<!-- architectures: make models -->", "<!-- end of architectures -->"
+BEGIN, END = "<!-- architectures: make models -->\n", "\n<!-- end of architectures -->"
 
 # Variants that have the parameters and the cost of the row above, or nearly so.
 _VARIANTS = ("_symmetric", "_global", "_affine", "_padded")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Rewrites the table of architectures in a Markdown file: `python -m convert.listing FILE`."""
-
-    file: tuple[str, ...] = setting("The file.", (), positional=True)
-
-
 def architectures() -> str:
-    """Returns the table of architectures as Markdown.
-
-    A multiply-add counts as one operation, as in the papers. Dialects that are ours and hold every
-    architecture are left out.
-    """
+    """Returns the table of architectures as Markdown; a multiply-add counts as one operation."""
     header = (
         "| architecture | also | parameters | clip | GFLOPs | values | weights that people own |"
     )
@@ -43,6 +31,13 @@ def architectures() -> str:
         net, contract = arch.make(name), contracts.usual(name)
         size = (contract.frames, contract.crop, contract.crop)
         stride = f" of every {contract.stride}" if contract.stride > 1 else ""
+        published = [f"`{row.name}`" for row in CHECKPOINTS.values() if row.architecture == name]
+        dialects = [
+            dialect.name
+            for dialect in DIALECTS.values()
+            if {name, *also} & set(dialect.architectures) and not dialect.inflates
+            if len(dialect.architectures) < len(arch.ARCHITECTURES)
+        ]
         cells = [
             f"`{name}`",
             ", ".join(f"`{other.removeprefix(name)}`" for other in also),
@@ -50,91 +45,47 @@ def architectures() -> str:
             f"{contract.frames}{stride}, {contract.crop}²",
             f"{arch.multiply_adds(net, size) / 1e9:.1f}",
             contract.values,
-            ", ".join(_owned([name, *also])),
+            ", ".join([*published, *dialects]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _owned(names: Sequence[str]) -> list[str]:
-    """Returns published checkpoints, and dialects in which others published theirs."""
-    dialects = [
-        dialect.name
-        for dialect in DIALECTS.values()
-        if set(names) & set(dialect.architectures)
-        and set(dialect.architectures) != set(arch.ARCHITECTURES)
-        and not dialect.inflates
-    ]
-    published = [row.name for row in CHECKPOINTS.values() if row.architecture in names]
-    return [*(f"`{name}`" for name in published), *dialects]
-
-
 def with_table(text: str) -> str:
-    """Returns a Markdown text with its table of architectures as it is today.
-
-    Raises:
-        ValueError: The marks around the table are not there.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the text has no {BEGIN} and {END} around its table")
-    return f"{before}{BEGIN}\n{architectures()}\n{END}{after}"
+    """Returns a Markdown text with its table of architectures as it is today."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{architectures()}{END}{after}"
 
 
 def table() -> str:
-    """Returns lists of formats, dialects and architectures, for the terminal."""
-    formats = [
-        (
-            name,
-            *(("read, write", ", ".join(module.SUFFIXES)) if module.SUFFIXES else ("read", "any")),
-        )
-        for name, module in FORMATS.items()
-    ]
-    formats += [(name, "write", export.suffix) for name, export in EXPORTS.items()]
-    dialects = [
-        (
-            name,
-            "read, write" if dialect.writable else "read",
-            dialect.about,
-            _architectures(dialect.architectures),
-        )
-        for name, dialect in DIALECTS.items()
-    ]
+    formats, dialects = [], []
+    for name in dict.fromkeys((*FORMATS, *SUFFIXES)):
+        ways = [way for way, those in (("read", FORMATS), ("write", SUFFIXES)) if name in those]
+        formats.append((name, ", ".join(ways), ", ".join(SUFFIXES.get(name, ("any",)))))
+    for name, dialect in DIALECTS.items():
+        first, *more = dialect.architectures
+        nets = first if not more else f"{first} and {len(more)} more"
+        access = "read, write" if dialect.writable else "read"
+        dialects.append((name, access, dialect.about, nets))
     networks = [(name, f"{arch.count(make()):,}") for name, make in arch.ARCHITECTURES.items()]
-    return "\n\n".join(
-        [
-            _block("formats", ("name", "", "endings"), formats),
-            _block("dialects", ("name", "", "whose", "architectures"), dialects),
-            _block("architectures", ("name", "parameters"), networks),
-        ]
+    blocks = (
+        _block("formats", ("name", "", "endings"), formats),
+        _block("dialects", ("name", "", "whose", "architectures"), dialects),
+        _block("architectures", ("name", "parameters"), networks),
     )
-
-
-def _architectures(names: tuple[str, ...]) -> str:
-    if set(names) == set(arch.ARCHITECTURES):
-        return "all"
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+    return "\n\n".join(blocks)
 
 
 def _block(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = [
-        "  "
-        + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([f"{title}:", *text])
-
-
-def main(settings: Settings) -> None:
-    """Rewrites the table."""
-    if len(settings.file) != 1:
-        raise UsageError("give the path of a Markdown file")
-    path = Path(settings.file[0])
-    write_text(path, with_table(path.read_text(encoding="utf-8")))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [f"{title}:"]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        text.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(text)
 
 
 if __name__ == "__main__":
-    command.start(main, Settings)
+    write_text(sys.argv[1], with_table(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -27,8 +27,7 @@ except ImportError as error:
         "i3d_tf needs TensorFlow 2 and Sonnet 2. In a checkout: pip install '.[tf]'"
     ) from error
 
-from i3d_tf.model import VideoModel, create, inception_i3d
-from i3d_tf.optimize import optimize
-from i3d_tf.weights import arrays, assign, load, save
+from i3d_tf.model import VideoModel, arrays, assign, create, load, save
+from i3d_tf.predictor import optimize
 
-__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "optimize", "save"]
+__all__ = ["VideoModel", "arrays", "assign", "create", "load", "optimize", "save"]

@@ -4,7 +4,7 @@ import sonnet as snt
 import tensorflow as tf
 
 from common import arch
-from common.training import recipes, running_statistics
+from common.training import optim
 
 
 class BatchNorm(snt.Module):
@@ -13,8 +13,9 @@ class BatchNorm(snt.Module):
     Not Sonnet's own: that one forgets loaded statistics at the first training step, because its
     averages keep a second, hidden copy.
 
-    Attributes:
-        mode: What it does in training; see `set_mode`.
+    In training `mode` "train" normalises with the statistics of the batch and averages them;
+    "freeze" with the running ones, which stay, while scale and offset still train; "sync" is
+    "train" over the batches of all replicas.
     """
 
     def __init__(self, norm: arch.Norm, channels: int):
@@ -46,24 +47,12 @@ class BatchNorm(snt.Module):
         return tf.distribute.get_replica_context().all_reduce("mean", statistic)
 
     def _average(self, running: tf.Variable, batch: tf.Tensor) -> None:
-        if running_statistics.are_kept():
-            return
-        running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
+        if not optim.is_recomputing():
+            running.assign_add(self.norm.momentum * (tf.stop_gradient(batch) - running))
 
 
 def set_mode(module: snt.Module, mode: str) -> None:
-    """Sets what all batch norms in a model or layer do in training.
-
-    Args:
-        module: The model or layer.
-        mode: "train" normalises with the statistics of the batch and averages them; "freeze" with
-            the running ones, which stay as they are, while scale and offset still train; "sync"
-            is "train" over the batches of all replicas, those of the strategy in use.
-
-    Raises:
-        ValueError: There is no such mode.
-    """
-    recipes.check_batch_norm(mode)
+    """Sets what all batch norms in a model or layer do in training; see `BatchNorm.mode`."""
     for part in module.submodules:
         if isinstance(part, BatchNorm):
             part.mode = mode

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import sys
 import pytest
 import tensorflow as tf
 
+from common.training.loop import Rank
 from i3d_tf import devices
 
 CODE = """
@@ -16,6 +18,7 @@ assert (tf.config.threading.get_intra_op_parallelism_threads(), hardware.own_thr
 devices.use_threads(3)
 assert (tf.config.threading.get_intra_op_parallelism_threads(), hardware.own_threads()) == (3, 3)
 """
+WORKERS = ["localhost:1", "localhost:2"]
 
 
 def test_threads_are_those_that_are_asked_for():
@@ -33,3 +36,32 @@ def test_a_device_may_be_asked_for(monkeypatch):
     found.append("a GPU")
     assert devices.choose() == devices.choose("gpu") == "/GPU:0"
     assert devices.choose("cpu") == "/CPU:0"
+
+
+def test_a_process_alone_trains_alone(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with devices.connected() as (rank, strategy):
+        assert rank == Rank("i3d_tf")
+        assert (strategy is not None) == (len(tf.config.list_physical_devices("GPU")) > 1)
+
+
+def test_others_than_workers_are_refused(monkeypatch):
+    cluster = {"chief": WORKERS[:1], "worker": WORKERS[1:]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
+    with pytest.raises(ValueError, match="TF_CONFIG: expected workers"), devices.connected():
+        pass
+
+
+def test_workers_are_counted_and_numbered(monkeypatch):
+    class Resolver:
+        task_id = 1
+
+    class Strategy:
+        cluster_resolver = Resolver()
+
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": WORKERS}, "task": task}))
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", Strategy)
+    with devices.connected() as (rank, strategy):
+        assert rank == Rank("i3d_tf", 1, 2)
+        assert isinstance(strategy, Strategy)

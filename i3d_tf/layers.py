@@ -5,6 +5,7 @@ call as Sonnet's do, so that weights can be loaded before anything runs.
 """
 
 import math
+from collections.abc import Iterable
 
 import sonnet as snt
 import tensorflow as tf
@@ -22,7 +23,7 @@ class Affine(snt.Module):
         self.bias = tf.Variable(tf.zeros([channels]), name="bias")
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        del is_training  # The same either way.
+        del is_training
         return tf.cast(tf.cast(x, tf.float32) * self.weight + self.bias, x.dtype)
 
 
@@ -43,25 +44,23 @@ class Conv(snt.Module):
             name="conv",
         )
         self.conv(tf.zeros([1, *node.kernel, in_channels]))
-        self.norm = _norm(node)
+        match node.norm:
+            case arch.Norm() as norm:
+                self.norm = BatchNorm(norm, node.out_channels)
+            case _:
+                self.norm = Affine(node.out_channels) if node.norm else None
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        x = self._convolve(x)
+        node = self.node
+        x, padding = _pad_for_op(x, node)
+        # As Sonnet's, but in the precision of x.
+        kernel = tf.cast(self.conv.w, x.dtype)
+        x = tf.nn.convolution(x, kernel, node.stride, padding, data_format="NDHWC")
+        if node.bias:
+            x = tf.nn.bias_add(x, tf.cast(self.conv.b, x.dtype))
         if self.norm:
             x = self.norm(x, is_training)
-        return tf.nn.relu(x) if self.node.relu else x
-
-    def _convolve(self, x: tf.Tensor) -> tf.Tensor:
-        """As Sonnet's, but in the precision of x."""
-        node = self.node
-        kernel = tf.cast(self.conv.w, x.dtype)
-        if _hardly_more_than_padding(x, node):
-            pads = arch.pads(x.shape[1:4], node.kernel, node.stride, node.padding)
-            x, padding = tf.pad(x, [(0, 0), *pads, (0, 0)]), "VALID"
-        else:
-            x, padding = _pad(x, node, value=0.0), _op_padding(node)
-        x = tf.nn.convolution(x, kernel, node.stride, padding, data_format="NDHWC")
-        return tf.nn.bias_add(x, tf.cast(self.conv.b, x.dtype)) if node.bias else x
+        return tf.nn.relu(x) if node.relu else x
 
 
 class Pool(snt.Module):
@@ -73,16 +72,15 @@ class Pool(snt.Module):
         self.out_channels = in_channels
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
-        del is_training  # The same either way.
+        del is_training
         if self.node.kind == "max":
             return _max_pool(x, self.node)
-        window = {"ksize": self.node.kernel, "strides": self.node.stride}
-        sums = _pad(x, self.node, value=0.0)
-        padded = tf.nn.avg_pool3d(sums, **window, padding=_op_padding(self.node))
+        kernel, stride, padding = self.node.kernel, self.node.stride, _op_padding(self.node)
+        padded = tf.nn.avg_pool3d(_pad(x, self.node), kernel, stride, padding)
         if self.node.padding in ("same", (0, 0, 0)):
             return padded  # Here the op itself leaves padded cells out.
-        filled = _pad(tf.ones_like(x[:1, ..., :1]), self.node, value=0.0)
-        return padded / tf.nn.avg_pool3d(filled, **window, padding="VALID")
+        filled = _pad(tf.ones_like(x[:1, ..., :1]), self.node)
+        return padded / tf.nn.avg_pool3d(filled, kernel, stride, padding)
 
 
 class Branches(snt.Module):
@@ -94,21 +92,16 @@ class Branches(snt.Module):
         self.out_channels = 0
         self.parts = {}
         for name, branch in node.branches:
-            channels = in_channels
-            parts = {}
-            for part in branch:
-                parts[part.name] = build(part, channels)
-                channels = parts[part.name].out_channels
+            parts: dict[str, snt.Module] = {}
+            self.out_channels += add_layers(parts, branch, in_channels)
             self.parts[name] = parts
-            self.out_channels += channels
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         outputs = []
         for name, _ in self.node.branches:
-            y = x
+            outputs.append(x)
             for part in self.parts[name].values():
-                y = part(y, is_training)
-            outputs.append(y)
+                outputs[-1] = part(outputs[-1], is_training)
         return tf.concat(outputs, axis=-1)
 
 
@@ -118,14 +111,11 @@ class Residual(snt.Module):
     def __init__(self, node: arch.Residual, in_channels: int):
         super().__init__(name=node.name)
         self.node = node
-        self.parts = {}
-        channels = in_channels
-        for conv in node.body:
-            self.parts[conv.name] = Conv(conv, channels)
-            channels = conv.out_channels
+        parts: dict[str, snt.Module] = {}
+        self.out_channels = add_layers(parts, node.body, in_channels)
         if node.shortcut:
-            self.parts[node.shortcut.name] = Conv(node.shortcut, in_channels)
-        self.out_channels = channels
+            add_layers(parts, [node.shortcut], in_channels)
+        self.parts = parts
 
     def __call__(self, x: tf.Tensor, is_training: bool = False) -> tf.Tensor:
         y = x
@@ -165,15 +155,15 @@ class NonLocal(snt.Module):
 
 
 class Head(snt.Module):
-    """Pooled features, and from them logits averaged over all positions.
+    """Pooled features, and from them logits averaged over all positions; in float32.
 
-    In float32, whatever the precision of the rest: the classifier is small, and torch has no
-    average pool in bfloat16 on a CPU.
+    The classifier is small, and torch has no average pool in bfloat16 on a CPU.
     """
 
     def __init__(self, node: arch.Head, in_channels: int):
         super().__init__(name=node.name)
         self.node = node
+        self.out_channels = node.conv.out_channels
         self.pool = Pool(node.pool, in_channels) if node.pool else None
         self.parts = {node.conv.name: Conv(node.conv, in_channels)}
 
@@ -189,11 +179,8 @@ class Head(snt.Module):
     ) -> tf.Tensor:
         """Turns features [B, T, H, W, C] into the logits of time steps, [B, T, num_classes].
 
-        Args:
-            features: What `features` returns.
-            is_training: Whether this is training.
-            dropout: What to multiply them with, of their shape: 0, or 1 / (1 - rate); None leaves
-                it to TensorFlow, which drops in training at the node's rate.
+        `dropout` multiplies the features, whose shape it has: 0, or 1 / (1 - rate). None leaves it
+        to TensorFlow, which drops in training at the node's rate.
         """
         if dropout is None:
             x = tf.nn.dropout(features, self.node.dropout) if is_training else features
@@ -219,19 +206,12 @@ LAYERS = {
 }
 
 
-def build(node: arch.Node, in_channels: int) -> snt.Module:
-    """Makes the layer of a node that reads `in_channels` channels."""
-    return LAYERS[type(node)](node, in_channels)
-
-
-def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
-    match node.norm:
-        case arch.Norm() as norm:
-            return BatchNorm(norm, node.out_channels)
-        case arch.Affine():
-            return Affine(node.out_channels)
-        case _:
-            return None
+def add_layers(layers: dict[str, snt.Module], nodes: Iterable[arch.Node], in_channels: int) -> int:
+    """Adds the layers of nodes that follow each other; returns the channels of the last one."""
+    for node in nodes:
+        layers[node.name] = layer = LAYERS[type(node)](node, in_channels)
+        in_channels = layer.out_channels
+    return in_channels
 
 
 def _max_pool(x: tf.Tensor, node: arch.Pool) -> tf.Tensor:
@@ -269,17 +249,22 @@ def _op_padding(node: arch.Conv | arch.Pool) -> str:
     return "SAME" if node.padding == "same" else "VALID"
 
 
-def _hardly_more_than_padding(x: tf.Tensor, node: arch.Conv) -> bool:
-    """Whether oneDNN's gradient of the kernel would be wrong, as it is in bfloat16 then."""
-    if x.dtype == tf.float32 or None in x.shape[1:4]:
-        return False
-    time, *_ = arch.pads(x.shape[1:4], node.kernel, node.stride, node.padding)
-    return x.shape[1] <= sum(time)
-
-
-def _pad(x: tf.Tensor, node: arch.Conv | arch.Pool, value: float) -> tf.Tensor:
+def _pad(x: tf.Tensor, node: arch.Conv | arch.Pool, value: float = 0.0) -> tf.Tensor:
     """Pads where the node says how much; "same" is the op's own."""
     if node.padding in ("same", (0, 0, 0)):
         return x
     around = [(cells, cells) for cells in node.padding]
     return tf.pad(x, [(0, 0), *around, (0, 0)], constant_values=value)
+
+
+def _pad_for_op(x: tf.Tensor, node: arch.Conv) -> tuple[tf.Tensor, str]:
+    """Pads what the op does not, and returns the padding left to it.
+
+    Where an input is hardly longer than its padding all of it is added here: there, oneDNN's
+    gradient of a bfloat16 kernel is wrong.
+    """
+    if x.dtype != tf.float32 and None not in x.shape[1:4]:
+        pads = arch.pads(x.shape[1:4], node.kernel, node.stride, node.padding)
+        if x.shape[1] <= sum(pads[0]):
+            return tf.pad(x, [(0, 0), *pads, (0, 0)]), "VALID"
+    return _pad(x, node), _op_padding(node)

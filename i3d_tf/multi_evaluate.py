@@ -1,16 +1,10 @@
-"""Writes every evaluation of a sample in TensorFlow 2; see `common.predict.multi_evaluate`."""
+"""Writes every evaluation of a sample in TensorFlow; see `common.predict.multi_evaluate`."""
 
 from common import command
-from common.predict import multi_evaluate
-from common.predict.multi_evaluate import Settings
-from i3d_tf import devices
-from i3d_tf.predictor import make_predictor
+from common.predict.multi_evaluate import Settings, run
+from i3d_tf import devices, predictor
 
-
-def main(settings: Settings) -> int:
-    devices.use_threads(settings.threads)
-    return multi_evaluate.run(settings, make_predictor, "i3d_tf")
-
+main = command.with_predictors(run, devices, predictor)
 
 if __name__ == "__main__":
     command.start(main, Settings)

@@ -1,34 +1,43 @@
 """Training in TensorFlow; the twin of `i3d_torch/train_step.py`.
 
-`common/training/optim.py` has the interface and the update rule. Variables are where the strategy
-puts them.
+`common/training/loop.py` has the interface, `optim.py` the update rule. Variables are where the
+strategy puts them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from common import arch, hardware
+from common import arch, models
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
-from common.training import optim
+from common.training import data, optim
 from common.training.data import Batch
 from common.training.optim import StepResult
 from common.training.recipes import Recipe
-from convert.arrays import from_canonical, to_canonical
-from i3d_tf import batch_norm, losses, weights
+from i3d_tf import batch_norm
+from i3d_tf import model as video_model
 from i3d_tf.model import VideoModel
-from i3d_tf.optimize import training_model
-from i3d_tf.predictor import Predictor
+from i3d_tf.predictor import Predictor, frame_logits
+
+
+def _in_replicas(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that the strategy runs in all replicas, as one graph."""
+
+    @tf.function(autograph=False)
+    def run(self: "TrainStep", *args: Any) -> Any:
+        return self.strategy.run(lambda *own: method(self, *own), args)
+
+    return run
 
 
 class TrainStep:
-    """A `common.training.optim.TrainStep`.
+    """A `common.training.loop.TrainStep`.
 
-    Each of several replicas has its own variables, whose values stay equal because all take the
-    same steps: their gradients are summed once a step. Only the running statistics differ, unless
-    they are synchronised; those of the first replica count.
+    Each of several replicas has its own variables, whose values stay equal: their gradients are
+    summed once a step. Only running statistics differ, unless synchronised; the first's count.
     """
 
     def __init__(
@@ -39,15 +48,7 @@ class TrainStep:
         contract: InputContract,
         distributed: tf.distribute.Strategy | None = None,
     ):
-        """Makes a model with its weights.
-
-        Args:
-            net: The network.
-            arrays: The first weights, exactly the network's, by canonical name.
-            recipe: How to train.
-            contract: What the network expects of clips.
-            distributed: The replicas that train together, a MirroredStrategy or a
-                MultiWorkerMirroredStrategy; None trains alone.
+        """Makes a model with its weights; `distributed` None trains alone.
 
         Raises:
             CheckpointError: The arrays are not the network's.
@@ -58,16 +59,15 @@ class TrainStep:
         self.strategy = strategy = distributed or tf.distribute.get_strategy()
         self.replicas = strategy.num_replicas_in_sync
         self.local = _local_replicas(strategy)
-        self.scaler = optim.Scaler()
         self.decayed = optim.decayed(net, recipe)
         with strategy.scope(), tf.variable_creator_scope(_one_a_replica):
-            self.model = training_model(net, recipe.recompute)
+            self.model = VideoModel(net)
+            self.model.recompute = recipe.recompute
             batch_norm.set_mode(self.model, optim.batch_norm_mode(recipe, self.replicas))
             for name in optim.frozen_nodes(net, recipe):
                 batch_norm.set_mode(self.model.layers[name], "freeze")
-            own = weights.variables(self.model)
-            self.layouts = {p.name: weights.layout(p) for p in optim.trained(net, recipe)}
-            self.trained = {name: own[name] for name in self.layouts}
+            own = self.model.named_variables()
+            self.trained = {p.name: own[p.name] for p in optim.trained(net, recipe)}
             self.momentum = {name: _zeros_like(p) for name, p in self.trained.items()}
             self.gradients = {name: _zeros_like(p) for name, p in self.trained.items()}
             self.measured = tf.Variable(tf.zeros([2]), trainable=False)
@@ -77,133 +77,96 @@ class TrainStep:
         self.assign(arrays)
 
     def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
-        """See `common.training.optim.TrainStep`."""
         share = 1 / (len(batches) * self.replicas)
         self._start()
         out_of_memory = tf.errors.ResourceExhaustedError
-        with hardware.explained(out_of_memory, batches[0].clips, hardware.TRAINING):
+        with models.explained(out_of_memory, batches[0].clips, models.TRAINING):
             for batch in batches:
-                self._accumulate(*self._inputs(batch), _number(share), _number(self.scaler.scale))
-            measured, norm = self._over_replicas()
+                self._accumulate(*self._inputs(batch), _number(share))
+            own = map(self.strategy.experimental_local_results, self._over_replicas())
+            measured, norm = (values[0] for values in own)
         loss, correct = measured.numpy().tolist()
-        found, factor, self.scaler = optim.check_step(
-            self.recipe, self.scaler, loss, norm.numpy().item(), correct
-        )
-        if factor is not None:
-            self._update(_number(rate), _number(factor))
+        classes = self.recipe.task == "classes"
+        found = StepResult(loss, norm.numpy().item(), correct if classes else None)
+        self._update(_number(rate), _number(optim.check_step(self.recipe, found)))
         return found
 
     def state(self) -> dict[str, np.ndarray]:
-        """See `common.training.optim.TrainStep`."""
-        momentum = {
-            name: np.ascontiguousarray(to_canonical(v.numpy(), self.layouts[name]))
-            for name, v in self.momentum.items()
-        }
-        average = weights.arrays(self.average) if self.average else None
-        state = optim.State(weights.arrays(self.model), momentum, average, self.scaler)
-        return state.to_arrays(self.recipe)
+        return self._state().to_arrays()
 
     def restore(self, arrays: Arrays) -> None:
-        """See `common.training.optim.TrainStep`."""
-        state = optim.State.from_arrays(self.net, self.recipe, arrays)
-        weights.assign(self.model, state.model)
+        state = self._state().read(arrays)
+        self.assign(state.model, state.average)
         for name, velocity in self.momentum.items():
-            velocity.assign(from_canonical(state.momentum[name], self.layouts[name]))
-        if self.average:
-            weights.assign(self.average, state.average)
-        self.scaler = state.scaler
+            video_model.set_array(velocity, state.momentum[name])
 
-    def assign(self, arrays: Arrays) -> None:
-        """Sets the weights, exactly the network's; raises `CheckpointError` for others."""
-        weights.assign(self.model, arrays)
+    def assign(self, arrays: Arrays, average: Arrays | None = None) -> None:
+        """Sets the weights, and where it is kept their average, which starts as the same."""
+        video_model.assign(self.model, arrays)
         if self.average:
-            weights.assign(self.average, arrays)
+            video_model.assign(self.average, average or arrays)
 
-    @tf.function(autograph=False)
+    def _state(self) -> optim.State:
+        momentum = {name: video_model.to_array(v) for name, v in self.momentum.items()}
+        average = video_model.arrays(self.average) if self.average else None
+        return optim.State(video_model.arrays(self.model), momentum, average)
+
+    @_in_replicas
     def _start(self) -> None:
         """Zeroes the gradients."""
+        for sums in (*self.gradients.values(), self.measured):
+            sums.assign(tf.zeros_like(sums))
 
-        def start() -> None:
-            for sums in (*self.gradients.values(), self.measured):
-                sums.assign(tf.zeros_like(sums))
-
-        self.strategy.run(start)
-
-    @tf.function(autograph=False)
+    @_in_replicas
     def _accumulate(
-        self,
-        clips: tf.Tensor,
-        targets: tf.Tensor,
-        dropout: tf.Tensor | None,
-        share: tf.Tensor,
-        scale: tf.Tensor,
+        self, clips: tf.Tensor, targets: tf.Tensor, dropout: tf.Tensor | None, share: tf.Tensor
     ) -> None:
-        """Adds a micro-batch's gradient times `share * scale`, its loss and share correct."""
+        """Adds a micro-batch's gradient, its loss and its share correct, all times `share`."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self.trained.values()))
+            steps = self.training.time_steps(clips, dropout, is_training=True)
+            loss, correct = loss_and_correct(self.recipe, steps, targets, clips.shape[1])
+            scaled = loss * share
+        gradients = tape.gradient(scaled, list(self.trained.values()))
+        for sums, gradient in zip(self.gradients.values(), gradients, strict=True):
+            sums.assign_add(gradient)
+        self.measured.assign_add(share * tf.stack([loss, correct]))
 
-        def accumulate(clips: tf.Tensor, targets: tf.Tensor, dropout: tf.Tensor | None) -> None:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(list(self.trained.values()))
-                logits = self.training.time_steps(clips, dropout, is_training=True)
-                if self.recipe.task == "frames":
-                    loss = losses.frames(losses.frame_logits(logits, clips.shape[1]), targets)
-                    correct = tf.zeros([])
-                else:
-                    logits = tf.reduce_mean(logits, axis=1)
-                    loss = losses.classes(logits, targets, self.recipe.label_smoothing)
-                    correct = losses.correct(logits, targets)
-                scaled = loss * (share * scale)
-            gradients = tape.gradient(scaled, list(self.trained.values()))
-            for sums, gradient in zip(self.gradients.values(), gradients, strict=True):
-                sums.assign_add(gradient)
-            self.measured.assign_add(share * tf.stack([loss, correct]))
-
-        self.strategy.run(accumulate, args=(clips, targets, dropout))
-
-    @tf.function(autograph=False)
+    @_in_replicas
     def _over_replicas(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums the gradients over all replicas; returns what is measured, and their norm."""
+        measured, *summed = self.measured, *self.gradients.values()
+        if self.replicas > 1:
+            context = tf.distribute.get_replica_context()
+            own = [tf.identity(x) for x in (measured, *summed)]
+            measured, *summed = context.all_reduce("sum", own)
+            for sums, total in zip(self.gradients.values(), summed, strict=True):
+                sums.assign(total)
+        squares = tf.stack([tf.reduce_sum(tf.square(gradient)) for gradient in summed])
+        return tf.identity(measured), tf.sqrt(tf.reduce_sum(squares))
 
-        def reduce() -> tuple[tf.Tensor, tf.Tensor]:
-            own = [self.measured, *self.gradients.values()]
-            if self.replicas == 1:
-                measured, *summed = own
-            else:
-                context = tf.distribute.get_replica_context()
-                measured, *summed = context.all_reduce("sum", [tf.identity(x) for x in own])
-                for sums, total in zip(self.gradients.values(), summed, strict=True):
-                    sums.assign(total)
-            squares = tf.stack([tf.reduce_sum(tf.square(gradient)) for gradient in summed])
-            return tf.identity(measured), tf.sqrt(tf.reduce_sum(squares))
-
-        measured, norm = self.strategy.run(reduce)
-        return self._first(measured), self._first(norm)
-
-    @tf.function(autograph=False)
+    @_in_replicas
     def _update(self, rate: tf.Tensor, factor: tf.Tensor) -> None:
         """Steps down the gradients times `factor`, and averages the weights."""
         recipe = self.recipe
-
-        def update() -> None:
-            for name, parameter in self.trained.items():
-                gradient = self.gradients[name] * factor
-                if name in self.decayed:
-                    gradient = gradient + recipe.weight_decay * parameter
-                velocity = gradient
-                if recipe.momentum:
-                    velocity = recipe.momentum * self.momentum[name] + gradient
-                    self.momentum[name].assign(velocity)
-                if recipe.nesterov:
-                    velocity = gradient + recipe.momentum * velocity
-                parameter.assign_sub(rate * velocity)
-            if self.average:
-                self._average(self.average)
-
-        self.strategy.run(update)
+        for name, parameter in self.trained.items():
+            gradient = self.gradients[name] * factor
+            if name in self.decayed:
+                gradient = gradient + recipe.weight_decay * parameter
+            velocity = gradient
+            if recipe.momentum:
+                velocity = recipe.momentum * self.momentum[name] + gradient
+                self.momentum[name].assign(velocity)
+            if recipe.nesterov:
+                velocity = gradient + recipe.momentum * velocity
+            parameter.assign_sub(rate * velocity)
+        if self.average:
+            self._average(self.average)
 
     def _average(self, average: VideoModel) -> None:
         """Averages the trained parameters; copies the rest, running statistics included."""
-        averages = weights.variables(average)
-        for name, variable in weights.variables(self.model).items():
+        averages = average.named_variables()
+        for name, variable in self.model.named_variables().items():
             if name in self.trained:
                 share = 1 - self.recipe.average_decay
                 averages[name].assign_add(share * (variable - averages[name]))
@@ -214,9 +177,9 @@ class TrainStep:
         """Clips, targets and dropout, a slice of each for every replica in this process."""
         count = len(self.local)
         if len(batch.names) % count:
+            clips = len(batch.names)
             raise ValueError(
-                f"{count} replicas cannot share a micro-batch of {len(batch.names)} clips evenly."
-                " Choose batch and accumulate so that they can."
+                f"{count} replicas cannot share a micro-batch of {clips} clips evenly."
             )
 
         def slices(array: np.ndarray | None) -> tf.Tensor | None:
@@ -227,12 +190,32 @@ class TrainStep:
                 lambda replica: tf.constant(parts[replica.replica_id_in_sync_group])
             )
 
-        dropout = optim.dropout(self.net, batch)
+        dropout = data.dropout(self.net, batch)
         return slices(batch.clips), slices(batch.targets), slices(dropout)
 
-    def _first(self, value: tf.Tensor) -> tf.Tensor:
-        """The first replica's value, where all are alike."""
-        return self.strategy.experimental_local_results(value)[0]
+
+def loss_and_correct(
+    recipe: Recipe, steps: tf.Tensor, targets: tf.Tensor, frames: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Loss, and share of the clips whose top class is their label, of logits of time steps.
+
+    For classes it is the mean cross entropy. For frames it is half localisation loss, half
+    classification loss, as piergiaj/pytorch-i3d on Charades: mean binary cross entropies of every
+    frame, and of the maximum over time. `steps` are [B, T', num_classes], targets labels [B] or
+    [B, `frames`, num_classes], 0 or 1.
+    """
+    if recipe.task == "frames":
+        logits = frame_logits(steps, frames)
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits
+        localisation = tf.reduce_mean(entropy(targets, logits))
+        clips = entropy(tf.reduce_max(targets, axis=1), tf.reduce_max(logits, axis=1))
+        return (localisation + tf.reduce_mean(clips)) / 2, tf.zeros([])
+    logits = tf.reduce_mean(steps, axis=1)
+    count, smoothing = logits.shape[-1], recipe.label_smoothing
+    shares = tf.one_hot(targets, count) * (1 - smoothing) + smoothing / count
+    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(shares, logits))
+    # Of equal logits the first is on top.
+    return loss, tf.reduce_mean(tf.cast(tf.argmax(logits, axis=1) == targets, tf.float32))
 
 
 def _local_replicas(strategy: tf.distribute.Strategy) -> list[int]:

@@ -12,9 +12,21 @@ import tensorflow as tf
 
 from common.preprocessing.contracts import InputContract
 from common.testing import train_step as checks
-from i3d_tf import batch_norm
-from i3d_tf.model import VideoModel
-from i3d_tf.train_step import TrainStep
+from common.testing.losses import LossTests
+from i3d_tf.predictor import frame_logits
+from i3d_tf.train_step import TrainStep, loss_and_correct
+
+
+def _gradient(loss, logits):
+    x = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        value = loss(x)
+    return tape.gradient(value, x).numpy()
+
+
+class TestLosses(LossTests):
+    measure, frame_logits = staticmethod(loss_and_correct), staticmethod(frame_logits)
+    tensor, gradient = staticmethod(tf.constant), staticmethod(_gradient)
 
 
 class TestTrainStep(checks.TrainStepTests):
@@ -23,11 +35,6 @@ class TestTrainStep(checks.TrainStepTests):
 
 def test_memory_that_runs_out_is_explained():
     checks.check_memory(TrainStep, tf.errors.ResourceExhaustedError(None, None, "no more"))
-
-
-def test_an_unknown_mode_of_batch_norm_is_refused():
-    with pytest.raises(ValueError, match=r"one of train, freeze, sync\. Received: 'eval'"):
-        batch_norm.set_mode(VideoModel(checks.NET), "eval")
 
 
 def test_another_rate_needs_no_new_graph():

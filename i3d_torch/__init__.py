@@ -12,8 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("i3d_torch needs PyTorch. In a checkout: pip install '.[torch]'") from error
 
-from i3d_torch.model import VideoModel, create, inception_i3d
-from i3d_torch.optimize import optimize
-from i3d_torch.weights import arrays, assign, load, save
+from i3d_torch.model import VideoModel, arrays, assign, create, load, save
+from i3d_torch.predictor import optimize
 
-__all__ = ["VideoModel", "arrays", "assign", "create", "inception_i3d", "load", "optimize", "save"]
+__all__ = ["VideoModel", "arrays", "assign", "create", "load", "optimize", "save"]

@@ -5,12 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from common import arch
-from common.training import running_statistics
 from i3d_torch import batch_norm
 
 EPS = 1e-3
 AXES, CHANNELS = (0, 2, 3, 4), (-1, 1, 1, 1)
-SHAPES = [(2, 16, 8, 40, 36), (1, 3, 1, 1, 5), (3, 7, 2, 1, 1), (2, 64, 1, 3, 2)]
+SHAPES = [(2, 16, 8, 20, 18), (1, 3, 1, 1, 5), (3, 7, 2, 1, 1)]
 
 
 def made(channels: int, scale: bool = True, mode: str = "train") -> batch_norm.BatchNorm:
@@ -65,7 +64,7 @@ def test_it_computes_what_batch_norm_is_defined_as(shape, scale, mode):
 
 def test_its_sums_over_a_million_values_keep_their_digits():
     """What torch does by itself, which is why the class exists, is off by more."""
-    shape = (4, 4, 16, 128, 128)
+    shape = (2, 4, 16, 128, 128)
     x = random(shape, 2) + 1
     slopes = random(shape, 3) + x  # so that no sum cancels
     found = errors(made(4), x, slopes)
@@ -74,22 +73,3 @@ def test_its_sums_over_a_million_values_keep_their_digits():
         F.batch_norm(each, None, None, training=True, eps=EPS) for each in (x.double(), x)
     )
     assert found[0] < error(plain, exact)
-
-
-def test_its_output_does_not_depend_on_the_layout():
-    shape = (2, 8, 4, 9, 10)
-    x = random(shape, 2)
-    last, first = (made(8)(each) for each in (x, x.contiguous()))
-    assert last.is_contiguous(memory_format=torch.channels_last_3d)
-    assert error(last.detach(), first.detach()) <= 1e-6
-
-
-def test_statistics_that_are_kept_stay():
-    layer = made(8)
-    before = layer.running_mean.clone(), layer.running_var.clone()
-    with running_statistics.kept():
-        layer(random((2, 8, 4, 9, 10), 2))
-    assert torch.equal(layer.running_mean, before[0])
-    assert torch.equal(layer.running_var, before[1])
-    layer(random((2, 8, 4, 9, 10), 2))
-    assert not torch.equal(layer.running_mean, before[0])

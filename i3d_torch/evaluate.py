@@ -2,14 +2,9 @@
 
 from common import command
 from common.evaluation.command import Settings, run
-from i3d_torch import devices
-from i3d_torch.predictor import make_predictor
+from i3d_torch import devices, predictor
 
-
-def main(settings: Settings) -> int:
-    devices.use_threads(settings.threads)
-    return run(settings, make_predictor, "i3d_torch")
-
+main = command.with_predictors(run, devices, predictor)
 
 if __name__ == "__main__":
     command.start(main, Settings)

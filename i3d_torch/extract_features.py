@@ -1,16 +1,11 @@
-"""Extracts features in PyTorch; `--help` says more."""
+"""Extracts features in PyTorch; see `common.features.settings`."""
 
 from common import command
 from common.features.command import run
-from common.features.settings import Settings as Settings
-from i3d_torch import devices
-from i3d_torch.predictor import make_predictor
+from common.features.settings import Settings
+from i3d_torch import devices, predictor
 
-
-def main(settings: Settings) -> int:
-    devices.use_threads(settings.threads)
-    return run(settings, make_predictor, "i3d_torch")
-
+main = command.with_predictors(run, devices, predictor)
 
 if __name__ == "__main__":
     command.start(main, Settings)

@@ -5,8 +5,7 @@ dict's keys are the canonical parameter names.
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -36,10 +35,12 @@ class Conv(nn.Module):
         super().__init__()
         self.node = node
         self.out_channels = node.out_channels
-        self.conv = nn.Conv3d(
-            in_channels, node.out_channels, node.kernel, node.stride, bias=node.bias
-        )
-        self.norm = _norm(node)
+        self.conv = nn.Conv3d(in_channels, node.out_channels, node.kernel, bias=node.bias)
+        match node.norm:
+            case arch.Norm() as norm:
+                self.norm = BatchNorm(norm, node.out_channels)
+            case _:
+                self.norm = Affine(node.out_channels) if node.norm else None
         # The release's initial values, which are Sonnet's: truncated normal, 1 / sqrt(fan-in).
         std = 1 / math.sqrt(in_channels * math.prod(node.kernel))
         nn.init.trunc_normal_(self.conv.weight, std=std, a=-2 * std, b=2 * std)
@@ -53,7 +54,7 @@ class Conv(nn.Module):
         if self.norm:
             x = self.norm(x)
         if added is not None:
-            x = x + added
+            x = x.add_(added)
         return F.relu_(x) if self.node.relu or added is not None else x
 
 
@@ -68,12 +69,13 @@ class Pool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.node.kind == "max":
             return _max_pool(x, self.node)
-        window = {"kernel_size": self.node.kernel, "stride": self.node.stride}
-        padded = F.avg_pool3d(_pad(x, self.node, value=0.0), **window)
+        kernel, stride = self.node.kernel, self.node.stride
+        pads = arch.pads(x.shape[2:], kernel, stride, self.node.padding)
+        padded = F.avg_pool3d(_pad(x, pads), kernel, stride)
         if self.node.padding == (0, 0, 0):
             return padded
-        filled = _pad(torch.ones_like(x[:1, :1]), self.node, value=0.0)
-        return padded / F.avg_pool3d(filled, **window)
+        filled = _pad(torch.ones_like(x[:1, :1]), pads)
+        return padded / F.avg_pool3d(filled, kernel, stride)
 
 
 class Branches(nn.Module):
@@ -84,13 +86,8 @@ class Branches(nn.Module):
         self.node = node
         self.out_channels = 0
         for name, branch in node.branches:
-            channels = in_channels
-            parts: OrderedDict[str, nn.Module] = OrderedDict()
-            for part in branch:
-                parts[part.name] = build(part, channels)
-                channels = parts[part.name].out_channels
-            self.add_module(name, nn.Sequential(parts))
-            self.out_channels += channels
+            self.add_module(name, nn.Sequential())
+            self.out_channels += add_layers(self.get_submodule(name), branch, in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.get_submodule(name)(x) for name, _ in self.node.branches], dim=1)
@@ -102,13 +99,9 @@ class Residual(nn.Module):
     def __init__(self, node: arch.Residual, in_channels: int):
         super().__init__()
         self.node = node
-        channels = in_channels
-        for conv in node.body:
-            self.add_module(conv.name, Conv(conv, channels))
-            channels = conv.out_channels
+        self.out_channels = add_layers(self, node.body, in_channels)
         if node.shortcut:
-            self.add_module(node.shortcut.name, Conv(node.shortcut, in_channels))
-        self.out_channels = channels
+            add_layers(self, [node.shortcut], in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         *first, last = (self.get_submodule(conv.name) for conv in self.node.body)
@@ -152,15 +145,15 @@ class NonLocal(nn.Module):
 
 
 class Head(nn.Module):
-    """Pooled features, and from them logits averaged over all positions.
+    """Pooled features, and from them logits averaged over all positions; in float32.
 
-    In float32, whatever the precision of the rest: the classifier is small, and torch has no
-    average pool in bfloat16 on a CPU.
+    The classifier is small, and torch has no average pool in bfloat16 on a CPU.
     """
 
     def __init__(self, node: arch.Head, in_channels: int):
         super().__init__()
         self.node = node
+        self.out_channels = node.conv.out_channels
         self.pool = Pool(node.pool, in_channels) if node.pool else None
         self.add_module(node.conv.name, Conv(node.conv, in_channels))
 
@@ -172,10 +165,8 @@ class Head(nn.Module):
     def time_steps(self, features: Tensor, dropout: Tensor | None = None) -> Tensor:
         """Turns features [B, C, T, H, W] into the logits of time steps, [B, T, num_classes].
 
-        Args:
-            features: What `features` returns.
-            dropout: What to multiply them with, of their shape: 0, or 1 / (1 - rate); None leaves
-                it to torch, which drops in training at the node's rate.
+        `dropout` multiplies the features, whose shape it has: 0, or 1 / (1 - rate). None leaves it
+        to torch, which drops in training at the node's rate.
         """
         if dropout is None:
             x = F.dropout(features, self.node.dropout, self.training)
@@ -200,33 +191,27 @@ LAYERS = {
 }
 
 
-def build(node: arch.Node, in_channels: int) -> nn.Module:
-    """Makes the layer of a node that reads `in_channels` channels."""
-    return LAYERS[type(node)](node, in_channels)
-
-
-def _norm(node: arch.Conv) -> BatchNorm | Affine | None:
-    match node.norm:
-        case arch.Norm() as norm:
-            return BatchNorm(norm, node.out_channels)
-        case arch.Affine():
-            return Affine(node.out_channels)
-        case _:
-            return None
+def add_layers(module: nn.Module, nodes: Iterable[arch.Node], in_channels: int) -> int:
+    """Adds the layers of nodes that follow each other; returns the channels of the last one."""
+    for node in nodes:
+        layer = LAYERS[type(node)](node, in_channels)
+        module.add_module(node.name, layer)
+        in_channels = layer.out_channels
+    return in_channels
 
 
 def pad_unevenly(x: Tensor, node: arch.Conv) -> tuple[Tensor, tuple[int, ...]]:
-    """Pads [B, C, T, H, W] by what one side has more, and returns the padding left to the op.
+    """Pads by what one side has more, and returns the padding left to the op, which copies nothing.
 
-    The op pads both sides alike, without a copy. Where an input is hardly larger than its padding
-    all of it is added here: there, oneDNN's gradient of a bfloat16 kernel is wrong.
+    Where an input is hardly larger than its padding all of it is added here: there, oneDNN's
+    gradient of a bfloat16 kernel is wrong.
     """
     pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
     both = tuple(
         min(pair) if size > sum(pair) else 0 for pair, size in zip(pads, x.shape[2:], strict=True)
     )
     uneven = [(before - n, after - n) for (before, after), n in zip(pads, both, strict=True)]
-    return F.pad(x, _last_axis_first(uneven)) if any(map(any, uneven)) else x, both
+    return _pad(x, uneven), both
 
 
 def _max_pool(x: Tensor, node: arch.Pool) -> Tensor:
@@ -239,13 +224,10 @@ def _max_pool(x: Tensor, node: arch.Pool) -> Tensor:
     fits = all(2 * cells <= size for cells, size in zip(before, node.kernel, strict=True))
     if fits and (not beyond or node.padding == "same"):
         return F.max_pool3d(x, node.kernel, node.stride, before, ceil_mode=beyond)
-    return F.max_pool3d(_pad(x, node, value=-math.inf), node.kernel, node.stride)
+    return F.max_pool3d(_pad(x, pads, -math.inf), node.kernel, node.stride)
 
 
-def _pad(x: Tensor, node: arch.Conv | arch.Pool, value: float) -> Tensor:
-    pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
-    return F.pad(x, _last_axis_first(pads), value=value) if any(map(any, pads)) else x
-
-
-def _last_axis_first(pads: Sequence[tuple[int, int]]) -> list[int]:
-    return [cells for pair in reversed(pads) for cells in pair]
+def _pad(x: Tensor, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """Pads [B, C, T, H, W] along T, H, W, each by cells (before, after)."""
+    last_axis_first = [cells for pair in reversed(pads) for cells in pair]
+    return F.pad(x, last_axis_first, value=value) if any(last_axis_first) else x

@@ -1,7 +1,7 @@
 """Training in PyTorch; the twin of `i3d_tf/train_step.py`.
 
-`common/training/optim.py` has the interface and the update rule. Everything is on torch's default
-device: see `torch.set_default_device`.
+`common/training/loop.py` has the interface, `optim.py` the update rule. Everything is on torch's
+default device.
 """
 
 from collections.abc import Sequence
@@ -9,28 +9,28 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
-from common import arch, hardware
+from common import arch, models
 from common.arch import Arrays
 from common.preprocessing.contracts import InputContract
-from common.training import optim
+from common.training import data, optim
 from common.training.data import Batch
 from common.training.optim import StepResult
 from common.training.recipes import Recipe
-from i3d_torch import batch_norm, losses, weights
+from i3d_torch import batch_norm
+from i3d_torch import model as video_model
 from i3d_torch.model import VideoModel
-from i3d_torch.optimize import training_model
-from i3d_torch.predictor import Predictor
+from i3d_torch.predictor import LAYOUT, Predictor, frame_logits
 
 
 class TrainStep:
-    """A `common.training.optim.TrainStep`.
+    """A `common.training.loop.TrainStep`.
 
-    Each of several ranks has its own and takes its share of a batch. Their gradients are summed
-    once a step, as one array, so that the order of additions, and with it every bit, depends only
-    on the number of ranks; DistributedDataParallel regroups gradients after the first step of
-    every process, so that a resumed run would differ.
+    Each of several ranks takes its share of a batch. Their gradients are summed once a step, as one
+    array, so that every bit depends only on the number of ranks; DistributedDataParallel regroups
+    gradients after the first step of a process, so that a resumed run would differ.
     """
 
     def __init__(
@@ -41,15 +41,7 @@ class TrainStep:
         contract: InputContract,
         distributed: dist.ProcessGroup | None = None,
     ):
-        """Makes a model with its weights.
-
-        Args:
-            net: The network.
-            arrays: The first weights, exactly the network's, by canonical name.
-            recipe: How to train.
-            contract: What the network expects of clips.
-            distributed: The ranks that train together, as `torch.distributed.group.WORLD`; None
-                trains alone.
+        """Makes a model with its weights; `distributed` None trains alone.
 
         Raises:
             CheckpointError: The arrays are not the network's.
@@ -59,9 +51,9 @@ class TrainStep:
         self.recipe = recipe
         self.group = distributed
         self.replicas = dist.get_world_size(distributed) if distributed else 1
-        self.scaler = optim.Scaler()
         self.decayed = optim.decayed(net, recipe)
-        self.model = training_model(net, recipe.recompute).train()
+        self.model = VideoModel(net).train().to(memory_format=LAYOUT)
+        self.model.recompute = recipe.recompute
         batch_norm.set_mode(self.model, optim.batch_norm_mode(recipe, self.replicas))
         for name in optim.frozen_nodes(net, recipe):
             batch_norm.set_mode(self.model.get_submodule(name), "freeze")
@@ -73,69 +65,57 @@ class TrainStep:
         self.momentum = {name: torch.zeros_like(p) for name, p in self.trained.items()}
         for name, parameter in self.trained.items():
             self.optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
-        self.average = training_model(net).eval() if recipe.average_decay else None
+        self.average = None
+        if recipe.average_decay:
+            self.average = VideoModel(net).eval().to(memory_format=LAYOUT)
         self.training = Predictor(self.model, contract, recipe.precision)
         self.predictor = Predictor(self.average or self.model, contract, recipe.precision)
         self.assign(arrays)
 
     def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
-        """See `common.training.optim.TrainStep`."""
         share = 1 / (len(batches) * self.replicas)
         self.model.zero_grad()
         measured = torch.zeros(2)
-        with hardware.explained(torch.OutOfMemoryError, batches[0].clips, hardware.TRAINING):
+        with models.explained(torch.OutOfMemoryError, batches[0].clips, models.TRAINING):
             for batch in batches:
-                measured += share * self._accumulate(batch, share * self.scaler.scale)
+                measured += share * self._accumulate(batch, share)
             gradients = self._over_replicas([p.grad for p in self.trained.values()], measured)
-        norm = torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-        )
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
         loss, correct = measured.tolist()
-        found, factor, self.scaler = optim.check_step(
-            self.recipe, self.scaler, loss, norm.item(), correct
-        )
-        if factor is not None:
-            self._update(gradients, rate, factor)
+        classes = self.recipe.task == "classes"
+        found = StepResult(loss, norm.item(), correct if classes else None)
+        self._update(gradients, rate, optim.check_step(self.recipe, found))
         return found
 
     def state(self) -> dict[str, np.ndarray]:
-        """See `common.training.optim.TrainStep`."""
-        momentum = {name: v.cpu().numpy().copy() for name, v in self.momentum.items()}
-        average = weights.arrays(self.average) if self.average else None
-        state = optim.State(weights.arrays(self.model), momentum, average, self.scaler)
-        return state.to_arrays(self.recipe)
+        return self._state().to_arrays()
 
     def restore(self, arrays: Arrays) -> None:
-        """See `common.training.optim.TrainStep`."""
-        state = optim.State.from_arrays(self.net, self.recipe, arrays)
-        weights.assign(self.model, state.model)
+        state = self._state().read(arrays)
+        self.assign(state.model, state.average)
         for name, velocity in self.momentum.items():
             velocity.copy_(torch.tensor(state.momentum[name]))
-        if self.average:
-            weights.assign(self.average, state.average)
-        self.scaler = state.scaler
 
-    def assign(self, arrays: Arrays) -> None:
-        """Sets the weights, exactly the network's; raises `CheckpointError` for others."""
-        weights.assign(self.model, arrays)
+    def assign(self, arrays: Arrays, average: Arrays | None = None) -> None:
+        """Sets the weights, and where it is kept their average, which starts as the same."""
+        video_model.assign(self.model, arrays)
         if self.average:
-            weights.assign(self.average, arrays)
+            video_model.assign(self.average, average or arrays)
 
-    def _accumulate(self, batch: Batch, scale: float) -> Tensor:
-        """Adds `scale` times the gradient of a micro-batch; returns its loss and share correct."""
-        targets = torch.tensor(batch.targets, device=_device())
-        dropout = optim.dropout(self.net, batch)
+    def _state(self) -> optim.State:
+        momentum = {name: v.cpu().numpy().copy() for name, v in self.momentum.items()}
+        average = video_model.arrays(self.average) if self.average else None
+        return optim.State(video_model.arrays(self.model), momentum, average)
+
+    def _accumulate(self, batch: Batch, share: float) -> Tensor:
+        """Adds `share` times the gradient of a micro-batch; returns its loss and share correct."""
+        targets = torch.tensor(batch.targets, device=torch.get_default_device())
+        dropout = data.dropout(self.net, batch)
         if dropout is not None:
-            dropout = torch.tensor(dropout, device=_device()).movedim(-1, 1)
-        logits = self.training.time_steps(batch.clips, dropout)
-        if self.recipe.task == "frames":
-            loss = losses.frames(losses.frame_logits(logits, batch.clips.shape[1]), targets)
-            correct = torch.zeros([])
-        else:
-            logits = logits.mean(dim=1)
-            loss = losses.classes(logits, targets, self.recipe.label_smoothing)
-            correct = losses.correct(logits, targets)
-        (loss * scale).backward()
+            dropout = torch.tensor(dropout, device=targets.device).movedim(-1, 1)
+        steps = self.training.time_steps(batch.clips, dropout)
+        loss, correct = loss_and_correct(self.recipe, steps, targets, batch.clips.shape[1])
+        (loss * share).backward()
         return torch.stack([loss.detach(), correct])
 
     def _over_replicas(self, gradients: Sequence[Tensor], measured: Tensor) -> Sequence[Tensor]:
@@ -171,17 +151,32 @@ class TrainStep:
 
     def _optimizer(self) -> torch.optim.SGD:
         """The update rule of `optim`, fused over all parameters."""
-        kinds: dict[float, list[Tensor]] = {0.0: [], self.recipe.weight_decay: []}
-        for name, parameter in self.trained.items():
-            kinds[self.recipe.weight_decay if name in self.decayed else 0.0].append(parameter)
+        recipe, groups = self.recipe, []
+        for decays in (False, True):
+            own = [p for name, p in self.trained.items() if (name in self.decayed) == decays]
+            groups.append({"params": own, "weight_decay": decays * recipe.weight_decay})
         return torch.optim.SGD(
-            [{"params": own, "weight_decay": decay} for decay, own in kinds.items() if own],
-            lr=self.recipe.learning_rate,
-            momentum=self.recipe.momentum,
-            nesterov=self.recipe.nesterov,
-            fused=True,
+            groups, recipe.learning_rate, recipe.momentum, nesterov=recipe.nesterov, fused=True
         )
 
 
-def _device() -> torch.device:
-    return torch.get_default_device()
+def loss_and_correct(
+    recipe: Recipe, steps: Tensor, targets: Tensor, frames: int
+) -> tuple[Tensor, Tensor]:
+    """Loss, and share of the clips whose top class is their label, of logits of time steps.
+
+    For classes it is the mean cross entropy. For frames it is half localisation loss, half
+    classification loss, as piergiaj/pytorch-i3d on Charades: mean binary cross entropies of every
+    frame, and of the maximum over time. `steps` are [B, T', num_classes], targets labels [B] or
+    [B, `frames`, num_classes], 0 or 1.
+    """
+    if recipe.task == "frames":
+        logits = frame_logits(steps, frames)
+        localisation = F.binary_cross_entropy_with_logits(logits, targets)
+        # amax: the gradient of equal logits is divided among them, as TensorFlow does.
+        clips = F.binary_cross_entropy_with_logits(logits.amax(dim=1), targets.amax(dim=1))
+        return (localisation + clips) / 2, torch.zeros([])
+    logits = steps.mean(dim=1)
+    loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    # Of equal logits the first is on top.
+    return loss, (logits.argmax(dim=1) == targets).float().mean()

@@ -9,9 +9,20 @@ import torch.distributed as dist
 
 from common.preprocessing.contracts import InputContract
 from common.testing import train_step as checks
-from i3d_torch import batch_norm
-from i3d_torch.model import VideoModel
-from i3d_torch.train_step import TrainStep
+from common.testing.losses import LossTests
+from i3d_torch.predictor import frame_logits
+from i3d_torch.train_step import TrainStep, loss_and_correct
+
+
+def _gradient(loss, logits):
+    x = torch.tensor(logits, requires_grad=True)
+    loss(x).backward()
+    return x.grad.numpy()
+
+
+class TestLosses(LossTests):
+    measure, frame_logits = staticmethod(loss_and_correct), staticmethod(frame_logits)
+    tensor, gradient = staticmethod(torch.tensor), staticmethod(_gradient)
 
 
 class TestTrainStep(checks.TrainStepTests):
@@ -20,11 +31,6 @@ class TestTrainStep(checks.TrainStepTests):
 
 def test_memory_that_runs_out_is_explained():
     checks.check_memory(TrainStep, torch.OutOfMemoryError("no more"))
-
-
-def test_an_unknown_mode_of_batch_norm_is_refused():
-    with pytest.raises(ValueError, match=r"one of train, freeze, sync\. Received: 'eval'"):
-        batch_norm.set_mode(VideoModel(checks.NET), "eval")
 
 
 def test_scores_leave_gradients_enabled():

@@ -1,5 +1,7 @@
 """Both backends agree at every endpoint and in every gradient, for every architecture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,11 @@ USUAL = (2, 16, 64, 75, 3)
 GRADIENT_TOLERANCE = 5e-2
 MEDIAN_TOLERANCE = 5e-3
 
+# Normalising with a batch's own statistics divides by its deviation 57 times over and magnifies
+# rounding: in float32 torch differs from itself in float64 by up to 5e-5 here, TensorFlow by as
+# much; they differ from each other by 2e-5.
+TRAINING_TOLERANCE = 1e-4
+
 TINY = arch.narrow(arch.inception_i3d(51), 8)
 
 # InceptionI3D: every remainder of a stride of 2 on the way, the smallest clip, and one with several
@@ -28,7 +35,7 @@ TINY = arch.narrow(arch.inception_i3d(51), 8)
 INCEPTION = [
     *(
         (TINY, (2, *size, 3))
-        for size in ((9, 193, 193), (16, 224, 224), (17, 195, 201), (23, 224, 213), (12, 240, 256))
+        for size in ((9, 193, 193), (17, 195, 201), (23, 224, 213), (12, 240, 256))
     ),
     (arch.narrow(arch.inception_i3d(2, 2), 16), (1, 9, 193, 224, 2)),
     (arch.narrow(arch.inception_i3d(7, 5, scale=True), 16), (1, 9, 193, 224, 5)),
@@ -36,15 +43,10 @@ INCEPTION = [
 
 # One of each family and its oddest member.
 FULL = (
-    "i3d_resnet50_8x8",
     "i3d_resnet50_nl_32x2",
-    "i3d_resnet50_nl_8x8_affine",
     "i3d_resnet101_nl_8x8_padded",
-    "c2d_resnet50_nl_8x8",
     "inception_i3d_symmetric",
-    "r2plus1d_18",
     "r2plus1d_34_vmz",
-    "r2plus1d_50",
     "r2plus1d_152_vmz",
 )
 
@@ -84,7 +86,13 @@ def _assert_same_gradients(on_tf, on_torch, net, arrays, clips):
     assert np.median(errors) <= MEDIAN_TOLERANCE
 
 
-@pytest.mark.parametrize("name", arch.ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * ("101" in name or "152" in name))
+        for name in arch.ARCHITECTURES
+    ],
+)
 def test_tiny_network(on_tf, on_torch, name):
     net = arch.narrow(arch.make(name, 11), 8)
     _agree(on_tf, on_torch, net, CLIPS.get(name, USUAL))
@@ -108,12 +116,22 @@ def test_full_network(on_tf, on_torch, name):
     _agree(on_tf, on_torch, arch.make(name), (1, 16, 64, 75, 3))
 
 
-@pytest.mark.parametrize("name", ["i3d_resnet50_nl_8x8", "i3d_resnet50_8x8_affine", "r2plus1d_18"])
-def test_a_pass_in_training_agrees(on_tf, on_torch, name):
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("inception_i3d", (4, 17, 193, 197, 3)),
+        ("i3d_resnet50_nl_8x8", (4, 16, 64, 75, 3)),
+        ("i3d_resnet50_8x8_affine", (4, 16, 64, 75, 3)),
+        ("r2plus1d_18", (4, 16, 64, 75, 3)),
+    ],
+)
+def test_a_pass_in_training_agrees(on_tf, on_torch, name, shape):
     """Batch statistics, and the running ones after the pass."""
-    net = arch.narrow(arch.make(name, 11), 8)
-    net = arch.without_dropout(net)
-    arrays, clips = randomise.arrays(net), randomise.clips((4, 16, 64, 75, 3))
+    net = arch.with_dropout(arch.narrow(arch.make(name, 11), 8), 0.0)
+    if "_nl_" in name:  # to behind its first two such blocks; the rest only amplifies rounding
+        blocks = [k for k, node in enumerate(net.nodes) if isinstance(node, arch.NonLocal)]
+        net = replace(net, nodes=(*net.nodes[: blocks[1] + 2], net.head))
+    arrays, clips = randomise.arrays(net), randomise.clips(shape)
     for array_name in arrays:
         if ".theta." in array_name:
             # Flat attention is the same everywhere, and a norm that divides by its deviation would
@@ -121,9 +139,25 @@ def test_a_pass_in_training_agrees(on_tf, on_torch, name):
             arrays[array_name] *= 4
     actual, after_torch = on_torch.training(net, arrays, clips)
     expected, after_tf = on_tf.training(net, arrays, clips)
-    # See TRAINING_TOLERANCE in training_test.py for the cause.
-    assert_all_close(actual, expected, 1e-4)
+    assert_all_close(actual, expected, TRAINING_TOLERANCE)
     assert_all_close(after_torch, after_tf)
+    for parameter in arch.parameters(net):
+        kept = np.array_equal(after_tf[parameter.name], arrays[parameter.name])
+        assert kept == parameter.trainable, parameter.name
+
+
+def test_running_statistics_follow_the_rule_of_the_release(backend):
+    """Running = (1 - momentum) running + momentum batch, whose variance is the biased one."""
+    norm = arch.Norm(eps=1e-3, momentum=0.25, scale=False)
+    conv = arch.Conv("Conv", 1, (1, 1, 1), norm=norm, relu=False)
+    net = arch.Network("one_layer", 1, (conv, arch.make("r2plus1d_18", 2).head))
+    arrays = randomise.arrays(net)
+    arrays["Conv.conv.weight"] = np.ones_like(arrays["Conv.conv.weight"])
+    clips = np.array([1, 2, 3, 6], np.float32).reshape(1, 1, 2, 2, 1)
+    _, after = backend.training(net, arrays, clips)
+    for name, batch in {"mean": 3.0, "var": 3.5}.items():  # 14 / 4; unbiased: 14 / 3
+        expected = 0.75 * arrays[f"Conv.norm.running_{name}"] + 0.25 * batch
+        np.testing.assert_allclose(after[f"Conv.norm.running_{name}"], expected, rtol=1e-6)
 
 
 def test_the_head_averages_classified_features(backend):
@@ -137,7 +171,7 @@ def test_the_head_averages_classified_features(backend):
     assert_close(endpoints["Predictions"], reference.softmax(logits), "softmax")
 
 
-@pytest.mark.parametrize("name", TINY.endpoints)
+@pytest.mark.parametrize("name", ["Conv3d_1a_7x7", "Mixed_4b", "Features", "Predictions"])
 def test_final_endpoint_stops_early_with_the_same_values(backend, name):
     net = arch.narrow(TINY, 2)
     arrays, clips = randomise.arrays(net), randomise.clips((1, 9, 193, 193, 3))

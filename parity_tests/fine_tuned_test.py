@@ -17,18 +17,11 @@ from common.testing.films import Film
 from convert import hub
 from convert.formats import safetensors
 from parity_tests import randomise
-from parity_tests.conftest import NEEDS
 
 CLASSES = ("juggling", "knitting", "fencing")
 CONTRACT = dataclasses.replace(RGB_CONTRACT, short_side=80, crop=64, fps=10.0)
 
 pytestmark = pytest.mark.usefixtures("thin")
-
-
-@pytest.fixture(params=list(NEEDS))
-def package(request):
-    pytest.importorskip(NEEDS[request.param], reason=f"needs the extra {request.param!r}")
-    return f"i3d_{request.param}"
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def folder(tmp_path):
 
 def run(package, command, folder, *flags):
     done = commands.run(
-        f"{package}.{command}",
+        f"{package.__name__}.{command}",
         f"--checkpoint={folder / 'model.safetensors'}", "--device=cpu", *flags,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -113,7 +106,7 @@ def train(package, folder):
         "evaluate_every": 1, "snapshot_every": 1, "architecture": "inception_i3d_global",
     }  # fmt: skip
     done = commands.run(
-        f"{package}.train", f"--annotations={folder / 'a.json'}", f"--rgb={folder}",
+        f"{package.__name__}.train", f"--annotations={folder / 'a.json'}", f"--rgb={folder}",
         f"--checkpoint={folder / 'model.safetensors'}", f"--output={folder / 'results'}",
         "--workers=0", "--notensorboard", *(f"--set={k}={v}" for k, v in settings.items()),
     )  # fmt: skip

@@ -104,11 +104,12 @@ def test_zero_padding_in_a_max_pool_is_caught(on_tf, on_torch, monkeypatch):
     x = -1 - randomise.clips((1, 5, 6, 7, 2))
     expected = on_tf.layer(node, {}, x)
     np.testing.assert_array_equal(on_torch.layer(node, {}, x), expected)
-    monkeypatch.setattr(
-        layers,
-        "_max_pool",
-        lambda x, node: F.max_pool3d(layers._pad(x, node, value=0.0), node.kernel, node.stride),
-    )
+
+    def padded_with_zeros(x, node):
+        pads = arch.pads(x.shape[2:], node.kernel, node.stride, node.padding)
+        return F.max_pool3d(layers._pad(x, pads), node.kernel, node.stride)
+
+    monkeypatch.setattr(layers, "_max_pool", padded_with_zeros)
     with pytest.raises(AssertionError, match="relative error"):
         assert_close(on_torch.layer(node, {}, x), expected, "max pool")
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 import i3d_tf
 from common import arch
-from convert.arrays import from_canonical, to_canonical
 from i3d_tf import layers
 
 # The tolerance holds for float32 on a CPU, where torch's tensors are too; a GPU uses TF32.
@@ -21,15 +20,12 @@ def layer(
     node: arch.Conv | arch.Pool, arrays: Mapping[str, np.ndarray], x: np.ndarray
 ) -> np.ndarray:
     """Runs one layer in inference with `arrays` by field."""
-    module = layers.build(node, x.shape[-1])
+    module = layers.LAYERS[type(node)](node, x.shape[-1])
     for field, array in arrays.items():
         part, name = field.split(".")
-        if part == "norm":
-            getattr(module.norm, name).assign(array)
-        else:
-            variable = {"weight": "w", "bias": "b"}[name]
-            layout = "THWIO" if name == "weight" else "C"
-            getattr(module.conv, variable).assign(from_canonical(array, layout))
+        owner = module.norm if part == "norm" else module.conv
+        name = name if part == "norm" else {"weight": "w", "bias": "b"}[name]
+        i3d_tf.model.set_array(getattr(owner, name), array)
     return module(tf.constant(x)).numpy()
 
 
@@ -38,7 +34,7 @@ def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarr
     variable = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(variable)
-        output = layers.build(node, x.shape[-1])(variable)
+        output = layers.LAYERS[type(node)](node, x.shape[-1])(variable)
     return tape.gradient(output, variable, output_gradients=tf.constant(outer)).numpy()
 
 
@@ -48,17 +44,14 @@ def gradients(
     """Gradients of the cross entropy for labels [B], with running statistics in batch norm."""
     model = i3d_tf.VideoModel(net)
     i3d_tf.assign(model, arrays)
-    own = i3d_tf.weights.variables(model)
-    trainable = {p.name: p for p in arch.parameters(net) if p.trainable}
+    own = model.named_variables()
+    trainable = [p.name for p in arch.parameters(net) if p.trainable]
     with tf.GradientTape() as tape:
         logits, _ = model(tf.constant(clips))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         loss = tf.reduce_mean(losses)
     found = tape.gradient(loss, {name: own[name] for name in trainable})
-    return {
-        name: to_canonical(found[name].numpy(), i3d_tf.weights.layout(parameter))
-        for name, parameter in trainable.items()
-    }
+    return {name: i3d_tf.model.to_array(gradient) for name, gradient in found.items()}
 
 
 def inference(

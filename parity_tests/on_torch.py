@@ -18,7 +18,7 @@ def layer(
     node: arch.Conv | arch.Pool, arrays: Mapping[str, np.ndarray], x: np.ndarray
 ) -> np.ndarray:
     """Runs one layer in inference with `arrays` by field."""
-    module = layers.build(node, x.shape[-1]).eval()
+    module = layers.LAYERS[type(node)](node, x.shape[-1]).eval()
     state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     module.load_state_dict(state, strict=True)
     with torch.inference_mode():
@@ -28,7 +28,7 @@ def layer(
 def pool_gradient(node: arch.Pool, x: np.ndarray, outer: np.ndarray) -> np.ndarray:
     """Gradient of sum(pool(x) * outer) with respect to x."""
     variable = _channels_first(x).requires_grad_()
-    output = layers.build(node, x.shape[-1])(variable)
+    output = layers.LAYERS[type(node)](node, x.shape[-1])(variable)
     output.backward(_channels_first(outer))
     return _channels_last(variable.grad)
 

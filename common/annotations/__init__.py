@@ -15,53 +15,34 @@ UNITS = ("seconds", "frames")
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    """A labelled time span of a clip.
-
-    Attributes:
-        label: Class index.
-        start: Seconds or 0-based frame number, by the record's unit.
-        end: In the same unit; a frame number is exclusive.
-        subject: Track number of whoever acts, in data sets with tracklets.
-    """
+    """A labelled time span of a clip."""
 
     label: int
-    start: float
-    end: float
-    subject: int | None = None
+    start: float  # seconds or 0-based frame number, by the record's unit
+    end: float  # in the same unit; a frame number is exclusive
+    subject: int | None = None  # track number of whoever acts, in data sets with tracklets
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One clip of a data set.
 
-    Attributes:
-        name: Relative path without suffix, unique in the data set, under which everything
-            prepared from the clip is stored: "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01".
-        path: Video file or frame folder, relative to the data set's folder.
-        subset: "training", "validation" or "testing".
-        labels: Class indices, ascending; empty if unknown or if no class applies.
-        start: Start of the clip within the file, in seconds; None is the start of the file.
-        end: End of the clip within the file, in seconds; None is the end of the file.
-        actions: Labelled spans, in the order of the annotation file.
-        unit: Unit of the spans: "seconds", or "frames" (0-based, as decoded).
-        duration: Length of the clip in seconds, as annotated.
-        fps: Annotated frame rate, to which `frames` and spans in frames refer.
-        frames: Number of frames, as annotated or as prepared.
-        boxes: File with the tracklets' boxes, relative to the annotation folder.
+    Everything that is prepared from it is stored under its name, a relative path without suffix,
+    unique in the data set: "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01".
     """
 
     name: str
-    path: str
-    subset: str
-    labels: tuple[int, ...] = ()
-    start: float | None = None
-    end: float | None = None
-    actions: tuple[Action, ...] = ()
-    unit: str = "seconds"
-    duration: float | None = None
-    fps: float | None = None
-    frames: int | None = None
-    boxes: str | None = None
+    path: str  # video file or frame folder, relative to the data set's folder
+    subset: str  # one of `SUBSETS`
+    labels: tuple[int, ...] = ()  # ascending; empty if unknown or if no class applies
+    start: float | None = None  # seconds within the file; None is its start
+    end: float | None = None  # seconds within the file; None is its end
+    actions: tuple[Action, ...] = ()  # in the order of the annotation file
+    unit: str = "seconds"  # of the actions; or "frames" (0-based, as decoded)
+    duration: float | None = None  # seconds, as annotated
+    fps: float | None = None  # as annotated, to which `frames` and actions in frames refer
+    frames: int | None = None  # as annotated or as prepared
+    boxes: str | None = None  # file of the tracklets' boxes, relative to the annotation folder
 
     @property
     def id(self) -> str:
@@ -71,22 +52,12 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """The annotations of a data set, or of one of its folds.
+    """The annotations of a data set or fold; `ValueError` names a wrong record and its field."""
 
-    Attributes:
-        classes: Class names in label order; empty if the file does not name them.
-        records: Clips, in the order of the data set's own files.
-        dataset: Name in `common.annotations.datasets`; empty if unknown.
-        variant: Fold, version or class order; empty if there is only one.
-
-    Raises:
-        ValueError: Names the record and the field, what was expected and what was received.
-    """
-
-    classes: tuple[str, ...]
-    records: tuple[Record, ...]
-    dataset: str = ""
-    variant: str = ""
+    classes: tuple[str, ...]  # in label order; empty if the file does not name them
+    records: tuple[Record, ...]  # in the order of the data set's own files
+    dataset: str = ""  # name in `common.annotations.datasets`; empty if unknown
+    variant: str = ""  # fold, version or class order; empty if there is only one
 
     def __post_init__(self) -> None:
         if "" in self.classes or len(set(self.classes)) < len(self.classes):
@@ -111,15 +82,15 @@ class Annotations:
 def _check(record: Record, classes: float) -> None:
     def need(right: bool, field: str, expected: str) -> None:
         if not right:
-            received = getattr(record, field)
             raise ValueError(
-                f"record {record.name!r}, {field}: expected {expected}. Received: {received!r}."
+                f"record {record.name!r}, {field}: expected {expected}. Received: "
+                f"{getattr(record, field)!r}."
             )
 
     for field in ("name", "path", "boxes"):
-        parts = (getattr(record, field) or "").split("/")
-        relative = not {"", ".", ".."} & set(parts) and "\0" not in "".join(parts)
-        absent = field == "boxes" and record.boxes is None
+        value = getattr(record, field)
+        relative = not {"", ".", ".."} & {*(value or "").split("/")} and "\0" not in (value or "")
+        absent = field == "boxes" and value is None
         need(absent or relative, field, "a relative path with / and without empty parts, . and ..")
     need(record.subset in SUBSETS, "subset", f"one of {', '.join(SUBSETS)}")
     need(record.unit in UNITS, "unit", f"one of {', '.join(UNITS)}")

@@ -8,9 +8,8 @@ Native (version 1): one file a fold, one record a line.
       {"name": "YoYo/v_YoYo_g08_c01", "path": "YoYo/v_YoYo_g08_c01.avi", "subset": "training",
        "labels": [100]}, ...]}
 
-A record has the fields of `common.annotations.Record` whose values are not the default; its
-actions are objects: `{"label": 7, "start": 1.5, "end": 4}`. "counts" holds the number of records
-of each subset, so that a truncated or merged file is noticed.
+A record has the fields of `common.annotations.Record` that are not the default; an action is
+`{"label": 7, "start": 1.5, "end": 4}`. By "counts" a truncated or merged file is noticed.
 
 kenshohara: 3D-ResNets-PyTorch and the MindSpore models (`ucf101_01.json`).
 
@@ -18,20 +17,18 @@ kenshohara: 3D-ResNets-PyTorch and the MindSpore models (`ucf101_01.json`).
      "database": {"v_ApplyEyeMakeup_g08_c01": {"subset": "training",
                   "annotations": {"label": "ApplyEyeMakeup", "segment": [1, 121]}}}}
 
-The key is the last part of a clip's name. Its frames lie in `LABEL/KEY`, or in `test/KEY` without
-a label, which only clips of the testing subset may lack. The segment holds the first frame
-number, from 1, and the number after the last: 120 frames here ([0, 120] for frames in HDF5
-files). It is missing if the number of frames is unknown.
+Frames lie in `LABEL/KEY`, or in `test/KEY` without a label, which only clips for testing may lack.
+The segment holds the first frame's number and that after the last: 120 frames here ([0, 120] for
+frames in HDF5 files). It is missing if the number of frames is unknown.
 
 piergiaj: pytorch-i3d (`charades.json`).
 
     {"7UPGT": {"subset": "training", "duration": 23.21, "actions": [[149, 16.0, 22.2]]}}
 
-The key is the record's name, a label is a class index, and times are seconds; there are no
-subjects, frame counts, rates or boxes. pytorch-i3d takes its frame rate from frames / duration and
-labels frames by the rule "strict" (`common.annotations.frame_labels`). Spans in frames become
-frame / fps, rounded down to microseconds: with the rule "half_open" and the same rate, reading
-them back gives the same frames.
+The key is the record's name; times are seconds. pytorch-i3d takes its frame rate from frames /
+duration and labels frames by the rule "strict" (`common.annotations.frame_labels`). Spans in frames
+become frame / fps, rounded down to microseconds: with the rule "half_open" and the same rate,
+reading them back gives the same frames.
 """
 
 import dataclasses
@@ -46,7 +43,6 @@ from common.annotations.frame_labels import as_written
 from common.io import check_shape, load_json, write_text
 
 _NATIVE = "i3d-annotations"
-
 _VERSION = 1
 
 # Shapes for `common.io.check_shape`.
@@ -73,12 +69,7 @@ _UNLABELLED = "test"  # kenshohara's folder of clips without a label
 
 
 def read(path: str | os.PathLike[str]) -> Annotations:
-    """Reads a file in any of the formats.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The format is unknown, or the content is malformed; the text names the file.
-    """
+    """Reads a file in any of the formats; `ValueError` if it is malformed or in none of them."""
     document = load_json(path)
     try:
         return FORMATS[format_of(document)][0](document)
@@ -87,36 +78,25 @@ def read(path: str | os.PathLike[str]) -> Annotations:
 
 
 def format_of(document: Any) -> str:
-    """Returns the format of a JSON document: a key of `FORMATS`.
-
-    Raises:
-        ValueError: It has none of them.
-    """
-    keys = set(document) if isinstance(document, dict) else set()
-    if "format" in keys and document["format"] == _NATIVE:
+    """The format of a JSON document, a key of `FORMATS`; `ValueError` if it has none of them."""
+    found = document if isinstance(document, dict) else {}
+    if found.get("format") == _NATIVE:
         return "native"
-    if {"labels", "database"} <= keys:
+    if {"labels", "database"} <= set(found):
         return "kenshohara"
-    entries = [document[key] for key in keys]
-    if keys and all(isinstance(x, dict) and {"subset", "actions"} <= set(x) for x in entries):
+    entries = found.values()
+    if entries and all(isinstance(x, dict) and {"subset", "actions"} <= set(x) for x in entries):
         return "piergiaj"
-    raise ValueError(
-        f"not annotations in a known format ({', '.join(FORMATS)}). "
-        "`python -m common.prepare.make_annotations` makes them from a data set's own files."
-    )
+    known = ", ".join(FORMATS)
+    raise ValueError(f"not annotations in a known format ({known}). `make_annotations` makes them.")
 
 
 def text(content: Annotations, container: str = "native") -> str:
-    """Returns the content of a file in the format `container`; it is deterministic.
-
-    Raises:
-        ValueError: The format cannot express `content`.
-    """
+    """The content of a file; `ValueError` if the format `container` cannot express `content`."""
     return FORMATS[container][1](content)
 
 
 def write(path: str | os.PathLike[str], content: Annotations, container: str = "native") -> None:
-    """Writes `text(content, container)` atomically; raises the same errors."""
     write_text(path, text(content, container))
 
 
@@ -135,7 +115,7 @@ def _native_text(content: Annotations) -> str:
 
 
 def _changed(value: Record | Action) -> dict[str, Any]:
-    """Returns the fields that differ from their default."""
+    """The fields that differ from their default."""
     found = {}
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
@@ -147,60 +127,39 @@ def _changed(value: Record | Action) -> dict[str, Any]:
 
 def _read_native(document: dict[str, Any]) -> Annotations:
     if document.get("version") != _VERSION:
-        raise ValueError(
-            f"expected version {_VERSION} of the format. Received: {document.get('version')!r}. "
-            "Write the file again with this version of the project."
-        )
+        got = f"{document.get('version')!r}. Make the file again"
+        raise ValueError(f"expected version {_VERSION} of the format. Received: {got}.")
     check_shape(document, _NATIVE_FILE, exact=True)
-    content = Annotations(
-        classes=tuple(document["classes"]),
-        records=tuple(map(_native_record, document["records"])),
-        dataset=document["dataset"],
-        variant=document["variant"],
-    )
+    records = []
+    for entry in document["records"]:
+        actions = tuple(Action(**action) for action in entry.get("actions", ()))
+        labels = tuple(entry.get("labels", ()))
+        records.append(Record(**{**entry, "labels": labels, "actions": actions}))
+    classes, dataset = tuple(document["classes"]), document["dataset"]
+    content = Annotations(classes, tuple(records), dataset, document["variant"])
     if content.counts != document["counts"]:
-        raise ValueError(
-            f"expected as many records as the file says: {document['counts']}. Received: "
-            f"{content.counts}."
-        )
+        text = f"{document['counts']}. Received: {content.counts}."
+        raise ValueError(f"expected as many records as the file says: {text}")
     return content
 
 
-def _native_record(entry: dict[str, Any]) -> Record:
-    labels = tuple(entry.get("labels", ()))
-    actions = tuple(Action(**action) for action in entry.get("actions", ()))
-    return Record(**{**entry, "labels": labels, "actions": actions})
-
-
 def _kenshohara_text(content: Annotations) -> str:
-    if not content.classes:
-        raise ValueError("this format needs class names, which are unknown.")
     database: dict[str, Any] = {}
     for record in content.records:
-        if record.id in database:
-            raise ValueError(f"record {record.name!r}: another record has the key {record.id!r}.")
-        annotations = _kenshohara_annotations(record, content.classes)
-        database[record.id] = {"subset": record.subset, "annotations": annotations}
+        unlabelled = record.subset == "testing" and not record.labels
+        label = content.classes[record.labels[0]] if content.classes and record.labels else None
+        one = unlabelled or (label is not None and len(record.labels) == 1)
+        place = f"{label or _UNLABELLED}/{record.id}"
+        if record.actions or not one or record.name != place or record.id in database:
+            raise ValueError(
+                f"record {record.name!r}: this format holds clips of one class of a known name, "
+                "without spans, with frames in CLASS/KEY, each key once. Choose another format."
+            )
+        entry: dict[str, Any] = {} if unlabelled else {"label": label}
+        if record.frames is not None:
+            entry["segment"] = [1, record.frames + 1]
+        database[record.id] = {"subset": record.subset, "annotations": entry}
     return json.dumps({"labels": content.classes, "database": database}) + "\n"
-
-
-def _kenshohara_annotations(record: Record, classes: tuple[str, ...]) -> dict[str, Any]:
-    unlabelled = record.subset == "testing" and not record.labels
-    if record.actions or not (len(record.labels) == 1 or unlabelled):
-        raise ValueError(
-            f"record {record.name!r}: this format has one class a clip and no spans. Received: "
-            f"{len(record.labels)} classes, {len(record.actions)} spans. Choose another format."
-        )
-    entry: dict[str, Any] = {} if unlabelled else {"label": classes[record.labels[0]]}
-    place = f"{entry.get('label', _UNLABELLED)}/{record.id}"
-    if record.name != place:
-        raise ValueError(
-            f"record {record.name!r}: a reader of this format looks for its frames in {place!r}, "
-            "where they are not. Choose another format."
-        )
-    if record.frames is not None:
-        entry["segment"] = [1, record.frames + 1]
-    return entry
 
 
 def _read_kenshohara(document: dict[str, Any]) -> Annotations:
@@ -211,16 +170,12 @@ def _read_kenshohara(document: dict[str, Any]) -> Annotations:
     for key, entry in document["database"].items():
         found, subset = entry["annotations"], entry["subset"]
         first, stop = found.get("segment", (0, 0))
-        if not 0 <= first <= min(1, stop):
-            raise ValueError(
-                f"entry {key!r}: expected a segment [1, frames + 1] or [0, frames]. Received: "
-                f"{found['segment']}."
-            )
         label = found.get("label")
-        if label not in indices and (label is not None or subset != "testing"):
+        known = label in indices or (label is None and subset == "testing")
+        if not known or not 0 <= first <= min(1, stop):
             raise ValueError(
-                f"entry {key!r}: expected a label that is one of the file's labels. Received: "
-                f"{label!r}."
+                f"entry {key!r}: expected one of the file's labels, and a segment [1, frames + 1] "
+                f"or [0, frames]. Received: {found}."
             )
         name = f"{_UNLABELLED if label is None else label}/{key}"
         labels = () if label is None else (indices[label],)
@@ -238,41 +193,28 @@ def _piergiaj_text(content: Annotations) -> str:
 
 
 def _piergiaj_entry(record: Record) -> dict[str, object]:
-    if record.start is not None or record.end is not None:
-        raise ValueError(
-            f"{record.name}: a part of a longer video (from {record.start} to {record.end} s), "
-            "which this format cannot express. Cut the video, or choose another format."
-        )
-    missing = {*record.labels} - {action.label for action in record.actions}
-    if missing:
-        raise ValueError(
-            f"{record.name}: has labels without spans ({sorted(missing)}), and this format holds "
-            "only spans. Choose another format."
-        )
-    duration = record.duration
+    in_frames, duration = record.unit == "frames", record.duration
     if duration is None and record.frames is not None and record.fps is not None:
         duration = float(record.frames / as_written(record.fps))
-    if duration is None:
+    refused = {
+        "a part of a longer video": record.start is not None or record.end is not None,
+        "labels without spans": not {*record.labels} <= {each.label for each in record.actions},
+        "an unknown duration": duration is None,
+        "spans in frames of an unknown rate": in_frames and record.fps is None,
+    }
+    for what in (what for what in refused if refused[what]):
         raise ValueError(
-            f"{record.name}: this format needs the duration, and neither it nor frame count and "
-            "rate are known. Use annotations that have it (new copies of Charades have a `length`)."
+            f"{record.name}: this format holds whole videos of known duration, with labels in "
+            f"spans in seconds. Received: {what}. Choose another format."
         )
-    actions = [
-        [action.label, _seconds(record, action.start), _seconds(record, action.end)]
-        for action in record.actions
-    ]
-    return {"subset": record.subset, "duration": float(duration), "actions": actions}
 
+    def seconds(time: float) -> float:
+        if not in_frames:
+            return float(time)
+        return math.floor(as_written(time) / as_written(record.fps or 0) * 1_000_000) / 1_000_000
 
-def _seconds(record: Record, time: float) -> float:
-    if record.unit == "seconds":
-        return float(time)
-    if record.fps is None:
-        raise ValueError(
-            f"{record.name}: its spans are in frames of an unknown rate, so they cannot be "
-            "written as seconds."
-        )
-    return math.floor(as_written(time) / as_written(record.fps) * 1_000_000) / 1_000_000
+    actions = [[each.label, seconds(each.start), seconds(each.end)] for each in record.actions]
+    return {"subset": record.subset, "duration": float(duration or 0), "actions": actions}
 
 
 def _read_piergiaj(document: dict[str, Any]) -> Annotations:

@@ -99,14 +99,6 @@ def test_kenshohara_segments_exclude_their_end(tmp_path, segment, frames):
     assert annotation_files.read(path).records[0].frames == frames
 
 
-def test_piergiaj_times_may_be_whole_numbers(tmp_path):
-    path = tmp_path / "a.json"
-    path.write_text('{"a": {"subset": "training", "duration": 3, "actions": [[1, 0, 2]]}}')
-    action = Action(1, 0.0, 2.0)
-    record = Record("a", "a.mp4", "training", (1,), actions=(action,), duration=3.0)
-    assert str(annotation_files.read(path).records) == str((record,))  # 3.0 rather than 3
-
-
 def test_piergiaj_spans_in_frames_label_the_same_frames_when_read_back(tmp_path):
     path = tmp_path / "vidor.json"
     for fps in (25.0, 29.97, 29.97002997, 30.0, 23.976, 59.94, 7.3):
@@ -132,17 +124,14 @@ def test_piergiaj_spans_in_frames_label_the_same_frames_when_read_back(tmp_path)
 @pytest.mark.parametrize(
     ("container", "change", "error"),
     [
-        ("kenshohara", {"labels": (0, 1)}, "'HammerThrow/v_1': .* Received: 2 classes, 0 spans"),
-        ("kenshohara", {"labels": ()}, "Received: 0 classes, 0 spans"),
-        ("kenshohara", {"actions": (Action(0, 1, 2),)}, "Received: 1 classes, 1 spans"),
-        ("kenshohara", {"name": "HammerThrow/v_2"}, "'Hammering/v_2': another .* key 'v_2'"),
-        ("kenshohara", {"name": "v_1"}, "'v_1': .* looks for its frames in 'HammerThrow/v_1'"),
-        ("kenshohara", {"subset": "testing", "labels": ()}, "its frames in 'test/v_1', where"),
-        ("kenshohara", {"subset": "testing", "labels": (0, 1)}, "Received: 2 classes, 0 spans"),
-        ("piergiaj", {"duration": None}, "7UPGT: this format needs the duration"),
-        ("piergiaj", {"start": 1.0, "end": 2.0}, "7UPGT: a part of a longer video .from 1.0 to 2"),
-        ("piergiaj", {"labels": (3, 12, 149)}, r"7UPGT: has labels without spans \(\[3\]\)"),
-        ("piergiaj", {"unit": "frames"}, "7UPGT: its spans are in frames of an unknown rate"),
+        ("kenshohara", {"labels": (0, 1)}, "'HammerThrow/v_1': this format holds clips of one cl"),
+        ("kenshohara", {"actions": (Action(0, 1, 2),)}, "'HammerThrow/v_1': this format"),
+        ("kenshohara", {"name": "HammerThrow/v_2"}, "'Hammering/v_2': this format"),
+        ("kenshohara", {"subset": "testing", "labels": ()}, "'HammerThrow/v_1': this format"),
+        ("piergiaj", {"duration": None}, "7UPGT: this format .* an unknown duration"),
+        ("piergiaj", {"start": 1.0, "end": 2.0}, "7UPGT: .* a part of a longer video"),
+        ("piergiaj", {"labels": (3, 12, 149)}, "7UPGT: .* labels without spans"),
+        ("piergiaj", {"unit": "frames"}, "7UPGT: .* spans in frames of an unknown rate"),
     ],
 )
 def test_what_a_format_cannot_express_is_not_written(tmp_path, container, change, error):
@@ -154,12 +143,6 @@ def test_what_a_format_cannot_express_is_not_written(tmp_path, container, change
     assert list(tmp_path.iterdir()) == []
 
 
-def test_kenshohara_files_need_class_names(tmp_path):
-    content = dataclasses.replace(KENSHOHARA, classes=())
-    with pytest.raises(ValueError, match="needs class names"):
-        annotation_files.write(tmp_path / "a.json", content, "kenshohara")
-
-
 @pytest.mark.parametrize(
     ("container", "old", "new", "error"),
     [
@@ -168,36 +151,20 @@ def test_kenshohara_files_need_class_names(tmp_path):
             "native": (
                 ('"version": 1', '"version": 2', r"expected version 1 .* Received: 2\."),
                 ('"variant": "1",', "", r"\$: missing fields: variant; unknown .* none"),
-                ('"variant"', '"fold": "1", "variant"', r"\$: .* unknown fields: fold"),
                 ('"validation": 1}', '"validation": 2}', "expected as many records as the file"),
                 ('["drinking"', "[7", r"\$\.classes\[0\]: expected a text, got 7"),
-                ('"name": "YoYo/v_1", ', "", r"\$\.records\[0\]: missing fields: name"),
-                ('"labels": [1]', '"labels": [true]', r"labels\[0\]: expected a whole number"),
-                ('"labels": [1]', '"labels": 1', r"\[0\]\.labels: expected a list, got 1"),
                 ('"labels": [1]', '"labels": [4]', "record 'YoYo/v_1', labels: .* below 4"),
-                ('"start": 0, ', "", r"\$\.records\[1\]\.actions\[0\]: missing fields: start"),
-                ('"fps": 29.97', '"fps": 1e999', "fps: expected a finite number"),
-                ('"name": "0/12"', '"name": "YoYo/v_1"', "record 'YoYo/v_1' appears twice"),
                 (NATIVE_TEXT[-20:], "", "not well-formed JSON"),
             ),
             "kenshohara": (
-                ('"HammerThrow"], ', "1], ", r"\$\.labels\[1\]: expected a text"),
                 ('"database": {', '"database": [], "x": {', "database: expected an object"),
-                ('"training"', '"train"', "'HammerThrow/v_1', subset: expected one of training"),
-                ('"annotations": {}', '"a": {}', r'\["v_5"\]: missing fields: annotations'),
-                ('"label": "HammerThrow"', '"l": 1', "entry 'v_1': expected a label .* None"),
-                ('"label": "HammerThrow"', '"label": "b"', "expected a label .* 'b'"),
-                ("[1, 121]", "[1]", "annotations.segment: expected 2 values"),
-                ("[1, 121]", "[2, 9]", r"'v_1': expected a segment \[1, frames \+ 1\] or \[0"),
-                ("[1, 121]", "[1, 0]", "'v_1': expected a segment"),
-                ("[1, 121]", "[-1, 9]", "'v_1': expected a segment"),
+                ('"label": "HammerThrow"', '"l": 1', "entry 'v_1': expected one of the file's la"),
+                ('"label": "HammerThrow"', '"label": "b"', "expected one of the file's la.*'b'"),
+                ("[1, 121]", "[2, 9]", r"'v_1': .* a segment \[1, frames \+ 1\] or \[0"),
             ),
             "piergiaj": (
                 ('"duration": 23.21, ', "", r'\$\["7UPGT"\]: missing fields: duration'),
-                ('"training"', '"train"', "record '7UPGT', subset: expected one of training"),
                 ("23.21", "0", "entry '7UPGT': expected a duration above 0 s, got 0"),
-                ("[149, 16.0, 22.2]", "[1, 2]", r"actions\[0\]: expected 3 values"),
-                ("[12, ", "[-1, ", "record '7UPGT', labels: expected labels from 0"),
                 ("00SL4", "a/../../b", "name: expected a relative path"),
             ),
         }.items()

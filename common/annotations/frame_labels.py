@@ -26,13 +26,13 @@ def frame_labels(
     rule: str = "half_open",
     subject: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Returns the classes of each frame, where frame k is at k / fps seconds.
+    """The classes of each frame, where frame k is at k / fps seconds.
 
     Times are compared as the decimal numbers in the annotations, so that no rounding decides about
     a frame on the edge of a span. Spans may leave the clip, and overlap.
 
     Args:
-        record: The clip with its spans; the clip-level labels are ignored.
+        record: The clip with its spans.
         num_classes: Number of classes of the data set.
         frames: Number of frames to label; None is `record.frames`.
         fps: Rate of these frames; None is `record.fps`, if these are the record's frames. Frames
@@ -40,12 +40,8 @@ def frame_labels(
         rule: One of `RULES`.
         subject: Only the actions of this tracklet; None is everybody's.
 
-    Returns:
-        [frames, num_classes], 0 or 1.
-
-    Raises:
-        ValueError: The rule is unknown, a label is outside the classes, or a frame count or rate
-            is missing, out of range or contradicts the record.
+    Returns [frames, num_classes], 0 or 1. Raises `ValueError` for a frame count or rate that is
+    missing, out of range or contradicts the record.
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; expected one of {', '.join(RULES)}.")
@@ -55,11 +51,6 @@ def frame_labels(
         raise ValueError(f"{record.name}: expected a number of frames to label, got {frames}.")
     labels = np.zeros((frames, num_classes), np.uint8)
     for action in record.actions:
-        if not 0 <= action.label < num_classes:
-            raise ValueError(
-                f"{record.name}: label {action.label} is outside the {num_classes} classes, "
-                "which are counted from 0."
-            )
         if subject is not None and action.subject != subject:
             continue
         start, end = (as_written(time) * scale for time in (action.start, action.end))
@@ -70,45 +61,34 @@ def frame_labels(
 
 
 def rule_of(record: Record) -> str:
-    """Returns the rule for training and evaluation.
-
-    Spans in seconds are those of Charades, and follow pytorch-i3d; spans in frames are VidOR's.
-    """
+    """The rule for training: pytorch-i3d's for spans in seconds (Charades), else VidOR's."""
     return "strict" if record.unit == "seconds" else "half_open"
 
 
 def as_written(value: float | Fraction) -> Fraction:
-    """Returns the decimal number written in a file, not the nearest binary fraction."""
+    """The decimal number written in a file, not the nearest binary fraction."""
     return Fraction(str(value))
 
 
 def _frames_per_unit(record: Record, frames: int | None, fps: float | Fraction | None) -> Fraction:
-    """Returns the number of frames to label in a second, or in an annotated frame."""
+    """The number of frames to label in a second, or in an annotated frame."""
     if fps is not None and not 0 < fps < math.inf:
         raise ValueError(f"{record.name}: expected a frame rate above 0, got {fps}.")
     own = None if record.fps is None else as_written(record.fps)
     rate = own if fps is None else as_written(fps)
-    if fps is None and record.frames is not None and frames not in (None, record.frames):
+    known = record.frames is not None
+    if (fps is None and known and frames not in (None, record.frames)) or (
+        frames is None and own is not None and rate != own
+    ):
         raise ValueError(
-            f"{record.name}: the record has {record.frames} frames, so labelling {frames} needs "
-            "their rate. Pass fps."
+            f"{record.name}: frames other than the record's ({record.frames} at "
+            f"{record.fps} a second) need their number and their rate. Received: {frames} at {fps}."
         )
-    if frames is None and own is not None and rate != own:
-        raise ValueError(
-            f"{record.name}: the record has {record.fps:g} frames a second, so labelling at "
-            f"{float(fps or 0):g} needs the number of frames. Pass frames."
-        )
-    if record.unit == "seconds":
-        if rate is None:
-            raise ValueError(
-                f"{record.name}: its spans are in seconds and its frame rate is unknown. Pass fps."
-            )
+    if record.unit == "seconds" and rate is not None:
         return rate
-    if rate is None:
-        return Fraction(1)
-    if own is None:
-        raise ValueError(
-            f"{record.name}: its spans are in frames of an unknown rate, so frames at "
-            f"{float(rate):g} a second cannot be labelled. Omit fps if they are the same frames."
-        )
-    return rate / own
+    if record.unit == "frames" and (rate is None or own is not None):
+        return Fraction(1) if rate is None or own is None else rate / own
+    raise ValueError(
+        f"{record.name}: its spans are in {record.unit}, and the rate of "
+        f"{'the frames' if record.unit == 'seconds' else 'its own frames'} is unknown."
+    )

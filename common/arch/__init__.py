@@ -1,11 +1,9 @@
 """Architectures as values: frozen data from which both backends are built."""
 
 from collections.abc import Callable
-from functools import partial
 
-from common.arch.arrays import folded, initial_array, initial_arrays
-from common.arch.i3d_resnet import I3D_RESNETS, i3d_resnet
-from common.arch.inception_i3d import inception_i3d
+from common.arch.i3d_resnet import I3D_RESNETS
+from common.arch.inception_i3d import INCEPTIONS, inception_i3d
 from common.arch.nodes import (
     Affine,
     Branches,
@@ -15,10 +13,13 @@ from common.arch.nodes import (
     Node,
     NonLocal,
     Norm,
-    Padding,
     Pool,
     Residual,
-    Triple,
+    map_norms,
+    narrow,
+    scaled,
+    with_classes,
+    with_dropout,
 )
 from common.arch.parameters import (
     Arrays,
@@ -27,9 +28,13 @@ from common.arch.parameters import (
     check_arrays,
     convolutions,
     count,
+    folded,
+    initial_array,
+    initial_arrays,
+    norm_factor,
     parameters,
 )
-from common.arch.r2plus1d import R2PLUS1DS, r2plus1d
+from common.arch.r2plus1d import R2PLUS1DS
 from common.arch.shapes import (
     NOT_FINITE,
     check_clips,
@@ -42,23 +47,9 @@ from common.arch.shapes import (
     window,
 )
 from common.arch.spans import Spans, time_spans
-from common.arch.variants import (
-    map_norms,
-    narrow,
-    scaled,
-    with_classes,
-    with_dropout,
-    without_dropout,
-)
 from common.io import listing
 
-ARCHITECTURES: dict[str, Callable[..., Network]] = {
-    "inception_i3d": inception_i3d,
-    "inception_i3d_symmetric": partial(inception_i3d, symmetric=True),
-    "inception_i3d_global": partial(inception_i3d, global_pool=True),
-    **I3D_RESNETS,
-    **R2PLUS1DS,
-}
+ARCHITECTURES: dict[str, Callable[..., Network]] = INCEPTIONS | I3D_RESNETS | R2PLUS1DS
 """All architectures by name, as functions of (num_classes, in_channels)."""
 
 
@@ -70,53 +61,3 @@ def make(architecture: str, num_classes: int = 400, in_channels: int = 3) -> Net
             f" Received: {architecture!r}."
         )
     return ARCHITECTURES[architecture](num_classes, in_channels)
-
-
-__all__ = [
-    "ARCHITECTURES",
-    "I3D_RESNETS",
-    "NOT_FINITE",
-    "R2PLUS1DS",
-    "Affine",
-    "Arrays",
-    "Branches",
-    "Conv",
-    "Field",
-    "Head",
-    "Network",
-    "Node",
-    "NonLocal",
-    "Norm",
-    "Padding",
-    "Parameter",
-    "Pool",
-    "Residual",
-    "Spans",
-    "Triple",
-    "check_arrays",
-    "check_clips",
-    "check_dtype",
-    "check_endpoint",
-    "convolutions",
-    "count",
-    "endpoint_shapes",
-    "folded",
-    "i3d_resnet",
-    "inception_i3d",
-    "initial_array",
-    "initial_arrays",
-    "make",
-    "map_norms",
-    "multiply_adds",
-    "narrow",
-    "pads",
-    "parameters",
-    "r2plus1d",
-    "scaled",
-    "smallest_size",
-    "time_spans",
-    "window",
-    "with_classes",
-    "with_dropout",
-    "without_dropout",
-]

@@ -1,13 +1,15 @@
 """The description against the published numbers: counts, shapes, names, minimum size."""
 
+import numpy as np
 import pytest
 
 from common.arch import (
-    Branches,
-    Conv,
+    check_arrays,
     count,
     endpoint_shapes,
     inception_i3d,
+    initial_arrays,
+    make,
     multiply_adds,
     narrow,
     pads,
@@ -24,31 +26,23 @@ def test_counts_are_the_published_ones():
     assert len(parameters(inception_i3d())) == 230
 
 
-def test_scale_adds_one_vector_for_each_norm():
-    plain, scaled = parameters(inception_i3d()), parameters(inception_i3d(scale=True))
-    extra = {p.name for p in scaled} - {p.name for p in plain}
-    assert len(extra) == 57
-    assert all(name.endswith(".norm.weight") for name in extra)
-
-
-def test_names_are_unique_and_regular():
+def test_names_are_regular():
     names = [p.name for p in parameters(inception_i3d())]
-    assert len(set(names)) == len(names)
     assert names[0] == "Conv3d_1a_7x7.conv.weight"
     assert "Mixed_5b.Branch_2.Conv3d_0b_3x3.conv.weight" in names
     assert names[-1] == "Logits.Conv3d_0c_1x1.conv.bias"
+    extra = {p.name for p in parameters(inception_i3d(scale=True))} - {*names}
+    assert len(extra) == 57
+    assert all(name.endswith(".norm.weight") for name in extra)
 
 
 # Table 1 of the release's layer list for 64 x 224 x 224 frames.
 PUBLISHED_SHAPES = {
     "Conv3d_1a_7x7": (32, 112, 112, 64),
     "MaxPool3d_2a_3x3": (32, 56, 56, 64),
-    "Conv3d_2c_3x3": (32, 56, 56, 192),
     "MaxPool3d_3a_3x3": (32, 28, 28, 192),
     "Mixed_3b": (32, 28, 28, 256),
-    "Mixed_3c": (32, 28, 28, 480),
     "MaxPool3d_4a_3x3": (16, 14, 14, 480),
-    "Mixed_4e": (16, 14, 14, 528),
     "Mixed_4f": (16, 14, 14, 832),
     "MaxPool3d_5a_2x2": (8, 7, 7, 832),
     "Mixed_5c": (8, 7, 7, 1024),
@@ -62,12 +56,9 @@ def test_endpoint_shapes_are_the_published_ones():
     shapes = endpoint_shapes(inception_i3d(), (64, 224, 224))
     assert list(shapes) == list(inception_i3d().endpoints)
     assert {name: shapes[name] for name in PUBLISHED_SHAPES} == PUBLISHED_SHAPES
-
-
-@pytest.mark.parametrize("frames", [9, 16, 17, 64, 79, 250])
-def test_steps_in_time_follow_the_paper(frames):
-    shapes = endpoint_shapes(inception_i3d(), (frames, 224, 224))
-    assert shapes["Features"][0] == -(-frames // 8) - 1
+    for frames in (9, 16, 17, 79, 250):
+        shapes = endpoint_shapes(inception_i3d(), (frames, 224, 224))
+        assert shapes["Features"][0] == -(-frames // 8) - 1
 
 
 @pytest.mark.parametrize("size", [(8, 224, 224), (64, 192, 224), (64, 224, 192)])
@@ -91,20 +82,36 @@ def test_same_padding_is_tensorflows(size, kernel, stride, expected):
     assert pads((size,) * 3, (kernel,) * 3, (stride,) * 3, (1, 0, 2)) == [(1, 1), (0, 0), (2, 2)]
 
 
-def test_multiply_adds_of_the_stem_are_the_product_of_its_sizes():
-    net = inception_i3d()
-    stem = 32 * 112 * 112 * 64 * 7 * 7 * 7 * 3
-    thin = multiply_adds(narrow(net, 8), (64, 224, 224))
-    assert multiply_adds(net, (64, 224, 224)) == 111_153_143_808
-    assert stem // 8 < thin < multiply_adds(net, (64, 224, 224)) // 8
-
-
 def test_narrow_keeps_names_and_classes():
     net, thin = inception_i3d(51), narrow(inception_i3d(51), 8)
     assert [p.name for p in parameters(thin)] == [p.name for p in parameters(net)]
-    assert thin.num_classes == 51
-    stem, mixed = thin.nodes[0], thin.nodes[5]
-    assert isinstance(stem, Conv)
-    assert stem.out_channels == 8
-    assert isinstance(mixed, Branches)
-    assert mixed.branches[2][1][0].out_channels == 2
+    shapes = endpoint_shapes(thin, (64, 224, 224))
+    assert (shapes["Conv3d_1a_7x7"][-1], shapes["Mixed_3b"][-1], shapes["Logits"]) == (8, 32, (51,))
+    size = (64, 224, 224)
+    assert multiply_adds(inception_i3d(), size) == 111_153_143_808
+    assert multiply_adds(thin, size) < multiply_adds(net, size) // 8
+
+
+def test_initial_kernels_are_truncated_normal_of_the_fan_in():
+    arrays = initial_arrays(inception_i3d(10))
+    kernel = arrays["Conv3d_2c_3x3.conv.weight"]
+    std = 1 / np.sqrt(64 * 27)
+    assert (kernel.shape, kernel.dtype) == ((192, 64, 3, 3, 3), np.float32)
+    assert np.abs(kernel).max() <= 2 * std
+    # The deviation of a normal that is cut at two of its own is 0.8796 of it.
+    np.testing.assert_allclose(kernel.std(), 0.8796 * std, rtol=0.01)
+    np.testing.assert_allclose(kernel.mean(), 0, atol=0.01 * std)
+
+
+def test_initial_arrays_are_the_networks_and_of_the_seed():
+    net = narrow(make("i3d_resnet50_nl_32x2"), 8)
+    arrays, same, other = (initial_arrays(net, seed) for seed in (1, 1, 2))
+    check_arrays(net, arrays)
+    # The scale of a residual branch's last norm starts at 0, the others at 1.
+    firsts = {"branch2c.norm.weight": 0, "branch2a.norm.weight": 1, "branch2a.norm.running_var": 1,
+              "branch2a.norm.running_mean": 0}  # fmt: skip
+    for name, value in firsts.items():
+        assert (arrays[f"res2_0.{name}"] == value).all()
+    name = "Logits.pred.conv.weight"
+    np.testing.assert_array_equal(arrays[name], same[name])
+    assert np.abs(arrays[name] - other[name]).max() > 0.01

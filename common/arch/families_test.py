@@ -25,9 +25,8 @@ def test_counts_are_the_published_ones(name):
 def test_the_registry_and_the_network_agree_on_the_name(name):
     net = arch.make(name, 5, 2)
     assert (net.name, net.num_classes, net.in_channels) == (name, 5, 2)
-    names = [parameter.name for parameter in arch.parameters(net)]
-    assert len(set(names)) == len(names)
-    assert len(set(net.endpoints)) == len(net.endpoints)
+    for names in ([p.name for p in arch.parameters(net)], net.endpoints):
+        assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +51,6 @@ def test_the_first_pool_pads_or_not(name, widths):
     shapes = arch.endpoint_shapes(arch.make(name), (8, 224, 224))
     nodes = ("conv1", "pool1", "res3_0", "res4_0", "res5_0")
     assert tuple(shapes[node][1] for node in nodes) == widths
-    # 256 pixels, as in the published test.
-    larger = arch.endpoint_shapes(arch.make(name), (8, 256, 256))
-    assert larger["pool1"][1] == widths[1] + 8
 
 
 @pytest.mark.parametrize(
@@ -98,13 +94,13 @@ def test_the_affine_form_has_no_statistics_and_attends_in_groups():
 # VMZ's table: the width between the halves of the second convolution of the blocks that change
 # the number of channels, where the two rules differ.
 @pytest.mark.parametrize(
-    ("name", "widths"),
+    ("name", "eps", "widths"),
     [
-        ("r2plus1d_18", (230, 230, 460, 460, 921, 921)),
-        ("r2plus1d_18_vmz", (230, 288, 460, 576, 921, 1152)),
+        ("r2plus1d_18", 1e-5, (230, 230, 460, 460, 921, 921)),
+        ("r2plus1d_18_vmz", 1e-3, (230, 288, 460, 576, 921, 1152)),
     ],
 )
-def test_the_two_rules_for_the_middle_width(name, widths):
+def test_the_two_rules_for_the_middle_width_and_eps(name, eps, widths):
     units = dict(arch.convolutions(arch.make(name)))
     found = [
         units[f"res{stage}_0", f"conv{number}_spatial"].out_channels
@@ -114,21 +110,7 @@ def test_the_two_rules_for_the_middle_width(name, widths):
     assert tuple(found) == widths
     assert units["res2_1", "conv2_spatial"].out_channels == 144
     assert units["conv1_spatial",].out_channels == 45
-
-
-@pytest.mark.parametrize(("name", "eps"), [("r2plus1d_34", 1e-5), ("r2plus1d_34_vmz", 1e-3)])
-def test_eps_is_each_origins(name, eps):
-    norms = [conv.norm for _, conv in arch.convolutions(arch.make(name)) if conv.norm]
-    assert {norm.eps for norm in norms} == {eps}
-
-
-@pytest.mark.parametrize(
-    ("name", "features"), [("r2plus1d_18", 512), ("r2plus1d_50_vmz", 2048), ("r2plus1d_152", 2048)]
-)
-def test_r2plus1d_halves_time_and_space_alike(name, features):
-    shapes = arch.endpoint_shapes(arch.make(name), (32, 112, 112))
-    assert shapes["res2_0"][:3] == (32, 56, 56)
-    assert shapes["res5_0"] == (4, 7, 7, features)
+    assert {conv.norm.eps for conv in units.values() if conv.norm} == {eps}
 
 
 def test_multiply_adds_of_attention_are_counted():
@@ -143,26 +125,6 @@ def test_multiply_adds_of_attention_are_counted():
     assert more == expected
 
 
-@pytest.mark.parametrize(
-    ("make", "options", "error"),
-    [
-        (arch.i3d_resnet, {"timing": "16x4"}, "network. Expected one of i3d_resnet50_8x8"),
-        (arch.i3d_resnet, {"affine": True, "temporal": False}, "network. Expected one of i3d_res"),
-        (arch.r2plus1d, {"depth": 26}, "network. Expected a depth of 18, 34, 50, 152"),
-        (arch.r2plus1d, {"rule": "mmaction2"}, "network. Expected a depth of 18, 34, 50, 152"),
-        (arch.make, {"architecture": "resnet50"}, "architecture.*Received: 'resnet50'"),
-    ],
-)
-def test_what_does_not_exist_is_refused(make, options, error):
-    with pytest.raises(ValueError, match=f"no such {error}"):
-        make(**options)
-
-
-def test_a_branch_may_end_with_a_pool():
-    """What follows reads the channels of the convolution before it."""
-    pool = arch.Pool("pool", "max", (1, 1, 1), (1, 1, 1))
-    branch = ("only", (arch.Conv("unit", 7, (1, 1, 1)), pool))
-    head = arch.make("r2plus1d_18", 5).head
-    net = arch.Network("made_up", 3, (arch.Branches("block", (branch,)), head))
-    assert [p.shape[1] for p in arch.parameters(net) if p.field == "conv.weight"] == [3, 7]
-    assert arch.endpoint_shapes(net, (4, 4, 4))["block"] == (4, 4, 4, 7)
+def test_what_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"no such architecture.*Received: 'resnet50'"):
+        arch.make("resnet50")

@@ -6,23 +6,27 @@ release calls the second unit of `Mixed_5b/Branch_2` `Conv3d_0a_3x3`. Here it is
 in every other block; the dialects that follow the release handle this.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from common.arch.nodes import Branches, Conv, Head, Network, Norm, Padding, Pool, Triple
-
-NAME = "inception_i3d"
-
-ONE = (1, 1, 1)
+from common.arch.nodes import (
+    NO_PADDING,
+    ONE,
+    Branches,
+    Conv,
+    Head,
+    Network,
+    Norm,
+    Padding,
+    Pool,
+    Triple,
+)
 
 
 @dataclass(frozen=True)
 class _Layers:
-    """Makes the layers of a variant.
-
-    Attributes:
-        norm: Batch norm of every unit.
-        symmetric: Whether padding is the same on both sides.
-    """
+    """Makes the layers of a variant; `symmetric` padding is the same on both sides."""
 
     norm: Norm
     symmetric: bool
@@ -40,13 +44,12 @@ class _Layers:
     def mixed(
         self, name: str, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3: int
     ) -> Branches:
-        pool = self.max_pool("MaxPool3d_0a_3x3", (3, 3, 3), ONE)
-        reduce_1, reduce_2 = (self.unit("Conv3d_0a_1x1", width, ONE) for width in (b1a, b2a))
+        unit, size = self.unit, (3, 3, 3)
         branches = (
-            (self.unit("Conv3d_0a_1x1", b0, ONE),),
-            (reduce_1, self.unit("Conv3d_0b_3x3", b1b, (3, 3, 3))),
-            (reduce_2, self.unit("Conv3d_0b_3x3", b2b, (3, 3, 3))),
-            (pool, self.unit("Conv3d_0b_1x1", b3, ONE)),
+            (unit("Conv3d_0a_1x1", b0, ONE),),
+            (unit("Conv3d_0a_1x1", b1a, ONE), unit("Conv3d_0b_3x3", b1b, size)),
+            (unit("Conv3d_0a_1x1", b2a, ONE), unit("Conv3d_0b_3x3", b2b, size)),
+            (self.max_pool("MaxPool3d_0a_3x3", size, ONE), unit("Conv3d_0b_1x1", b3, ONE)),
         )
         return Branches(name, tuple((f"Branch_{k}", each) for k, each in enumerate(branches)))
 
@@ -61,7 +64,7 @@ def inception_i3d(
     """Describes InceptionI3D: clips [T, H, W, C] of at least 9 x 193 x 193 to class scores.
 
     Args:
-        num_classes: Number of classes; 400 for Kinetics-400.
+        num_classes: 400 for Kinetics-400.
         in_channels: 3 for RGB in [-1, 1], 2 for TV-L1 flow (x, y) / 20 px in [-1, 1].
         scale: Whether batch norm has a trainable scale: not in the release, but in checkpoints
             that were fine-tuned in PyTorch.
@@ -73,7 +76,7 @@ def inception_i3d(
     # Sonnet 1's defaults, with which the release was trained: eps 1e-3, decay 0.999.
     layers = _Layers(Norm(eps=1e-3, momentum=1e-3, scale=scale), symmetric)
     unit, max_pool, mixed = layers.unit, layers.max_pool, layers.mixed
-    window = Pool("AvgPool3d_0a_7x7", "average", (2, 7, 7), ONE, padding=(0, 0, 0))
+    window = Pool("AvgPool3d_0a_7x7", "average", (2, 7, 7), ONE, NO_PADDING)
     # fmt: off
     nodes = (
         unit("Conv3d_1a_7x7", 64, (7, 7, 7), (2, 2, 2)),
@@ -94,14 +97,18 @@ def inception_i3d(
         mixed("Mixed_5b", 256, 160, 320, 32, 128, 128),
         mixed("Mixed_5c", 384, 192, 384, 48, 128, 128),
         Head(
-            "Logits",
-            features="Features",
             pool=None if symmetric or global_pool else window,
             dropout=0.5,
-            conv=Conv("Conv3d_0c_1x1", num_classes, (1, 1, 1), bias=True, relu=False),
-            predictions="Predictions",
+            conv=Conv("Conv3d_0c_1x1", num_classes, ONE, bias=True, relu=False),
         ),
     )
     # fmt: on
-    variant = "_symmetric" * symmetric + "_global" * (global_pool and not symmetric)
-    return Network(f"{NAME}{variant}", in_channels, nodes)
+    variant = "_symmetric" if symmetric else "_global" if global_pool else ""
+    return Network(f"inception_i3d{variant}", in_channels, nodes)
+
+
+INCEPTIONS: dict[str, Callable[..., Network]] = {
+    "inception_i3d": inception_i3d,
+    "inception_i3d_symmetric": partial(inception_i3d, symmetric=True),
+    "inception_i3d_global": partial(inception_i3d, global_pool=True),
+}

@@ -1,12 +1,12 @@
-"""Nodes that describe a network: plain frozen data without framework or behaviour.
+"""Nodes that describe a network, plain frozen data without a framework, and changes of them.
 
-A `Network` is a tuple of named nodes in the order they run. Triples are (T, H, W). A backend
-has one layer class for each kind of node; parameter names, shapes, conversion and documentation
-are derived from the same description.
+A backend has one layer class for each kind of node; parameter names, shapes and conversion are
+derived from the same description.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 Triple = tuple[int, int, int]
 """Sizes along (T, H, W)."""
@@ -14,23 +14,21 @@ Triple = tuple[int, int, int]
 Padding = Literal["same"] | Triple
 """TensorFlow's "same", computed from the input size of each axis, or cells on both sides."""
 
+ONE: Triple = (1, 1, 1)
+NO_PADDING: Triple = (0, 0, 0)
+
 
 @dataclass(frozen=True)
 class Norm:
     """Batch normalisation over all axes but the channels.
 
-    Attributes:
-        eps: Added to the variance.
-        momentum: Share of the batch in an update of the running statistics, as in torch:
-            running = (1 - momentum) * running + momentum * batch, with the biased variance.
-        scale: Whether there is a trainable scale (gamma) besides the offset (beta).
-        initial_scale: Initial value of the scale; 0 makes a residual branch start as zero.
+    running = (1 - momentum) * running + momentum * batch, with the biased variance.
     """
 
     eps: float
     momentum: float
-    scale: bool
-    initial_scale: float = 1.0
+    scale: bool  # whether there is a trainable scale (gamma) besides the offset (beta)
+    initial_scale: float = 1.0  # 0 makes a residual branch start as zero
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Conv:
     name: str
     out_channels: int
     kernel: Triple
-    stride: Triple = (1, 1, 1)
+    stride: Triple = ONE
     padding: Padding = "same"
     bias: bool = False
     norm: Norm | Affine | None = None
@@ -87,16 +85,6 @@ class NonLocal:
     With n inner channels and a softmax over the attended positions,
     attention = softmax(theta(x) . phi(pool(x)) / sqrt(n)) . g(pool(x)). No ReLU follows.
     Wang et al., "Non-local Neural Networks", CVPR 2018, https://arxiv.org/abs/1711.07971.
-
-    Attributes:
-        name: Also the name of its endpoint.
-        theta: Projects to the inner channels; so do phi and g.
-        pool: Max pool before phi and g.
-        phi: See theta.
-        g: See theta.
-        out: Projects back to the channels of x.
-        group: Number of consecutive time steps that attend only to each other; None for all. An
-            input's time steps must be a multiple of it.
     """
 
     name: str
@@ -105,28 +93,20 @@ class NonLocal:
     phi: Conv
     g: Conv
     out: Conv
-    group: int | None = None
+    group: int | None = None  # time steps that attend only to each other; they divide the input's
 
 
 @dataclass(frozen=True)
 class Head:
-    """Average pool, dropout, a 1x1x1 convolution to classes, mean over the remaining positions.
+    """Average pool, dropout, a 1x1x1 convolution to classes, mean over the remaining positions."""
 
-    Attributes:
-        name: Also the name of the endpoint that holds the logits.
-        features: Name of the endpoint that holds the pooled features [T, H, W, C].
-        pool: Average pool with a fixed window; None averages over all positions.
-        dropout: Probability of dropping a feature in training.
-        conv: The classifier; its out_channels is the number of classes.
-        predictions: Name of the endpoint that holds the softmax of the logits.
-    """
-
-    name: str
-    features: str
-    pool: Pool | None
-    dropout: float
+    pool: Pool | None  # None averages over all positions
+    dropout: float  # probability of dropping a feature in training
     conv: Conv
-    predictions: str
+    # Names of its endpoints: the logits, the pooled features [T, H, W, C], and the softmax.
+    name: str = "Logits"
+    features: str = "Features"
+    predictions: str = "Predictions"
 
 
 Node = Conv | Pool | Branches | Residual | NonLocal | Head
@@ -151,29 +131,20 @@ def chains(node: Node) -> list[tuple[tuple[str, ...], tuple[Conv | Pool, ...]]]:
 
 @dataclass(frozen=True)
 class Network:
-    """A network.
+    """Nodes in the order they run, the head last; a node's name is its endpoint's."""
 
-    Attributes:
-        name: Name of the architecture, as in `common.arch.ARCHITECTURES`.
-        in_channels: Channels of a clip: 3 for RGB, 2 for flow.
-        nodes: Nodes in the order they run, the head last; a node's name is its endpoint's.
-    """
-
-    name: str
-    in_channels: int
+    name: str  # of the architecture, as in `common.arch.ARCHITECTURES`
+    in_channels: int  # 3 for RGB, 2 for flow
     nodes: tuple[Node, ...]
 
     @property
     def head(self) -> Head:
-        """The last node."""
         head = self.nodes[-1]
-        if not isinstance(head, Head):
-            raise ValueError(f"network {self.name!r} must end with a Head. Received: {head!r}")
+        assert isinstance(head, Head)
         return head
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of the head."""
         return self.head.conv.out_channels
 
     @property
@@ -182,3 +153,53 @@ class Network:
         head = self.head
         names = [node.name for node in self.nodes[:-1]]
         return (*names, head.features, head.name, head.predictions)
+
+
+def narrow(net: Network, divisor: int) -> Network:
+    """Divides the channels of every layer but the input and the classes, for fast tests."""
+    return map_convs(net, lambda c: replace(c, out_channels=max(c.out_channels // divisor, 1)))
+
+
+def scaled(net: Network) -> Network:
+    """Gives every batch norm a trainable scale."""
+    return map_norms(net, lambda norm: replace(norm, scale=True))
+
+
+def with_classes(net: Network, num_classes: int) -> Network:
+    """Changes the number of classes."""
+    conv = replace(net.head.conv, out_channels=num_classes)
+    return replace(net, nodes=(*net.nodes[:-1], replace(net.head, conv=conv)))
+
+
+def with_dropout(net: Network, dropout: float) -> Network:
+    """Changes the probability of dropping a feature in training."""
+    return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=dropout)))
+
+
+def map_norms(net: Network, change: Callable[[Norm], Norm]) -> Network:
+    """Applies `change` to every batch norm."""
+    return map_convs(
+        net, lambda c: replace(c, norm=change(c.norm)) if isinstance(c.norm, Norm) else c
+    )
+
+
+def map_convs(net: Network, change: Callable[[Conv], Conv]) -> Network:
+    """Applies `change` to every convolution but the classifier."""
+
+    def changed(node: Any) -> Any:
+        match node:
+            case Conv():
+                return change(node)
+            case Branches():
+                paths = tuple((name, tuple(map(changed, path))) for name, path in node.branches)
+                return replace(node, branches=paths)
+            case Residual():
+                body = tuple(map(change, node.body))
+                return replace(node, body=body, shortcut=node.shortcut and change(node.shortcut))
+            case NonLocal():
+                theta, phi, g, out = map(change, (node.theta, node.phi, node.g, node.out))
+                return replace(node, theta=theta, phi=phi, g=g, out=out)
+            case _:
+                return node
+
+    return replace(net, nodes=tuple(map(changed, net.nodes)))

@@ -12,88 +12,48 @@ They differ in the second convolution of every block that changes the width.
 from collections.abc import Callable
 from functools import partial
 
-from common.arch.nodes import Conv, Head, Network, Node, Norm, Residual
-
-ONE = (1, 1, 1)
-NO_PADDING = (0, 0, 0)
+from common.arch.nodes import NO_PADDING, ONE, Conv, Head, Network, Node, Norm, Residual
 
 # Blocks of res2 to res5; bottlenecks from 50 layers on.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 BOTTLENECKS = (50, 152)
 
-# Caffe2 keeps 0.9 of the running statistics, torch the same.
-NORMS = {
-    "torchvision": Norm(eps=1e-5, momentum=0.1, scale=True),
-    "vmz": Norm(eps=1e-3, momentum=0.1, scale=True),
-}
-
 # The rule would give 83; both implementations have 45.
 STEM_MIDDLE = 45
 
 
-def r2plus1d(
-    num_classes: int = 400,
-    in_channels: int = 3,
-    *,
-    depth: int = 18,
-    rule: str = "torchvision",
-) -> Network:
-    """Describes a member of the family: clips [T, H, W, C] to class scores.
+def r2plus1d(depth: int, vmz: bool, num_classes: int = 400, in_channels: int = 3) -> Network:
+    """Describes a member of the family, with VMZ's widths and eps or torchvision's.
 
-    There are 512 features, 2048 with bottlenecks.
-
-    Args:
-        num_classes: Number of classes.
-        in_channels: 3 for RGB, 2 for flow.
-        depth: 18, 34, 50 or 152 layers.
-        rule: "torchvision" or "vmz", for widths and eps; see above.
-
-    Raises:
-        ValueError: There is no such depth or rule.
+    `depth` is a key of `BLOCKS`. There are 512 features, 2048 with bottlenecks.
     """
-    if depth not in BLOCKS or rule not in NORMS:
-        raise ValueError(
-            f"no such network. Expected a depth of {', '.join(map(str, BLOCKS))} and a rule of"
-            f" {', '.join(NORMS)}. Received: {depth} and {rule!r}."
-        )
-    norm = NORMS[rule]
+    # Caffe2 keeps 0.9 of the running statistics, torch the same.
+    norm = Norm(eps=1e-3 if vmz else 1e-5, momentum=0.1, scale=True)
     nodes: list[Node] = [
         Conv("conv1_spatial", STEM_MIDDLE, (1, 7, 7), (1, 2, 2), (0, 3, 3), norm=norm),
         Conv("conv1_temporal", 64, (3, 1, 1), ONE, (1, 0, 0), norm=norm),
     ]
     channels = 64
-    for stage, blocks in zip((2, 3, 4, 5), BLOCKS[depth], strict=True):
+    for stage, blocks in enumerate(BLOCKS[depth], 2):
         inner = 64 * 2 ** (stage - 2)
         for index in range(blocks):
             stride = 2 if stage > 2 and index == 0 else 1
-            out = 4 * inner if depth in BOTTLENECKS else inner
-            body = _body(channels, inner, stride, depth, rule)
+            of_block = _middle(channels, inner)
+            of_second = _middle(inner, inner) if vmz else of_block
+            if depth in BOTTLENECKS:
+                out = 4 * inner
+                middle = _halves("conv2", of_second, inner, norm, stride)
+                body = (_unit("conv1", inner, norm), *middle, _unit("conv3", out, norm, relu=False))
+            else:
+                out = inner
+                first = _halves("conv1", of_block, out, norm, stride)
+                body = (*first, *_halves("conv2", of_second, out, norm, relu=False))
             shortcut = _unit("shortcut", out, norm, stride, relu=False) if channels != out else None
             nodes.append(Residual(f"res{stage}_{index}", body, shortcut))
             channels = out
-    nodes.append(
-        Head(
-            "Logits",
-            features="Features",
-            pool=None,
-            dropout=0.0,
-            conv=Conv("fc", num_classes, ONE, padding=NO_PADDING, bias=True, relu=False),
-            predictions="Predictions",
-        )
-    )
-    return Network(_name(depth, rule), in_channels, tuple(nodes))
-
-
-def _body(channels: int, inner: int, stride: int, depth: int, rule: str) -> tuple[Conv, ...]:
-    """Returns the convolutions of a block that reads `channels`."""
-    norm, of_block = NORMS[rule], _middle(channels, inner)
-    of_second = _middle(inner, inner) if rule == "vmz" else of_block
-    if depth in BOTTLENECKS:
-        middle = _halves("conv2", of_second, inner, norm, stride)
-        last = _unit("conv3", 4 * inner, norm, relu=False)
-        return (_unit("conv1", inner, norm), *middle, last)
-    first = _halves("conv1", of_block, inner, norm, stride)
-    return (*first, *_halves("conv2", of_second, inner, norm, relu=False))
+    classifier = Conv("fc", num_classes, ONE, padding=NO_PADDING, bias=True, relu=False)
+    nodes.append(Head(pool=None, dropout=0.0, conv=classifier))
+    return Network(_name(depth, vmz), in_channels, tuple(nodes))
 
 
 def _unit(name: str, out_channels: int, norm: Norm, stride: int = 1, relu: bool = True) -> Conv:
@@ -116,13 +76,11 @@ def _middle(in_channels: int, out_channels: int) -> int:
     return 3 * in_channels * out_channels * 3 * 3 // (in_channels * 3 * 3 + 3 * out_channels)
 
 
-def _name(depth: int, rule: str) -> str:
-    return f"r2plus1d_{depth}" + ("_vmz" if rule == "vmz" else "")
+def _name(depth: int, vmz: bool) -> str:
+    return f"r2plus1d_{depth}_vmz" if vmz else f"r2plus1d_{depth}"
 
 
 R2PLUS1DS: dict[str, Callable[..., Network]] = {
-    _name(depth, rule): partial(r2plus1d, depth=depth, rule=rule)
-    for depth in (18, 34, 50, 152)
-    for rule in ("torchvision", "vmz")
+    _name(depth, vmz): partial(r2plus1d, depth, vmz) for depth in BLOCKS for vmz in (False, True)
 }
 """All members of the family by name."""

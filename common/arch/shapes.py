@@ -4,18 +4,7 @@ from collections.abc import Sequence
 from functools import reduce
 from math import prod
 
-from common.arch.nodes import (
-    Conv,
-    Head,
-    Network,
-    Node,
-    NonLocal,
-    Padding,
-    Pool,
-    Residual,
-    Triple,
-    chains,
-)
+from common.arch.nodes import Branches, Conv, Network, Node, NonLocal, Padding, Pool, Triple, chains
 
 Shape = tuple[int, int, int, int]
 """[T, H, W, C]"""
@@ -61,23 +50,22 @@ def endpoint_shapes(net: Network, size: Triple) -> dict[str, Shape | tuple[int]]
     smallest = smallest_size(net)
     if any(n < least for n, least in zip(size, smallest, strict=True)):
         raise ValueError(
-            f"{net.name}: the clip is too small. Expected at least {_times(smallest)} (frames x"
-            f" height x width). Received: {_times(size)}."
-            " Loop or pad the clip in time, resize it in space."
+            f"{net.name}: the clip is too small. Expected at least {'x'.join(map(str, smallest))} "
+            f"(frames x height x width). Received: {'x'.join(map(str, size))}. Loop or pad the "
+            "clip in time, resize it in space."
         )
     shape: Shape = (*size, net.in_channels)
     shapes: dict[str, Shape | tuple[int]] = {}
     for node in net.nodes[:-1]:
         if isinstance(node, NonLocal) and node.group and shape[0] % node.group:
             raise ValueError(
-                f"{net.name}: {node.name} divides its time steps into groups of {node.group}."
-                f" Expected a multiple of that. Received: {shape[0]}, from a clip of {size[0]}"
-                " frames."
+                f"{net.name}: {node.name} attends in groups of {node.group} time steps; expected "
+                f"a multiple of that. Received: {shape[0]}, from a clip of {size[0]} frames."
             )
         shape = _output(node, shape)
         shapes[node.name] = shape
     head = net.head
-    shapes[head.features] = _features(head, shape)
+    shapes[head.features] = _features(net, shape)
     shapes[head.name] = shapes[head.predictions] = (net.num_classes,)
     return shapes
 
@@ -89,37 +77,27 @@ def smallest_size(net: Network) -> Triple:
     """
     needed = net.head.pool.kernel if net.head.pool else (1, 1, 1)
     for node in reversed(net.nodes[:-1]):
-        match node:
-            case Conv() | Pool():
-                needed = _smallest_input(needed, node)
-            case Residual():
-                for conv in reversed(node.body):
-                    needed = _smallest_input(needed, conv)
-            case NonLocal():
-                t, h, w = (max(n, k) for n, k in zip(needed, node.pool.kernel, strict=True))
-                needed = (max(t, node.group or 1), h, w)
+        if isinstance(node, NonLocal):
+            t, h, w = (max(n, k) for n, k in zip(needed, node.pool.kernel, strict=True))
+            needed = (max(t, node.group or 1), h, w)
+        else:
+            _, chain = chains(node)[0]
+            needed = reduce(_smallest_input, reversed(chain), needed)
     return needed
 
 
 def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
-    """Checks that a network accepts a batch of clips.
+    """Raises `ValueError` unless a network accepts clips of a shape, in which None is unknown.
 
-    Args:
-        net: The network.
-        shape: The batch's shape; None for an unknown axis.
-        axes: Its axes, "BTHWC" or "BCTHW".
-
-    Raises:
-        ValueError: The rank or the channels are wrong, the clips are too small, or there are none.
+    `axes` are the shape's, "BTHWC" or "BCTHW".
     """
-    received = f"Received: [{', '.join(str(n) for n in shape)}]."
-    expected = f"Expected [{', '.join(axes)}] with {net.in_channels} channels."
-    if len(shape) != len(axes):
-        raise ValueError(f"{net.name}: clips have the wrong rank. {expected} {received}")
-    size = dict(zip(axes, shape, strict=True))
-    if size["C"] != net.in_channels:
+    received = f"Received: [{', '.join(map(str, shape))}]."
+    size = dict(zip(axes, shape, strict=False))
+    wrong = "rank" if len(shape) != len(axes) else "number of channels"
+    if wrong == "rank" or size["C"] != net.in_channels:
         raise ValueError(
-            f"{net.name}: clips have the wrong number of channels. {expected} {received}"
+            f"{net.name}: clips have the wrong {wrong}. Expected [{', '.join(axes)}] with "
+            f"{net.in_channels} channels. {received}"
         )
     if size["B"] == 0:
         raise ValueError(f"{net.name}: expected at least one clip. {received}")
@@ -130,20 +108,11 @@ def check_clips(net: Network, shape: Sequence[int | None], axes: str) -> None:
     endpoint_shapes(net, (t, h, w))
 
 
-def check_dtype(net: Network, received: str, expected: Sequence[str] = _FLOATS) -> None:
-    """Refuses clips of another type, such as uint8, whose values are 0 to 255.
-
-    Args:
-        net: The network.
-        received: The name of the clips' type.
-        expected: The names of those that the network computes in.
-
-    Raises:
-        ValueError: The type is not among them.
-    """
-    if received not in expected:
+def check_dtype(net: Network, received: str) -> None:
+    """Raises `ValueError` for clips of another type, such as uint8, whose values are 0 to 255."""
+    if received not in _FLOATS:
         raise ValueError(
-            f"{net.name}: clips have the wrong type. Expected {' or '.join(expected)} in the value "
+            f"{net.name}: clips have the wrong type. Expected {' or '.join(_FLOATS)} in the value "
             f"range of the weights' input contract, usually [-1, 1]. Received: {received}."
         )
 
@@ -164,32 +133,27 @@ def multiply_adds(net: Network, size: Triple) -> int:
     for node in net.nodes[:-1]:
         total += _multiply_adds(node, shape)
         shape = _output(node, shape)
-    return total + _multiply_adds(net.head.conv, _features(net.head, shape))
+    return total + _multiply_adds(net.head.conv, _features(net, shape))
 
 
 def _multiply_adds(node: Node, shape: Shape) -> int:
     """Returns the multiply-adds of a node that reads `shape`."""
-    match node:
-        case Conv():
-            return prod(_output(node, shape)) * prod(node.kernel) * shape[3]
-        case Pool():
-            return 0
-        case NonLocal():
-            pooled, inner = _output(node.pool, shape), node.theta.out_channels
-            groups = shape[0] // node.group if node.group else 1
-            # Every position with every pooled one, for the weights and for the sum.
-            attention = 2 * inner * prod(shape[:3]) * prod(pooled[:3]) // groups
-            projections = [(node.theta, shape), (node.phi, pooled), (node.g, pooled)]
-            projections.append((node.out, (*shape[:3], inner)))
-            return attention + sum(_multiply_adds(conv, before) for conv, before in projections)
-        case _:
-            total = 0
-            for _, chain in chains(node):
-                before = shape
-                for part in chain:
-                    total += _multiply_adds(part, before)
-                    before = _output(part, before)
-            return total
+    if isinstance(node, Conv):
+        return prod(_output(node, shape)) * prod(node.kernel) * shape[3]
+    if isinstance(node, Pool):
+        return 0
+    total = 0
+    for _, chain in chains(node):
+        before = shape
+        for part in chain:
+            if isinstance(node, NonLocal) and part == node.out:
+                before = (*shape[:3], node.theta.out_channels)
+            total, before = total + _multiply_adds(part, before), _output(part, before)
+    if isinstance(node, NonLocal):
+        # Every position with every pooled one, for the weights and for the sum.
+        pooled, groups = _output(node.pool, shape), shape[0] // (node.group or shape[0])
+        total += 2 * node.theta.out_channels * prod(shape[:3]) * prod(pooled[:3]) // groups
+    return total
 
 
 def _output(node: Node, shape: Shape) -> Shape:
@@ -201,16 +165,12 @@ def _output(node: Node, shape: Shape) -> Shape:
         case NonLocal():
             return shape
     outputs = [reduce(lambda x, part: _output(part, x), chain, shape) for _, chain in chains(node)]
-    sizes, channels = {output[:3] for output in outputs}, [output[3] for output in outputs]
-    if len(sizes) != 1:
-        raise ValueError(f"{node.name}: its branches must agree in [T, H, W]. Received: {sizes}")
-    if isinstance(node, Residual) and channels[0] != channels[1]:
-        raise ValueError(f"{node.name}: cannot add {channels[0]} to {channels[1]} channels")
-    return (*sizes.pop(), channels[0] if isinstance(node, Residual) else sum(channels))
+    channels = [output[3] for output in outputs]
+    return (*outputs[0][:3], sum(channels) if isinstance(node, Branches) else channels[0])
 
 
-def _features(head: Head, shape: Shape) -> Shape:
-    size = window(shape[:3], head.pool) if head.pool else (1, 1, 1)
+def _features(net: Network, shape: Shape) -> Shape:
+    size = window(shape[:3], net.head.pool) if net.head.pool else (1, 1, 1)
     return (*size, shape[3])
 
 
@@ -220,7 +180,3 @@ def _smallest_input(needed: Triple, node: Conv | Pool) -> Triple:
         for axis, (n, k, s) in enumerate(zip(needed, node.kernel, node.stride, strict=True))
     )
     return t, h, w
-
-
-def _times(size: Triple) -> str:
-    return "x".join(str(n) for n in size)

@@ -1,14 +1,12 @@
 """The frames of a clip that each row of an endpoint depends on: its temporal receptive field.
 
-A row is a time step. It depends on an interval of the previous node's output, whose ends are
-followed back through the nodes to the clip: output t of a window reads the inputs from
-t * stride - pad to t * stride - pad + kernel - 1 (Dumoulin and Visin, "A guide to convolution
-arithmetic for deep learning", https://arxiv.org/abs/1603.07285). The padding of "same" depends on
-the size of the input, so that the rows of clips of 64 and 65 frames have different positions.
+A row is a time step. The ends of what it depends on are followed back through the nodes: output t
+of a window reads the inputs from t * stride - pad to t * stride - pad + kernel - 1. The padding of
+"same" depends on the size of the input, so rows of clips of 64 and 65 frames lie differently.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arch.nodes import Conv, Network, Node, NonLocal, Pool, Triple, chains
-from common.arch.shapes import Shape, check_endpoint, endpoint_shapes, pads, smallest_size, window
+from common.arch.shapes import check_endpoint, endpoint_shapes, pads, smallest_size, window
 from common.io import listing
 
 Ends = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -27,18 +25,14 @@ Ends = tuple[NDArray[np.int64], NDArray[np.int64]]
 class Spans:
     """The frames that the R rows of an endpoint depend on.
 
-    Attributes:
-        first: First frame of each row [R]; below 0 in the padding.
-        last: Last frame of each row, inclusive [R]; `frames` or more in the padding.
-        step: Frames from one row to the next.
-        period: If a part of the clip starts at a multiple of this, and its length differs from the
-            clip's by one, every op pads, strides and groups as in the whole clip: its rows are the
-            clip's, except for those that depend on frames outside the part.
+    If a part of the clip starts at a multiple of `period`, and its length differs from the clip's
+    by one, every op pads, strides and groups as in the whole clip: its rows are the clip's, except
+    for those that depend on frames outside the part.
     """
 
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    step: int
+    first: NDArray[np.int64]  # first frame of each row [R]; below 0 in the padding
+    last: NDArray[np.int64]  # last, inclusive [R]; `frames` or more in the padding
+    step: int  # frames from one row to the next
     period: int
 
 
@@ -47,8 +41,7 @@ def time_spans(net: Network, endpoint: str, frames: int) -> Spans:
 
     Raises:
         ValueError: The endpoint is unknown; its rows depend on the whole clip, as the logits do and
-            everything after a non-local block without groups; or the clip is too short, or cannot
-            be divided into the groups of a non-local block.
+            everything after a non-local block without groups; or the clip does not fit the network.
     """
     check_endpoint(net, endpoint)
     nodes = _local_nodes(net)
@@ -59,15 +52,16 @@ def time_spans(net: Network, endpoint: str, frames: int) -> Spans:
             f" rows see a part of it, one of {listing(names, len(names))}. Received: {endpoint!r}."
         )
     _, height, width = smallest_size(net)
-    outputs = list(endpoint_shapes(net, (frames, height, width)).values())
-    inputs: list[Shape] = [(frames, height, width, net.in_channels)]
-    inputs += [shape for shape in outputs if len(shape) == 4]
-
-    count = names.index(endpoint) + 1
-    last = first = np.arange(inputs[count][0], dtype=np.int64)
-    for node, shape in reversed(list(zip(nodes[:count], inputs, strict=False))):
-        first, last = _seen(node, shape[:3], (first, last))
-    return Spans(first, last, math.prod(map(_stride, nodes[:count])), _period(net, nodes[:count]))
+    sizes: list[Triple] = [(frames, height, width)]
+    for shape in endpoint_shapes(net, sizes[0]).values():
+        if len(shape) == 4:
+            sizes.append(shape[:3])
+    nodes = nodes[: names.index(endpoint) + 1]
+    last = first = np.arange(sizes[len(nodes)][0], dtype=np.int64)
+    for node, size in reversed(list(zip(nodes, sizes, strict=False))):
+        first, last = _seen(node, size, (first, last))
+    step = math.prod(map(_stride, nodes))
+    return Spans(first, last, step, math.lcm(step, *_groups(net)))
 
 
 def _local_nodes(net: Network) -> list[Node]:
@@ -78,26 +72,19 @@ def _local_nodes(net: Network) -> list[Node]:
     return list(takewhile(lambda node: not isinstance(node, NonLocal) or node.group, nodes))
 
 
-def _period(net: Network, nodes: Sequence[Node]) -> int:
-    """Returns `Spans.period`, which also suits the groups of later nodes."""
-    period, step = math.prod(map(_stride, nodes)), 1
+def _groups(net: Network) -> Iterator[int]:
+    """Yields the frames of each group of time steps that attend only to each other."""
+    step = 1
     for node in net.nodes[:-1]:
         step *= _stride(node)
         if isinstance(node, NonLocal) and node.group:
-            period = math.lcm(period, step * node.group)
-    return period
+            yield step * node.group
 
 
 def _stride(node: Node) -> int:
-    """Returns the temporal stride of a node."""
-    if isinstance(node, NonLocal):
-        return 1
-    strides = {math.prod(part.stride[0] for part in chain) for _, chain in chains(node)}
-    if len(strides) != 1:
-        raise ValueError(
-            f"{node.name}: its branches must agree in their stride in time. Received: {strides}"
-        )
-    return strides.pop()
+    """Returns the temporal stride of a node, the same on all its paths."""
+    _, chain = chains(node)[0]
+    return math.prod(part.stride[0] for part in chain)
 
 
 def _seen(node: Node, size: Triple, ends: Ends) -> Ends:

@@ -8,26 +8,25 @@ the eight directions, one shift a frame, shows all 17 before the first one retur
     down       0, 13, 9, ...         a shift down is 13 to the right: (0, 1) = (-4, 0) + (4, 1)
     right_down 0, 14, 11, ...        and so on: a motion is what it adds to k, modulo 17
 
-So any 17 successive frames are the same 17 pictures in all classes, and 16 frames are all but one,
-which may be any, as videos start anywhere. One frame, or frames in a random order, reveal nothing.
-Every scene is in all eight classes, so recognising it reveals nothing; and every frame of a file is
-coded alone, so its coding reveals nothing.
+So any 17 successive frames are the same pictures in all classes: one frame, or frames in a random
+order, reveal nothing. Nor does the scene, which is in all eight classes, nor the coding, as every
+frame of a file is coded alone.
 
     OUTPUT/videos/right/v_right_g01_c01.avi     one for each motion and scene (the group, g)
     OUTPUT/lists/classInd.txt, trainlist01.txt, testlist01.txt     as those of UCF101
 """
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.io import replacing, write_text
-from common.jobs.progress import Progress
+from common.jobs.parallel import Progress
 
-PICTURES = 17
-"""Different pictures of a scene."""
+PICTURES = 17  # different ones of a scene
+FRAMES = 2 * PICTURES  # of a video, at 25 a second: each picture twice
+HEIGHT, WIDTH, SHIFT = 64, 80, 3  # pixels of a picture, and of a shift
 
 MOTIONS = {
     "right": 1, "left": -1, "down": -4, "up": 4,
@@ -35,58 +34,39 @@ MOTIONS = {
 }  # fmt: skip
 """What a class adds to the number of the picture each frame, modulo `PICTURES`; in label order."""
 
-DIRECTIONS = {
-    "right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1),
-    "right_down": (1, 1), "left_up": (-1, -1), "right_up": (1, -1), "left_down": (-1, 1),
-}  # fmt: skip
-"""x and y of the motion of a class, in shifts a frame; y is down."""
-
-FRAMES = 2 * PICTURES
-"""Frames of a video, at 25 a second: each picture twice."""
-
-HEIGHT, WIDTH, SHIFT = 64, 80, 3
-"""Pixels of a picture, and of a shift."""
-
-_FPS = 25
-_CODEC = "mpeg4"  # that of UCF101
 _QUALITY = {"flags": "qscale", "global_quality": "354"}  # 3 * FF_QP2LAMBDA; 31 would be the worst
-
 _CONTRAST = 32  # standard deviation of a texture, levels
 
 Field = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
 
-def render(output: Path, train: int, test: int) -> str:
-    """Writes the videos, then their lists, classInd.txt last; returns a summary.
+def render(output: Path, train: int, test: int) -> None:
+    """Writes a video a class of so many scenes to train on and to evaluate on, and their lists.
 
-    The same numbers of scenes give the same bytes.
-
-    Args:
-        output: Folder to write to.
-        train: Scenes to train on; each gives a video a class.
-        test: Scenes to evaluate on, others than those.
+    Videos that are there stay; the same numbers give the same bytes.
     """
-    listed: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
-    progress = Progress("render", (train + test) * len(MOTIONS))
-    for scene in range(train + test):
+    scenes, classes = range(train + test), list(enumerate(MOTIONS, 1))
+    lists = {
+        "classInd": [f"{label} {motion}" for label, motion in classes],
+        "trainlist01": [f"{_video(s, m)} {label}" for s in scenes[:train] for label, m in classes],
+        "testlist01": [_video(s, m) for s in scenes[train:] for m in MOTIONS],
+    }
+    for name, lines in lists.items():
+        write_text(output / f"lists/{name}.txt", "\n".join(lines) + "\n")
+    progress = Progress("render", len(scenes) * len(MOTIONS))
+    for scene in scenes:
         pictures = scene_pictures(scene)
-        for label, motion in enumerate(MOTIONS, 1):
-            name = f"{motion}/v_{motion}_g{scene + 1:02d}_c01.avi"
-            write_video(output / "videos" / name, pictures[order(scene, motion)])
-            if scene < train:
-                listed["trainlist01.txt"].append(f"{name} {label}")
-            else:
-                listed["testlist01.txt"].append(name)
+        for motion in MOTIONS:
+            path = output / "videos" / _video(scene, motion)
+            if not path.exists():
+                write_video(path, pictures[order(scene, motion)])
             progress.add(failed=False)
     progress.close()
-    listed["classInd.txt"] = [f"{label} {motion}" for label, motion in enumerate(MOTIONS, 1)]
-    for name, lines in listed.items():
-        write_text(output / "lists" / name, "\n".join(lines) + "\n")
-    return (
-        f"{train * len(MOTIONS):,} videos to train on and {test * len(MOTIONS):,} to evaluate on, "
-        f"of {len(MOTIONS)} classes -> {output}/videos, {output}/lists"
-    )
+
+
+def _video(scene: int, motion: str) -> str:
+    return f"{motion}/v_{motion}_g{scene + 1:02d}_c01.avi"
 
 
 def order(scene: int, motion: str) -> NDArray[np.int64]:
@@ -110,11 +90,8 @@ def write_video(path: Path, pictures: Picture) -> None:
     """Writes pictures [T, H, W, 3] as a video in which every frame is coded alone."""
     import av
 
-    with (
-        replacing(path) as temporary,
-        av.open(str(temporary), "w", format="avi") as out,
-    ):
-        stream = cast("av.VideoStream", out.add_stream(_CODEC, rate=_FPS, options=_QUALITY))
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="avi") as out:
+        stream = out.add_stream("mpeg4", rate=25, options=_QUALITY)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 1

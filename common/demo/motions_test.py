@@ -9,10 +9,14 @@ import pytest
 from common import flow, video
 from common.annotations import annotation_files
 from common.demo import motions
-from common.demo.motions import DIRECTIONS, MOTIONS, PICTURES
+from common.demo.motions import MOTIONS, PICTURES
 from common.prepare import make_annotations
 
 CHANCE = 1 / len(MOTIONS)
+DIRECTIONS = {  # x and y in shifts a frame; y is down
+    "right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1),
+    "right_down": (1, 1), "left_up": (-1, -1), "right_up": (1, -1), "left_down": (-1, 1),
+}  # fmt: skip
 
 
 def _clip(scene, motion):
@@ -39,17 +43,8 @@ def test_any_17_frames_are_the_same_pictures_in_every_class():
 
 def test_videos_begin_anywhere_in_every_class():
     for motion in MOTIONS:
-        starts = [motions.order(scene, motion)[0] for scene in range(1_000)]
-        counts = np.bincount(starts, minlength=PICTURES)
-        chi_squared = (np.square(counts - counts.mean()) / counts.mean()).sum()
-        assert chi_squared < 50  # 16 degrees of freedom: once in 40,000
-
-
-def test_scenes_differ():
-    first, second = motions.scene_pictures(1), motions.scene_pictures(2)
-    assert first.shape == (PICTURES, 64, 80, 3) and first.dtype == np.uint8
-    assert len(np.unique(first.reshape(PICTURES, -1), axis=0)) == PICTURES
-    assert np.abs(first[0].astype(int) - second[0]).mean() > 10
+        starts = [motions.order(scene, motion)[0] for scene in range(200)]
+        assert set(starts) == set(range(PICTURES))
 
 
 @functools.cache
@@ -78,22 +73,15 @@ def _accuracy(features):
     return (scores.argmax(1) == test_labels).mean()
 
 
-@pytest.mark.parametrize(
-    "features",
-    [
+def test_frames_say_something_in_their_order_alone():
+    """To a linear classifier: of what changes from frame to frame, where it was what."""
+    for features in (
         lambda clip: clip[0],
         lambda clip: np.concatenate([clip.mean(0), clip.var(0)]),
         lambda clip: np.sort(clip, 0)[::5].ravel(),
-    ],
-    ids=["one frame", "mean and variance", "sorted levels"],
-)
-def test_frames_without_their_order_say_nothing(features):
-    # 400 clips: four standard deviations are 6.6 %.
-    assert abs(_accuracy(features) - CHANCE) < 0.066
-
-
-def test_frames_in_their_order_say_something():
-    """Even to a linear classifier: of what changes from frame to frame, where it was what."""
+    ):
+        # 400 clips: four standard deviations are 6.6 %.
+        assert abs(_accuracy(features) - CHANCE) < 0.066
     assert _accuracy(_moved) > 0.9
 
 
@@ -122,8 +110,7 @@ def test_flow_says_all():
 
 
 def test_the_videos_and_their_lists(tmp_path):
-    said = motions.render(tmp_path / "a", train=2, test=1)
-    assert said.startswith("16 videos to train on and 8 to evaluate on, of 8 classes -> ")
+    motions.render(tmp_path / "a", train=2, test=1)
     make_annotations.run(
         make_annotations.Settings(
             dataset="own",
@@ -140,6 +127,8 @@ def test_the_videos_and_their_lists(tmp_path):
         for group, subset in ((1, "training"), (2, "training"), (3, "validation"))
         for motion in MOTIONS
     )
+    motions.render(tmp_path / "b", train=2, test=1)
+    (tmp_path / "b/videos/left/v_left_g02_c01.avi").unlink()  # as if it had been killed there
     motions.render(tmp_path / "b", train=2, test=1)
     for path in (tmp_path / "a").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()

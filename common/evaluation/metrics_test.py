@@ -13,26 +13,24 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_top_k_is_that_of_sorting(rng):
-    # Few different scores, so that most are equal to others: the lower class is likelier.
-    scores = rng.integers(0, 4, (500, 9)).astype(np.float32)
+def test_top_k_and_confusion_give_ties_to_the_lower_class(rng):
+    scores = rng.integers(0, 4, (500, 9)).astype(np.float32)  # most are equal to others
     labels = rng.integers(0, 9, 500)
-    order = np.argsort(-scores, axis=1, kind="stable")
+    orders = [sorted(range(9), key=lambda k, row=row: -row[k]) for row in scores]
     for k in (1, 2, 5, 9, 12):
-        expected = np.mean([label in row[:k] for row, label in zip(order, labels, strict=True)])
+        expected = np.mean([label in order[:k] for label, order in zip(labels, orders)])  # noqa: B905
         assert metrics.top_k(scores, labels, k) == expected
     assert metrics.confusion(np.zeros((3, 3)), [0, 1, 2]).tolist() == [[1, 0, 0]] * 3
 
 
 def test_confusion_and_accuracy_of_classes():
     scores = np.eye(4)[[0, 0, 1, 1, 1, 0, 3]]
-    labels = [0, 0, 0, 1, 1, 1, 3]
-    counts = metrics.confusion(scores, labels)
+    counts = metrics.confusion(scores, [0, 0, 0, 1, 1, 1, 3])
     assert counts.tolist() == [[2, 1, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
-    accuracies = metrics.class_accuracy(counts)
-    np.testing.assert_array_equal(accuracies, [2 / 3, 2 / 3, np.nan, 1])
-    assert metrics.mean_of_present(accuracies) == (pytest.approx(7 / 9), 1)
-    assert metrics.mean_of_present(np.full(2, NAN)) == (pytest.approx(NAN, nan_ok=True), 2)
+    found = metrics.class_accuracy(counts)
+    np.testing.assert_array_equal(found.per_class, [2 / 3, 2 / 3, NAN, 1])
+    assert (found.value, found.absent) == (pytest.approx(7 / 9), 1)
+    assert np.isnan(metrics.class_accuracy(np.zeros((2, 2), int)).value)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +62,7 @@ def _official(scores, targets):
             if targets[row, k]:
                 hits += 1
                 total += hits / place
-        found.append(total / hits if hits else np.nan)
+        found.append(total / hits if hits else NAN)
     return np.array(found)
 
 
@@ -74,33 +72,9 @@ def test_mean_average_precision_and_classification_of_charades(rng):
     targets[:30] = 0
     targets[30:36] = np.eye(6)
     targets[:, 1] = 0
-    before = scores.copy()
     found = metrics.charades_classification(scores, targets)
     np.testing.assert_allclose(found.per_class, _official(scores, targets), rtol=1e-12)
     assert (found.value, found.absent) == (pytest.approx(np.nanmean(found.per_class)), 1)
-    np.testing.assert_array_equal(scores, before)
     # As localisation the others count as false positives.
     counted = metrics.mean_average_precision(scores, targets)
     assert (np.delete(counted.per_class, 1) < np.delete(found.per_class, 1)).all()
-    has = targets.any(axis=1)
-    labelled = metrics.mean_average_precision(scores[has], targets[has])
-    np.testing.assert_array_equal(found.per_class, labelled.per_class)
-
-
-@pytest.mark.parametrize(
-    ("function", "scores", "truth", "text"),
-    [
-        (metrics.confusion, [[0.0, NAN]], [0], r"without NaN.*\[1, 2\] with NaN in 1 places"),
-        (metrics.confusion, np.zeros((0, 2)), [], r"shape \[0, 2\]"),
-        (metrics.confusion, np.zeros((2, 3)), [0, 3], r"from 0 to 2 as labels.*0 to 3"),
-        (metrics.confusion, np.zeros((2, 3)), [-1, 0], "Received: int64 of shape .*-1 to 0"),
-        (metrics.confusion, np.zeros((2, 3)), [0.0, 1.0], "2 whole numbers.*float64"),
-        (metrics.confusion, np.zeros((2, 3)), [0, 1, 2], r"2 whole numbers .* shape \[3\]"),
-        (metrics.mean_average_precision, [[NAN]], [[1]], "without NaN"),
-        (metrics.mean_average_precision, [[0, 0]], [[0, 0.5]], r"\[1, 2\] of 0 or 1.*0 to 0.5"),
-        (metrics.mean_average_precision, [[0, 0]], [[0]], r"\[1, 2\] of 0 or 1.* \[1, 1\]"),
-    ],
-)
-def test_wrong_input_is_named(function, scores, truth, text):
-    with pytest.raises(ValueError, match=text):
-        function(scores, truth)

@@ -1,8 +1,7 @@
 """Scores of the videos of a data set, and the file that keeps them, to be fused later.
 
-The file is a .npz without pickle. Row i of the arrays `names`, `labels` and `logits` belongs to one
-video; labels of frames add `frame_counts`, `frame_labels` and `frame_logits`; `about` is a JSON
-text with the rest.
+The file is a .npz without pickle: row i of `names`, `labels` and `logits` belongs to one video;
+labels of frames add `frame_counts`, `frame_labels` and `frame_logits`; `about` is JSON, the rest.
 """
 
 import dataclasses
@@ -26,54 +25,39 @@ _ABOUT = ("classes", "origins", "failures", "fusion")
 
 @dataclasses.dataclass(frozen=True)
 class FrameScores:
-    """Scores of frames or other moments, video by video.
+    """Scores of frames or other moments, video by video."""
 
-    Attributes:
-        counts: [N] int64, the number of rows of each video.
-        labels: [R, K] uint8, 1 where a class applies.
-        logits: [R, K] float32.
-    """
-
-    counts: NDArray[np.int64]
-    labels: NDArray[np.uint8]
-    logits: NDArray[np.float32]
+    counts: NDArray[np.int64]  # [N], the number of rows of each video
+    labels: NDArray[np.uint8]  # [R, K], 1 where a class applies
+    logits: NDArray[np.float32]  # [R, K]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The scores of a data set by one network, or by several that are fused.
+    """The scores of a data set by one network, or by several that are fused."""
 
-    Attributes:
-        classes: Names, in the order of the logits.
-        names: The N videos that were scored, in the order of the annotations.
-        labels: [N] int64, one class each; or [N, K] uint8, 1 where a class applies.
-        logits: [N, K] float32, whose softmax are the protocol's probabilities.
-        origins: How the scores of each stream were made, as JSON.
-        failures: Name to reason, for the videos without scores.
-        frames: Scores of frames, if these have labels.
-        fusion: How streams were fused, if they were.
-    """
-
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    labels: NDArray[Any]
-    logits: NDArray[np.float32]
-    origins: tuple[Mapping[str, object], ...] = ()
-    failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    frames: FrameScores | None = None
-    fusion: Mapping[str, object] | None = None
+    classes: tuple[str, ...]  # in the order of the logits
+    names: tuple[str, ...]  # of the videos that were scored, in the order of the annotations
+    labels: NDArray[Any]  # [N] int64, one class each; or [N, K] uint8, 1 where a class applies
+    logits: NDArray[np.float32]  # [N, K], whose softmax are the protocol's probabilities
+    origins: tuple[Mapping[str, object], ...] = ()  # how each stream's were made, as JSON
+    failures: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name to reason
+    frames: FrameScores | None = None  # if these have labels
+    fusion: Mapping[str, object] | None = None  # how streams were fused
 
     def __post_init__(self) -> None:
+        """Raises `ValueError` for arrays that do not fit each other, or are not finite."""
         count, classes, frames = len(self.names), len(self.classes), self.frames
-        _check("logits", self.logits, "f4", (count, classes))
-        if frames is None:
-            _check("labels", self.labels, "i8", (count,), classes - 1)
-        else:
-            rows = int(frames.counts.sum())
-            _check("labels", self.labels, "u1", (count, classes), 1)
-            _check("frame counts", frames.counts, "i8", (count,), rows)
-            _check("frame labels", frames.labels, "u1", (rows, classes), 1)
-            _check("frame logits", frames.logits, "f4", (rows, classes))
+        rows = int(frames.counts.sum()) if frames else 0
+        shapes = {"labels": (count, classes) if frames else (count,), "logits": (count, classes)}
+        frame_shapes = {"counts": (count,), "labels": (rows, classes), "logits": (rows, classes)}
+        for of, wanted in ((self, shapes), (frames, frame_shapes)):
+            for name, shape in wanted.items() if of else ():
+                array = getattr(of, name)
+                if array.shape != shape or not np.isfinite(array).all():
+                    raise ValueError(f"{name}: expected finite numbers {list(shape)}.")
+        if self.labels.min() < 0 or self.labels.max() >= (2 if frames else classes):
+            raise ValueError(f"labels: expected those of {classes} classes.")
         if len(set(self.names)) < count or set(self.names) & set(self.failures):
             raise ValueError("a video is there twice; names must be unique.")
 
@@ -81,21 +65,6 @@ class Scores:
     def expected(self) -> int:
         """The number of videos in the split, failures included."""
         return len(self.names) + len(self.failures)
-
-
-def _check(
-    what: str, array: NDArray[Any], dtype: str, shape: tuple[int, ...], most: int | None = None
-) -> None:
-    """Refuses an array of another type or shape, beyond 0 to `most`, or that is not finite."""
-    if array.dtype != np.dtype(dtype) or array.shape != shape:
-        raise ValueError(
-            f"{what}: expected {np.dtype(dtype)} {list(shape)}. "
-            f"Received: {array.dtype} {list(array.shape)}."
-        )
-    if most is None and not np.isfinite(array).all():
-        raise ValueError(f"{what} must be finite. Check the weights.")
-    if most is not None and not ((array >= 0) & (array <= most)).all():
-        raise ValueError(f"{what}: expected 0 to {most}.")
 
 
 def write(path: str | os.PathLike[str], scores: Scores) -> None:
@@ -112,36 +81,23 @@ def write(path: str | os.PathLike[str], scores: Scores) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> Scores:
-    """Reads what `write` wrote.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file holds no scores, is damaged, or has another version.
-    """
+    """Reads what `write` wrote; `ValueError` if it is damaged, of a later version or no scores."""
     try:
-        return _parsed(np.load(path, allow_pickle=False))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there are no such scores. `evaluate` makes them.") from (
-            error
-        )
+        with np.load(path, allow_pickle=False) as content:  # TypeError: an array alone
+            arrays = {name: content[name] for name in content.files}
+        about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+        if about.pop("format_version") != _FORMAT_VERSION:
+            raise ValueError("a later version")
+        about |= {name: tuple(about[name]) for name in ("classes", "origins")}
+        about |= {name: arrays[name] for name in _ARRAYS}
+        if "frame_counts" in arrays:
+            about["frames"] = FrameScores(*(arrays[f"frame_{name}"] for name in _FRAME_ARRAYS))
+        return Scores(names=tuple(map(str, arrays["names"])), **about)
     except (
         ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error
     ) as error:  # fmt: skip
+        # NumPy's texts speak of pickles, which nobody should be led to allow.
         raise ValueError(
-            f"{path}: expected scores that `evaluate` or `fuse` wrote. They cannot be read "
-            f"({error}). Make them again."
+            f"{path}: expected scores that `evaluate` or `fuse` wrote, of format version "
+            f"{_FORMAT_VERSION}. The file is damaged or holds something else: make it again."
         ) from error
-
-
-def _parsed(content: Any) -> Scores:
-    with content:  # an array alone is an AttributeError or TypeError
-        arrays = {name: content[name] for name in content.files}
-    about: dict[str, Any] = json.loads(arrays["about"].tobytes())
-    if (version := about.pop("format_version")) != _FORMAT_VERSION:
-        raise ValueError(f"it has version {version}, not {_FORMAT_VERSION}")
-    about |= {name: tuple(about[name]) for name in ("classes", "origins")}
-    about |= {name: arrays[name] for name in _ARRAYS}
-    frames = None
-    if "frame_counts" in arrays:
-        frames = FrameScores(**{name: arrays[f"frame_{name}"] for name in _FRAME_ARRAYS})
-    return Scores(names=tuple(map(str, arrays["names"])), frames=frames, **about)

@@ -63,46 +63,42 @@ def _one_array(path):
 
 
 @pytest.mark.parametrize(
-    ("change", "text"),
+    "change",
     [
-        (lambda path: path.write_bytes(b""), "No data left in file"),
-        (lambda path: path.write_text("names"), "pickle"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a zip file"),
-        (lambda path: np.savez(path, names=np.array(["a"])), "about"),
-        (lambda path: np.savez(path, about=np.zeros(1)), ""),
-        (_one_array, ""),
-        (_damaged, "Bad CRC-32"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("names"),
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: np.savez(path, names=np.array(["a"])),
+        lambda path: np.savez(path, about=np.array([{}], object)),  # a pickle
+        _one_array,
+        _damaged,
     ],
 )
-def test_other_files_are_refused(tmp_path, change, text):
+def test_other_files_are_refused(tmp_path, change):
     path = tmp_path / "s.npz"
     scores.write(path, VIDEOS)
     change(path)
     with pytest.raises(ValueError, match=r"s\.npz: expected scores that .* wrote") as caught:
         scores.read(path)
-    assert text in str(caught.value)
+    assert "pickle" not in str(caught.value)
 
 
-def test_no_file_and_a_newer_one(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"s\.npz: there are no such scores"):
-        scores.read(tmp_path / "s.npz")
-    monkeypatch.setattr(scores, "_FORMAT_VERSION", 2)
-    scores.write(tmp_path / "s.npz", VIDEOS)
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="it has version 2, not 1"):
+def test_a_newer_file_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(scores, "_FORMAT_VERSION", 2)
+        scores.write(tmp_path / "s.npz", VIDEOS)
+    with pytest.raises(ValueError, match="wrote, of format version 1"):
         scores.read(tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"labels": np.array([0, 1])}, r"labels: expected int64 \[3\]. Received: int64 \[2\]"),
-        ({"labels": np.array([0, 1, 3])}, "labels: expected 0 to 2"),
-        ({"logits": np.zeros((3, 2), np.float32)}, r"logits: expected float32 \[3, 3\]"),
-        ({"logits": np.full((3, 3), np.nan, np.float32)}, "logits must be finite"),
-        ({"names": ("a", "a", "b")}, "a video is there twice"),
+        ({"labels": np.array([0, 1])}, r"labels: expected finite numbers \[3\]"),
+        ({"labels": np.array([0, 1, 3])}, "labels: expected those of 3 classes"),
+        ({"logits": np.full((3, 3), np.nan, np.float32)}, "logits: expected finite"),
         ({"failures": {"c": "?"}}, "a video is there twice"),
-        ({"frames": FRAMES.frames}, r"labels: expected uint8 \[3, 3\]. Received: int64 \[3\]"),
+        ({"frames": FRAMES.frames}, r"labels: expected finite numbers \[3, 3\]"),
     ],
 )
 def test_scores_that_do_not_fit_are_refused(fields, text):

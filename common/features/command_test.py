@@ -6,7 +6,6 @@
 import contextlib
 import io
 import json
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,11 +13,9 @@ import pytest
 
 from common import arch, command
 from common.annotations import Action, Annotations, Record, annotation_files
-from common.features import outputs
-from common.features.command import run
-from common.features.settings import Settings
-from common.jobs import run_item
-from common.testing import torture
+from common.features.command import run, write
+from common.features.compare import read
+from common.features.settings import FORMATS, Settings
 from common.testing.films import Film
 from common.testing.tasks import contents, failed
 from convert import hub
@@ -112,7 +109,7 @@ def test_rows_files_and_records_of_every_way(data):
         assert out.startswith(f"extract_features: 1 done{replaced}, "), flags + errors
         found = record(data / "out/videos/a.json")
         for name in names:
-            (array,) = outputs.read(data / "out/videos" / name).values()
+            (array,) = read(data / "out/videos" / name).values()
             assert array.shape == (len(spans), *shape), flags
         for rows in found["arrays"].values():
             assert [*map(list, zip(rows[""]["first"], rows[""]["last"], strict=True))] == spans
@@ -138,21 +135,49 @@ def test_a_folder_of_videos_and_again(data):
 def test_a_data_set(data):
     """Clips and labelled spans; of a clip that is missing, the others are done."""
     actions = (Action(1, 0.0, 0.4), Action(0, 0.4, 1.2))
+    frames = (Action(1, 0, 9), Action(0, 9, 20))  # half a frame earlier, where nothing is rounded
     records = (
         Record("b/c d", "b/c d.avi", "training", (0, 1), actions=actions),
+        Record("a", "a.mp4", "training", actions=frames, fps=25.0, unit="frames"),
         Record("cut", "b/c d.avi", "training", start=0.4, end=1.0),
         Record("gone", "gone.mp4", "training"),
     )
     annotation_files.write(data / "clips.json", Annotations(("sit", "stand up"), records))
     status, out, _ = extract("--annotations=clips.json")
-    assert status == 1 and out.startswith("extract_features: 2 done, 0 skipped, 1 failed")
+    assert status == 1 and out.startswith("extract_features: 3 done, 0 skipped, 1 failed")
     (entry,) = failed(data / "out")
     assert (entry["item"], "there is no such file" in entry["reason"]) == ("gone", True)
     assert record(data / "out/cut.json")["arrays"]["rgb"][""]["start"] == [0.4]
     assert extract("--annotations=clips.json", "--spans", "--output=spans")[0] == 0
-    for name, expected in {"000_stand_up": [0.0], "001_sit": [0.4, 0.76]}.items():
-        found = record(data / f"spans/b/c d/{name}.json")
-        assert found["arrays"]["rgb"][""]["start"] == expected
+    for name, start, rows in (
+        ("b/c d/000_stand_up", 0.0, 1), ("b/c d/001_sit", 0.4, 2), ("a/001_sit", 0.34, 1),
+    ):  # fmt: skip
+        found = record(data / f"spans/{name}.json")
+        assert (found["start"], found["arrays"]["rgb"][""]["shape"][0]) == (start, rows)
+    for flag in ("--start=1", "--tracking_folder=tracks"):
+        _, _, errors = extract("--annotations=clips.json", flag, "--short_side=0")
+        assert "cut: expected whole videos for --start, --end and --tracking_folder" in errors
+    for path in (data / "unlabelled.json", data / "unknown.json"):
+        changed = Record("a", "a.mp4", "training", actions=frames, unit="frames")
+        known = records[2:3] if path.stem == "unlabelled" else (changed,)
+        annotation_files.write(path, Annotations(("sit", "stand up"), known))
+        _, _, errors = extract(f"--annotations={path}", "--spans")
+        assert ("annotations have no clip" in errors) or ("their rate is unknown" in errors)
+
+
+def test_arrays_and_tracklets_are_items(data):
+    """But neither flow nor our features; items are made again when their tracklets change."""
+    mixed = data / "mixed"
+    Film("a.mp4", 9, (1, 0)).write(mixed)
+    for name in ("b_rgb", "b_flow"):
+        np.save(mixed / f"{name}.npy", np.zeros((1, 9, 40, 40, 3), np.float32))
+    assert extract("--input=mixed")[1].startswith("extract_features: 2 done, ")
+    (data / "a.json").write_text(json.dumps({"x": {str(k): [1, 1, 9, 9] for k in range(9)}}))
+    flags = ("--input=mixed/a.mp4", f"--tracking_folder={data}", "--fps=0", "--short_side=0")
+    for expected in ("1 done (1 in place", "1 done (1 in place"):
+        assert extract(*flags)[1].startswith(f"extract_features: {expected}")
+        assert list(read(data / "out/a.npy")) == ["x"]
+        (data / "a.json").write_text((data / "a.json").read_text() + " ")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +202,7 @@ def test_what_is_wrong_is_one_line(data, flags, text):
 
 
 def test_what_fails_does_so_alone(data):
-    """Too short, an array with a span, damaged, a crop too large."""
+    """Too short, an array with a span, a crop too large."""
     mixed = data / "mixed"
     Film("short.mp4", 5, (1, 0)).write(mixed)
     Film("whole.mp4", 20, (1, 0)).write(mixed)
@@ -192,50 +217,40 @@ def test_what_fails_does_so_alone(data):
     status, out, _ = extract("--input=mixed", "--crop_size=64", "--allow_failures=3")
     assert status == 0 and "cannot cut 64x64 out of frames of 40x53" in out
     assert record(data / "out/whole.json")["extraction"]["crop_size"] == 32  # of before
-    noise = {"noise": True, "movflags": "faststart"}
-    torture.cut(torture.video(data / "cut.mp4", range(0, 8000, 40), **noise))
-    status, out, _ = extract("--input=cut.mp4", "--output=damaged", "--stride=1")
-    assert status == 1 and "damaged at about 5" in out and "after 130 good frames" in out
-    assert {*contents(data / "damaged")} == {"failed.jsonl"}
 
 
-def test_files_of_others_stay(data):
-    """In the output folder, and in those beside items; nothing is written through a link."""
-    out, far = data / "out", data / "far"
-    foreign = {
-        "out": [".work/my_notes/thesis.tex", ".i3d-notes.tmp/thesis.tex", ".hidden", "a.txt"],
-        "out/b": [".work/x", f".i3d-{'A' * 32}.tmp/capitals", "c d/notes.txt", ".c d.npy"],
-        "far": ["thesis", "run-extract_features"],
-    }
-    for folder, names in foreign.items():
-        for path in (data / folder / name for name in names):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("a year of work")
-    (out / ".claims").symlink_to(far)
-    (out / f".i3d-{run_item.key('of a killed run', 'a')}.tmp").symlink_to(far)
-    (out / f".i3d-{'b' * 32}.lock").symlink_to(far / "thesis")
-    before, links = contents(out), [path for path in out.rglob("*") if path.is_symlink()]
-    targets = [os.readlink(path) for path in links]
-    status, _, errors = extract()
-    assert status == 0, errors
-    assert contents(far) == dict.fromkeys(foreign["far"], b"a year of work")
-    assert before.items() <= contents(out).items()
-    assert [os.readlink(path) for path in links] == targets
-    for name in ("b/c d.npy", "a.json"):  # somebody else's file in place of a result
-        (out / name).write_text("a year of work")
-    status, text, _ = extract("--stride=5")
-    assert (status, text.count("it stays as it is")) == (1, 2)
-    assert (out / "b/c d.npy").read_text() == (out / "a.json").read_text() == "a year of work"
+def arrays(**counts):
+    """Of individuals, with so many rows each; [N, 4], and from the second on [N, 10, 4]."""
+    random = np.random.default_rng(3)
+    shapes = [(count, 10, 4)[:: 1 if k else 2] for k, count in enumerate(counts.values())]
+    values = (random.normal(size=shape).astype(np.float32) for shape in shapes)
+    return dict(zip(counts, values, strict=True))
 
 
-@pytest.mark.parametrize("ending", ["tmp", "lock"])
-def test_a_link_in_place_of_a_temporary_name_is_not_followed(data, ending):
-    far = data / "far"
-    far.mkdir()
-    (far / "thesis").write_text("a year of work")
-    (data / "out").mkdir()
-    link = data / f"out/.i3d-{run_item.key('extract_features', 'a')}.{ending}"
-    link.symlink_to(far / "thesis" if ending == "lock" else far)
-    status, out, errors = extract("--input=videos/a.mp4")
-    assert status == 1 and str(link) in out + errors
-    assert contents(far) == {"thesis": b"a year of work"} and link.is_symlink()
+@pytest.mark.parametrize("suffix", FORMATS.values())
+@pytest.mark.parametrize(
+    "given", [arrays(**{"": 0}), arrays(**{"": 5}), arrays(**{"7": 3, "Зебра 2": 2, "a/b.npy": 1})]
+)
+def test_what_is_written_comes_back_and_has_the_same_bytes(tmp_path, suffix, given):
+    one, two, tracked = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}", len(given) > 1
+    if suffix == ".h5":
+        pytest.importorskip("h5py")
+    write(one, given, tracked)
+    got, single = read(one), "" if suffix == ".npy" else "features"
+    assert sorted(got) == (sorted(given) if tracked else [single])
+    for name, array in given.items():
+        np.testing.assert_array_equal(got[name or single], array, strict=True)
+    write(two, {name: np.asfortranarray(array) for name, array in given.items()}, tracked)
+    assert one.read_bytes() == two.read_bytes()
+    if suffix == ".npy" and tracked:  # as NumPy opens it
+        assert list(np.load(one, allow_pickle=True).item()) == [*given]
+
+
+@pytest.mark.parametrize("name", ["", "/a", "../a", "a/.", "a\0b", "file"])
+def test_a_name_that_a_format_cannot_hold_is_an_error(tmp_path, name):
+    for suffix in (".npz", ".h5"):
+        with pytest.raises(ValueError, match=f"{suffix} cannot hold .*; choose npy or safetensors"):
+            write(tmp_path / f"t{suffix}", arrays(**{name: 2}), tracked=True)
+    for suffix in (".npy", ".safetensors"):
+        write(tmp_path / f"t{suffix}", arrays(**{name: 2}), tracked=True)
+        assert list(read(tmp_path / f"t{suffix}")) == [name]

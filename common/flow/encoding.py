@@ -14,10 +14,9 @@ BOUND = FLOW_BOUND
 
 
 def to_levels(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.uint8]:
-    """Converts flow in pixels, of any shape, to levels of the same shape.
+    """Converts flow in pixels, of any shape, to levels; `ValueError` for NaN and infinity.
 
-    Rounds half to even and clips at the bound; inside it the error is at most half a level,
-    bound / 255 pixels (0.078 for 20). Raises `ValueError` for NaN and infinity.
+    Rounds half to even and clips; inside the bound the error is at most bound / 255 pixels.
     """
     _check_finite(flow)
     exact = (flow.astype(np.float64) + bound) * (255 / (2 * bound))
@@ -25,22 +24,18 @@ def to_levels(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.ui
 
 
 def to_pixels(levels: NDArray[np.uint8], bound: float = BOUND) -> NDArray[np.float32]:
-    """Converts uint8 levels, of any shape, to flow in pixels, -bound..bound, of the same shape."""
+    """Converts uint8 levels, of any shape, to flow in pixels, -bound..bound."""
     pixels = np.arange(256) * (2 * bound) / 255 - bound
     return np.asarray(pixels.astype(np.float32)[levels])
 
 
 def to_unit(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.float32]:
-    """Converts flow in pixels, of any shape, to [-1, 1]: clipped at the bound and divided by it.
-
-    Raises `ValueError` for NaN and infinity.
-    """
+    """Clips flow in pixels, of any shape, to [-1, 1] bounds; `ValueError` for NaN and infinity."""
     _check_finite(flow)
     unit = flow.astype(np.float32) / np.float32(bound)
     return np.asarray(np.clip(unit, -1, 1))
 
 
 def _check_finite(flow: NDArray[np.floating]) -> None:
-    bad = flow.size - np.count_nonzero(np.isfinite(flow))
-    if bad:
+    if bad := flow.size - np.count_nonzero(np.isfinite(flow)):
         raise ValueError(f"flow must be finite: {bad} of {flow.size} values are NaN or infinite.")

@@ -1,10 +1,9 @@
 """TV-L1 on the CPU: OpenCV's algorithm with one fused pass over memory per iteration.
 
 The pyramid, the warping and the median filter are OpenCV's own functions, so that only the order
-of additions differs from its engine. The iterations, which take the time, are compiled here. All
-fields of a row lie side by side at a distance that the compiler knows, so no two can overlap and
-every loop becomes SIMD code; row y of the flow and row y - 1 of the dual variables are updated
-together, while both are in the cache.
+of additions differs from its engine. All fields of a row lie side by side at a distance that the
+compiler knows, so no two can overlap and every loop becomes SIMD code; row y of the flow and row
+y - 1 of the dual variables are updated together, while both are in the cache.
 """
 
 import functools
@@ -13,13 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from common.flow.params import TVL1Params
-from common.preprocessing.compiling import compiled
-
-Floats = NDArray[np.float32]
-Grey = NDArray[np.uint8] | Floats
+from common.flow import Flow as Floats
+from common.flow import Grey, TVL1Params
+from common.preprocessing import compiled
 
 # Fields of a pixel, in this order: the flow u, the dual variables p of its two components, the
 # gradient of the warped frame, the residual without the flow, and 1 / |gradient|^2.
@@ -30,37 +26,27 @@ _LANES = 16  # widest SIMD registers, in floats: rows are padded to a multiple
 _NO_GRADIENT = np.float32(1.1920929e-07)  # OpenCV's: below, the data term is left out
 _SMALLEST_LEVEL = 16  # pixels; OpenCV leaves out smaller levels of the pyramid
 
-_fast = functools.partial(compiled, fastmath=True)
-
 
 def flow(previous: Grey, following: Grey, params: TVL1Params) -> Floats:
     """Computes flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, in 0..255."""
     pyramid = _pyramid(previous.astype(np.float32), following.astype(np.float32), params)
-    state = _State(*previous.shape)
+    memory = _memory(*previous.shape)
     u1, u2 = (np.zeros_like(pyramid[-1][0]) for _ in range(2))
     for number, (earlier, later) in enumerate(reversed(pyramid)):
         if number:
-            u1, u2 = (_finer(u, earlier.shape, params.scale_step) for u in (u1, u2))
-        u1, u2 = _solve(earlier, later, u1, u2, state, params)
+            size, grown = earlier.shape[::-1], np.float32(1 / params.scale_step)
+            u1, u2 = (cv2.resize(u, size, interpolation=cv2.INTER_LINEAR) * grown for u in (u1, u2))
+        u1, u2 = _solve(earlier, later, u1, u2, memory, params)
     return np.stack([u1, u2], axis=-1)
 
 
-class _State:
-    """Working memory for pictures up to a size: fields [row, field, column], padded with zeros.
-
-    There is a row above the picture, row 0, and one below; the zeros before column 0 are the
-    padding of the field before.
-    """
-
-    def __init__(self, height: int, width: int):
-        self.pitch = _pitch(width)
-        size = (height + 2) * _FIELDS * self.pitch
-        memory = np.zeros(size + 2 * _LANES, np.float32)
-        # Column 0 starts a cache line, with at least one float in front of it.
-        first = _LANES + (-memory.ctypes.data // 4) % _LANES
-        self.flat: Floats = memory[first : first + size]
-        self.fields: Floats = self.flat.reshape(height + 2, _FIELDS, self.pitch)
-        self.iterate = _iteration(self.pitch)
+def _memory(height: int, width: int) -> Floats:
+    """Returns zeros [row, field, column], with a row above and below, and padding before each."""
+    size = (height + 2) * _FIELDS * _pitch(width)
+    memory = np.zeros(size + 2 * _LANES, np.float32)
+    # Column 0 starts a cache line, with at least one float in front of it.
+    first = _LANES + (-memory.ctypes.data // 4) % _LANES
+    return memory[first : first + size].reshape(height + 2, _FIELDS, -1)
 
 
 def _pyramid(first: Floats, second: Floats, params: TVL1Params) -> list[tuple[Floats, Floats]]:
@@ -68,36 +54,33 @@ def _pyramid(first: Floats, second: Floats, params: TVL1Params) -> list[tuple[Fl
     levels = [(first, second)]
     step = params.scale_step
     while len(levels) < params.scales:
-        smaller = tuple(
+        first, second = (
             cv2.resize(frame, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
             for frame in levels[-1]
         )
-        if min(smaller[0].shape) < _SMALLEST_LEVEL:
+        if min(first.shape) < _SMALLEST_LEVEL:
             break
-        levels.append(smaller)
+        levels.append((first, second))
     return levels
 
 
-def _finer(u: Floats, shape: tuple[int, ...], step: float) -> Floats:
-    """Returns a component of the flow at the next finer level."""
-    resized: Floats = cv2.resize(u, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return resized * np.float32(1 / step)
-
-
 def _solve(
-    earlier: Floats, later: Floats, u1: Floats, u2: Floats, state: _State, params: TVL1Params
+    earlier: Floats, later: Floats, u1: Floats, u2: Floats, fields: Floats, params: TVL1Params
 ) -> tuple[Floats, Floats]:
     """Returns the flow at one level, starting from u1 and u2."""
     height, width = earlier.shape
-    fields = state.fields
     fields[:] = 0
+    iterate = _iteration(fields.shape[2])
+    numbers = (params.lambda_ * params.theta, params.theta, params.tau / params.theta)
+    limit = params.epsilon**2 * height * width
     u = [fields[1 : height + 1, component, :width] for component in (_U1, _U2)]
     u[0][:], u[1][:] = u1, u2
-    # The frame and its gradient are warped in one go.
-    channels = _with_gradient(later)
-    limit = params.epsilon**2 * height * width
+    # The frame and its central differences are warped in one go.
+    differ = functools.partial(cv2.Sobel, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+    channels = cv2.merge([later, *(differ(later, -1, x, 1 - x) for x in (1, 0))])
+    xs, ys = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     for _ in range(params.warps):
-        warped = cv2.remap(channels, *_positions(*u), interpolation=cv2.INTER_CUBIC)
+        warped = cv2.remap(channels, xs + u[0], ys + u[1], interpolation=cv2.INTER_CUBIC)
         _linearise(fields, earlier, warped)
         change: float = np.inf
         for _ in range(params.outer_iterations):
@@ -106,24 +89,17 @@ def _solve(
             if params.median > 1:
                 for component in u:
                     component[:] = cv2.medianBlur(np.ascontiguousarray(component), params.median)
-            change = state.iterate(
-                state.flat,
-                height,
-                width,
-                params.inner_iterations,
-                limit,
-                np.float32(params.lambda_ * params.theta),
-                np.float32(params.theta),
-                np.float32(params.tau / params.theta),
-            )
+            change = iterate(
+                fields.reshape(-1), height, width, params.inner_iterations, limit,
+                *map(np.float32, numbers),
+            )  # fmt: skip
     return u[0].copy(), u[1].copy()
 
 
 def _pitch(width: int) -> int:
     """Returns the floats from one field of a row to the next, with room for the padding.
 
-    Each pitch is compiled separately, so widths share few of them; an odd number of cache lines
-    spreads the fields over the cache.
+    Each is compiled separately, so widths share few; odd cache lines spread fields over the cache.
     """
     lines = 1 + -(-width // _LANES)
     pitch = 9
@@ -138,16 +114,13 @@ def _iteration(pitch: int) -> Callable[..., float]:
     u1_at, u2_at, p11_at, p12_at, p21_at, p22_at, gx_at, gy_at, rest_at, inverse_at = (
         np.uint64(field * pitch) for field in range(_FIELDS)
     )
-    row = np.uint64(_FIELDS * pitch)
-    one, lanes = np.uint64(1), np.uint64(_LANES)
+    row, one, lanes = np.uint64(_FIELDS * pitch), np.uint64(1), np.uint64(_LANES)
 
     def iterate(s, height, width, most, limit, bound, theta, step):  # type: ignore[no-untyped-def]
         # Indices are unsigned, as numba lets negative ones count from the end.
         last = np.uint64(width - 1)
         padded = (last // lanes + one) * lanes
-        unit = np.float32(1)
-        change = np.inf
-        count = 0
+        change, count, unit = np.inf, 0, np.float32(1)
         while change > limit and count < most:
             change = 0.0
             for y in range(height + 1):
@@ -170,8 +143,7 @@ def _iteration(pitch: int) -> Callable[..., float]:
                         s[x + u2_at] = u2 + change2
                         part += change1 * change1 + change2 * change2
                     change += part
-                    # The flow is continued past the right and the lower edge.
-                    s[base + u1_at + last + one] = s[base + u1_at + last]
+                    s[base + u1_at + last + one] = s[base + u1_at + last]  # past the edge
                     s[base + u2_at + last + one] = s[base + u2_at + last]
                     if y == height - 1:
                         for i in range(padded):
@@ -199,34 +171,7 @@ def _iteration(pitch: int) -> Callable[..., float]:
     return compiled(iterate, fastmath=True)
 
 
-@_fast
-def _with_gradient(picture):  # type: ignore[no-untyped-def]
-    """Maps [H, W] to [H, W, 3]: the picture and its central differences along x and y."""
-    height, width = picture.shape
-    half = np.float32(0.5)
-    out = np.empty((height, width, 3), np.float32)
-    for y in range(height):
-        above, here, below = picture[max(y - 1, 0)], picture[y], picture[min(y + 1, height - 1)]
-        for x in range(width):
-            out[y, x, 0] = here[x]
-            out[y, x, 1] = half * (here[min(x + 1, width - 1)] - here[max(x - 1, 0)])
-            out[y, x, 2] = half * (below[x] - above[x])
-    return out
-
-
-@_fast
-def _positions(u1, u2):  # type: ignore[no-untyped-def]
-    """Returns where each pixel has moved to: x and y, each [H, W]."""
-    height, width = u1.shape
-    xs, ys = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
-    for y in range(height):
-        for x in range(width):
-            xs[y, x] = np.float32(x) + u1[y, x]
-            ys[y, x] = np.float32(y) + u2[y, x]
-    return xs, ys
-
-
-@_fast
+@functools.partial(compiled, fastmath=True)
 def _linearise(fields, earlier, warped):  # type: ignore[no-untyped-def]
     """Sets the fields of the data term, linearised around the flow so far."""
     height, width = earlier.shape

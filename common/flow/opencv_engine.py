@@ -2,14 +2,11 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from common.flow.params import TVL1Params
-
-Grey = NDArray[np.uint8] | NDArray[np.float32]
+from common.flow import Flow, Grey, TVL1Params
 
 
-def flow(previous: Grey, following: Grey, params: TVL1Params) -> NDArray[np.float32]:
+def flow(previous: Grey, following: Grey, params: TVL1Params) -> Flow:
     """Computes flow [H, W, 2] in pixels of two frames [H, W], uint8 or float32, in 0..255."""
     algorithm = cv2.optflow.DualTVL1OpticalFlow_create(
         tau=params.tau,
@@ -25,9 +22,7 @@ def flow(previous: Grey, following: Grey, params: TVL1Params) -> NDArray[np.floa
         medianFiltering=params.median,
         useInitialFlow=False,
     )
-    # OpenCV expects float32 in 0..1.
-    pair = [
-        each if each.dtype == np.uint8 else each / np.float32(255) for each in (previous, following)
-    ]
-    result: NDArray[np.float32] = algorithm.calc(*pair, None)
+    white = np.float32(255)  # OpenCV expects float32 in 0..1
+    pair = [each if each.dtype == np.uint8 else each / white for each in (previous, following)]
+    result: Flow = algorithm.calc(*pair, None)
     return result

@@ -8,6 +8,7 @@ bytes.
 import dataclasses
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,65 +18,42 @@ from common.flow.encoding import BOUND
 from common.io import listing, write_text
 
 FILE_NAME = "flow.json"
-
 FORMAT_VERSION = 1
-
 LAST = ("repeat", "drop")
 """What becomes of the last frame, which has no next one: N flows for N frames, or N - 1."""
 
-FORMS = ("jpg", "npy")
-"""Grey jpgs of levels, or float32 in [-1, 1] (in a .npy or a .npz)."""
-
 # Fields that say how flow is stored, which does not change what it means.
 _STORAGE = ("form", "first_index", "quality")
-
 _Kind = tuple[tuple[str, str], ...]
 _UNSTAMPED: _Kind = (("engine", "unknown (no stamp)"),)
 
 
 @dataclasses.dataclass(frozen=True)
 class FlowStamp:
-    """How the flow of a clip was made, and how it is stored.
+    """How the flow of a clip was made, and how it is stored."""
 
-    Attributes:
-        engine: "opencv", "numba" or "torch".
-        parameters: Parameters of the engine, as JSON can hold them.
-        bound: Pixels at which flow is clipped, and that level 255 or the value 1 stands for.
-        rounding: How values became levels.
-        last: "repeat" (as many flows as frames) or "drop" (one less).
-        fps: Frames per second; None is the video's own rate.
-        short_side: Shorter side in pixels of the frames that flow was computed on; None is the
-            video's own size.
-        square_pixels: Whether pixels were made square; None if unknown.
-        meaning: Which frames the flow is between, and its channels.
-        form: "jpg" or "npy"; this and the next two are set by what writes the flow.
-        first_index: Number of the first file.
-        quality: Quality of the jpgs.
-    """
-
-    engine: str
-    parameters: Mapping[str, object]
-    bound: float = BOUND
+    engine: str  # one of `common.flow.ENGINES`
+    parameters: Mapping[str, object]  # of the engine, as JSON can hold them
+    bound: float = BOUND  # pixels to clip at, which level 255 or the value 1 stands for
     rounding: str = "half to even"
-    last: str = "repeat"
-    fps: float | None = None
-    short_side: int | None = None
-    square_pixels: bool | None = None
+    last: str = "repeat"  # or "drop": one flow less than frames
+    fps: float | None = None  # None is the video's own rate
+    short_side: int | None = None  # of the frames that flow was computed on; None is the video's
+    square_pixels: bool | None = None  # whether pixels were made square; None if unknown
     meaning: str = "flow[i] is from frame i to frame i + 1, in x and y"
-    form: str = "jpg"
-    first_index: int = 0
+    form: str = "jpg"  # grey images of levels; or "npy", float32 in [-1, 1] in a .npy or .npz
+    first_index: int = 0  # of the jpgs, as is the quality
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("last", LAST), ("form", FORMS)):
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(f"{name} must be one of {listing(choices)}. Received: {value!r}.")
+        if self.last not in LAST:
+            raise ValueError(f"last must be one of {listing(LAST)}. Received: {self.last!r}.")
         for name in ("bound", "fps"):
-            number = getattr(self, name)
-            if number is not None and not (number > 0 and math.isfinite(number)):
-                raise ValueError(f"{name} must be above 0. Received: {number}.")
-            # As after writing and reading: 25 and 25.0 are the same rate, (1, 2) is [1, 2].
-            object.__setattr__(self, name, None if number is None else float(number))
+            if (number := getattr(self, name)) is not None:
+                if not 0 < number < math.inf:
+                    raise ValueError(f"{name} must be above 0. Received: {number}.")
+                # As after writing and reading: 25 and 25.0 are the same rate, (1, 2) is [1, 2].
+                object.__setattr__(self, name, float(number))
         text = json.dumps(dict(self.parameters), sort_keys=True, allow_nan=False)
         object.__setattr__(self, "parameters", json.loads(text))
 
@@ -96,28 +74,20 @@ def beside(place: Path) -> Path:
 
 
 def read(place: Path) -> FlowStamp | None:
-    """Reads the stamp of a folder of flow, or of an array's file; None if there is none.
-
-    Raises:
-        ValueError: The file is no stamp, or one of a later format.
-    """
+    """Reads the stamp of a folder or array of flow; `ValueError` for others, None without one."""
     path = beside(place)
     try:
         record = json.loads(path.read_bytes())
-        version = record.pop("format_version")
-        if version == FORMAT_VERSION:
-            return FlowStamp(**record)
+        if (version := record.pop("format_version")) != FORMAT_VERSION:
+            raise ValueError(f"format version {version!r} in place of {FORMAT_VERSION}")
+        return FlowStamp(**record)
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected the stamp of stored flow, as JSON. Received something else "
-            f"({error}). Make the flow again, or move the file away if it is another tool's."
+            f"({error}). Make the flow again, or move the file away."
         ) from error
-    raise ValueError(
-        f"{path}: expected a stamp of format version {FORMAT_VERSION}. Received: {version!r}. "
-        "A later version of this software wrote it; use that one."
-    )
 
 
 def check_same(
@@ -125,28 +95,18 @@ def check_same(
 ) -> None:
     """Refuses flow that was made in different ways; how it is stored may differ.
 
-    Flow without a stamp, which other tools made, may not be mixed with ours either. On its own it
-    is accepted with a warning.
-
-    Args:
-        stamps: By folder or name of the clip; None is no stamp.
-        allow_mixed: Turns the error into a warning.
-        allowing: The flag for that, to name in the error.
-
-    Raises:
-        ValueError: They differ; the text says in what, and where each value is.
+    Stamps are given by name of the clip. Flow of other tools, which has none, may not be mixed with
+    ours either; on its own it is accepted with a warning. Raises `ValueError`, which names the flag
+    `allowing` it, or warns if `allow_mixed`.
     """
-    names: dict[_Kind, list[str]] = {}
+    names: dict[_Kind, list[str]] = defaultdict(list)
     for name, stamp in stamps.items():
-        names.setdefault(_kind(stamp), []).append(name)
+        names[_kind(stamp)].append(name)
     if len(names) > 1:
         text = f"the flow was not all made in the same way: {_differences(names)}."
         if not allow_mixed:
             way_out = f", or allow it ({allowing})" if allowing else ""
-            raise ValueError(
-                f"{text} Networks notice the difference. Make the flow again with one "
-                f"setting{way_out}."
-            )
+            raise ValueError(f"{text} Make the flow again with one setting{way_out}.")
         logging.warning("%s It was allowed.", text)
     elif _UNSTAMPED in names:
         logging.warning(
@@ -176,10 +136,10 @@ def _kind(stamp: FlowStamp | None) -> _Kind:
 def _differences(kinds: Mapping[_Kind, list[str]]) -> str:
     texts = []
     for field in dict.fromkeys(field for kind in kinds for field, _ in kind):
-        places: dict[str, list[str]] = {}
+        places: dict[str, list[str]] = defaultdict(list)
         for kind, names in kinds.items():
             if field == "engine" or kind != _UNSTAMPED:
-                places.setdefault(dict(kind).get(field, "not given"), []).extend(names)
+                places[dict(kind).get(field, "not given")] += names
         if len(places) > 1:
             values = (f"{value} in {listing(names, 3)}" for value, names in sorted(places.items()))
             texts.append(f"{field} is {', '.join(values)}")

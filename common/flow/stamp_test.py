@@ -63,7 +63,6 @@ def test_the_text_is_of_the_values_alone():
 @pytest.mark.parametrize(
     ("change", "match"),
     [({"last": "loop"}, "last must be one of drop, repeat. Received: 'loop'"),
-     ({"form": "png"}, "form must be one of jpg, npy"),
      ({"bound": 0}, "bound must be above 0"), ({"fps": float("nan")}, "fps must be above 0"),
      ({"parameters": {"tau": float("nan")}}, "JSON")],
 )  # fmt: skip
@@ -74,19 +73,12 @@ def test_values_that_make_no_sense(change, match):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "3", "{}", '{"format_version": 1}', '{"format_version": 1, "a": 2}', "\xff" * 3,
-     OURS.text().replace("20.0", '"20"'), OURS.text()[:-5], "[" * 100_000],
+    ["", "[]", "{}", '{"format_version": 1}', '{"format_version": 1, "a": 2}', "\xff" * 3,
+     OURS.text()[:-5], OURS.text().replace('version": 1', 'version": 2'), "[" * 100_000],
 )  # fmt: skip
 def test_other_files_are_no_stamps(tmp_path, text):
     (tmp_path / "flow.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"flow\.json: expected the stamp of stored flow"):
-        stamp.read(tmp_path)
-
-
-def test_a_later_format_is_named(tmp_path):
-    later = OURS.text().replace('"format_version": 1', '"format_version": 2')
-    (tmp_path / "flow.json").write_text(later)
-    with pytest.raises(ValueError, match=r"version 1\. Received: 2"):
         stamp.read(tmp_path)
 
 
@@ -102,7 +94,6 @@ def test_alike_is_alike_however_it_is_stored(warnings):
     ("change", "text"),
     [({"engine": "opencv"}, "engine is 'numba' in a, b, c and 1 more, 'opencv' in e."),
      ({"fps": None}, "fps is 25.0 in a, b, c and 1 more, None in e."),
-     ({"square_pixels": False}, "square_pixels is False in e,"),
      ({"parameters": {**TVL1, "tau": 0.2}}, "parameters.tau is 0.2 in e, 0.25 in a, b, c"),
      ({"parameters": {**TVL1, "x": 1}}, "parameters.x is 1 in e, not given in a, b, c")],
 )  # fmt: skip

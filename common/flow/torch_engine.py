@@ -2,24 +2,21 @@
 
 A pair gets what it would get alone: each stops by itself, in the iteration in which it converges.
 When compiled, iterations come in blocks that are one graph. Within a block, converged pairs are
-only kept from changing; after it they leave the batch, so that one slow pair does not cost as much
-as a batch of them.
+only kept from changing; after it they leave the batch, where they would cost time.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from absl import logging
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.flow.params import TVL1Params
-
-Grey = NDArray[np.uint8] | NDArray[np.float32]
+from common.flow import Flow, Grey, TVL1Params
 
 _BLOCK = 10  # iterations that are compiled as one, and after which the GPU is waited for
 _SMALLEST_LEVEL = 16  # pixels; OpenCV leaves out smaller levels of the pyramid
@@ -32,40 +29,25 @@ def flow(
     params: TVL1Params,
     device: str | None = None,
     compiled: bool | None = None,
-) -> NDArray[np.float32]:
-    """Computes the flow of N pairs of frames at once.
+) -> Flow:
+    """Computes the flow [N, H, W, 2] in pixels of N pairs of frames [N, H, W] at once.
 
-    Args:
-        previous: [N, H, W] grey, uint8 or float32, in 0..255; at least 2x2 pixels.
-        following: The next frames, of the same shape and type.
-        params: Parameters of TV-L1.
-        device: Where to compute; None is the GPU if there is one.
-        compiled: Whether torch compiles the iterations, which takes a minute once. None compiles
-            on GPUs but not on CPUs, where it would need a C++ compiler.
-
-    Returns:
-        [N, H, W, 2] float32: x and y in pixels.
+    `device` None is the GPU if there is one. Iterations are `compiled`, which takes a minute once;
+    None does so on GPUs, as CPUs would need a C++ compiler.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # Both frames as channels: whatever is done to one is done to the other.
     frames = torch.from_numpy(np.stack([previous, following], 1)).to(device).float()
     with torch.no_grad():
-        u = _coarse_to_fine(frames, params, frames.is_cuda if compiled is None else compiled)
-    result: NDArray[np.float32] = u.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        *finer, coarsest = _pyramid(frames, params)
+        u = torch.zeros_like(coarsest)
+        for level in (coarsest, *reversed(finer)):
+            if level is not coarsest:
+                u = F.interpolate(u, size=level.shape[2:], mode="bilinear", align_corners=False)
+                u *= 1 / params.scale_step
+            _solve(level, u, params, frames.is_cuda if compiled is None else compiled)
+    result: Flow = u.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return result
-
-
-def _coarse_to_fine(frames: Tensor, params: TVL1Params, compiled: bool) -> Tensor:
-    """Returns the flow [N, 2, H, W] of frames [N, 2, H, W]."""
-    levels = _pyramid(frames, params)
-    u = torch.zeros_like(levels[-1])
-    for number, level in enumerate(reversed(levels)):
-        if number:
-            size = level.shape[2:]
-            u = F.interpolate(u, size=size, mode="bilinear", align_corners=False)
-            u *= 1 / params.scale_step
-        _solve(level, u, params, compiled)
-    return u
 
 
 def _pyramid(frames: Tensor, params: TVL1Params) -> list[Tensor]:
@@ -104,17 +86,17 @@ def _solve(frames: Tensor, u: Tensor, params: TVL1Params, compiled: bool) -> Non
 def _converge(
     state: list[Tensor], data: list[Tensor], numbers: Tensor, params: TVL1Params, compiled: bool
 ) -> None:
-    """Iterates until each pair has converged or had its iterations; changes the state in place.
-
-    The state is u, px and py; the data are gradient, rest and inverse: see `_iterate`.
-    """
+    """Iterates until each pair has converged or had its iterations; changes the state in place."""
     functions: tuple[Callable[..., Any], ...] = _iterate, _median
     iterate, median = map(_compiled, functions) if compiled else functions
     index = torch.arange(len(data[0]), device=data[0].device)  # of the pairs in `part`
     part = state
-    for is_first, count in _blocks(params, _BLOCK if compiled else 1):
-        if is_first and params.median > 1:
+    most = _BLOCK if compiled else 1
+    starts = range(0, params.inner_iterations, most)
+    for done in itertools.chain.from_iterable([starts] * params.outer_iterations):
+        if not done and params.median > 1:
             part = [median(part[0], params.median), *part[1:]]
+        count = min(most, params.inner_iterations - done)
         *part, going = iterate(*part, *data, numbers, count)
         kept = going.nonzero().squeeze(1)
         if len(kept) < len(index):
@@ -128,29 +110,16 @@ def _converge(
         whole[index] = now
 
 
-def _blocks(params: TVL1Params, most: int) -> Iterator[tuple[bool, int]]:
-    """Yields counts of iterations, and whether the flow is filtered before them."""
-    for _ in range(params.outer_iterations):
-        for done in range(0, params.inner_iterations, most):
-            yield not done, min(most, params.inner_iterations - done)
-
-
 def _iterate(
-    u: Tensor,
-    px: Tensor,
-    py: Tensor,
-    gradient: Tensor,
-    rest: Tensor,
-    inverse: Tensor,
-    numbers: Tensor,
-    count: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    u: Tensor, px: Tensor, py: Tensor, gradient: Tensor, rest: Tensor, inverse: Tensor,
+    numbers: Tensor, count: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Runs `count` iterations, for each pair until it has converged.
 
-    Shapes are [N, 2, H, W] for the flow u, the dual variables px and py along x and y, and the
-    gradient of the warped frame; [N, H, W] for the residual without the flow (`rest`) and
-    1 / |gradient|^2 (`inverse`). The numbers are lambda theta, theta, tau / theta, and the sum of
-    squared changes up to which a pair has converged. Returns u, px, py, and which pairs have not.
+    The state [N, 2, H, W] is the flow u and the dual variables px and py along x and y; the data
+    are the gradient [N, 2, H, W] of the warped frame, and, [N, H, W], the residual without the flow
+    and 1 / |gradient|^2. The numbers are lambda theta, theta, tau / theta, and the sum of squared
+    changes up to which a pair has converged. Returns the state, and which pairs have not.
     """
     bound, theta, step, limit = numbers.unbind()
     going = None  # all
@@ -181,11 +150,9 @@ def _iterate(
 def _central_differences(picture: Tensor) -> tuple[Tensor, Tensor]:
     """Returns derivatives of [N, C, H, W] along x and y; edges are repeated."""
     padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
-    inside = padded[..., 1:-1, :], padded[..., 1:-1]
-    return (
-        0.5 * (inside[0][..., 2:] - inside[0][..., :-2]),
-        0.5 * (inside[1][..., 2:, :] - inside[1][..., :-2, :]),
-    )
+    rows, columns = padded[..., 1:-1, :], padded[..., 1:-1]
+    along_y = 0.5 * (columns[..., 2:, :] - columns[..., :-2, :])
+    return 0.5 * (rows[..., 2:] - rows[..., :-2]), along_y
 
 
 def _warp(channels: Tensor, u: Tensor) -> Tensor:
@@ -207,48 +174,18 @@ def _median(u: Tensor, side: int) -> Tensor:
     """Returns the median of each side x side neighbourhood; edges are repeated."""
     height, width = u.shape[-2:]
     padded = F.pad(u, (side // 2,) * 4, mode="replicate")
-    # Columns are sorted once for all neighbourhoods they are in.
-    columns = _sorted([padded[..., y : y + height, :] for y in range(side)])
-    rows = [_sorted([each[..., x : x + width] for x in range(side)]) for each in columns]
-    # Sorted both ways, value (i, j) is at least as large as (i + 1) (j + 1) values, itself
-    # included, and at most as large as (side - i) (side - j). If either is more than half, it is
-    # not the median; as many values are excluded above as below.
-    half = side * side // 2 + 1
-    left = [
-        rows[i][j]
-        for i in range(side)
-        for j in range(side)
-        if (i + 1) * (j + 1) <= half and (side - i) * (side - j) <= half
-    ]
-    # The least and the greatest of more than half of the rest are not the median either.
-    some, others = left[: len(left) // 2 + 2], left[len(left) // 2 + 2 :]
+    places = itertools.product(range(side), range(side))
+    values = [padded[..., y : y + height, x : x + width] for y, x in places]
+    # The least and the greatest of more than half of the values are not the median.
+    some, others = values[: len(values) // 2 + 2], values[len(values) // 2 + 2 :]
     while len(some) > 1:
-        some = _without_extremes(some) + others[:1]
+        last = len(some) - 1
+        for i in (*range(last), *range(last - 2, -1, -1)):  # exchange neighbours
+            a, b = some[i : i + 2]
+            some[i : i + 2] = torch.minimum(a, b), torch.maximum(a, b)
+        some = some[1:-1] + others[:1]
         others = others[1:]
     return some[0]
-
-
-def _sorted(values: list[Tensor]) -> list[Tensor]:
-    """Sorts elementwise, ascending, by exchanging neighbours."""
-    values = list(values)
-    for end in range(len(values) - 1, 0, -1):
-        for i in range(end):
-            values[i : i + 2] = _exchange(*values[i : i + 2])
-    return values
-
-
-def _without_extremes(values: list[Tensor]) -> list[Tensor]:
-    """Returns all but the least and the greatest, elementwise."""
-    values = list(values)
-    for i in range(len(values) - 1):
-        values[i : i + 2] = _exchange(*values[i : i + 2])
-    for i in range(len(values) - 2, 0, -1):
-        values[i - 1 : i + 1] = _exchange(*values[i - 1 : i + 1])
-    return values[1:-1]
-
-
-def _exchange(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.minimum(a, b), torch.maximum(a, b)
 
 
 class _Compiled:
@@ -265,11 +202,8 @@ class _Compiled:
         try:
             return self.call(*values)
         except TorchDynamoException as error:
-            logging.log_first_n(
-                logging.WARNING,
-                "torch cannot compile the iterations of the flow here, and takes several times as "
-                "long without. GPUs need triton, the CPU needs a C++ compiler. %s", 1, error,
-            )  # fmt: skip
+            text = "flow takes longer, as torch cannot compile it. GPUs need triton. %s"
+            logging.log_first_n(logging.WARNING, text, 1, error)
             self.call = self.function
             return self.function(*values)
 

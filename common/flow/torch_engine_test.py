@@ -13,23 +13,13 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 from common.flow import torch_engine  # noqa: E402
 
 SIZE = (96, 128)
-QUICK = TVL1Params(scales=3, warps=2)
+QUICK = TVL1Params(scales=2, warps=1)
 
 
-def texture(size=SIZE, seed=0):
+def texture(size, seed):
     """Smooth random grey, uint8."""
-    noise = np.random.default_rng(seed).normal(size=size).astype(np.float32)
-    smooth = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (2, 4, 8))
+    smooth = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=size), (0, 0), 4)
     return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-
-
-def moved(picture, degrees=0.0, zoom=1.0, shift=(0.0, 0.0)):
-    height, width = picture.shape
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, zoom)
-    matrix[:, 2] += shift
-    return cv2.warpAffine(
-        picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
-    )
 
 
 def pairs(size=SIZE):
@@ -37,10 +27,10 @@ def pairs(size=SIZE):
     first = [texture(size, seed) for seed in range(6)]
     second = [
         first[0],
-        moved(first[1], shift=(3, -2)),
+        np.roll(first[1], (-2, 3), (0, 1)),
         texture(size, 100),
-        moved(first[3], degrees=3),
-        moved(first[4], zoom=1.04),
+        np.roll(first[3], 1, 0),
+        cv2.GaussianBlur(np.roll(first[4], (1, 1), (0, 1)), (3, 3), 0),
         np.full_like(first[5], 128),
     ]
     return np.stack(first), np.stack(second)
@@ -74,8 +64,7 @@ def test_a_batch_is_its_pairs():
 
 @pytest.mark.parametrize(
     ("block", "params"),
-    [(7, QUICK), (100, QUICK),
-     (2, TVL1Params(scales=1, warps=1, inner_iterations=13, median=3))],
+    [(100, QUICK), (2, TVL1Params(scales=1, warps=1, inner_iterations=13, median=3))],
 )  # fmt: skip
 def test_blocks_change_nothing(monkeypatch, block, params):
     """In a block, pairs that have converged wait for the others: as if they had stopped."""
@@ -85,21 +74,6 @@ def test_blocks_change_nothing(monkeypatch, block, params):
     monkeypatch.setattr(torch_engine, "_BLOCK", block)
     found = torch_engine.flow(first, second, params, device="cpu", compiled=True)
     np.testing.assert_array_equal(found, expected)
-
-
-def test_pairs_that_have_converged_leave(monkeypatch):
-    sizes = []
-
-    def counted(u, *rest):
-        sizes.append(len(u))
-        return iterate(u, *rest)
-
-    iterate = torch_engine._iterate
-    monkeypatch.setattr(torch_engine, "_iterate", counted)
-    torch_engine.flow(*pairs(), TVL1Params(scales=1, warps=1), device="cpu")
-    assert sizes[0] == 6
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes.count(1) > 100  # one pair shows nothing that the other shows
 
 
 @pytest.mark.slow

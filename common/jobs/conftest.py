@@ -1,4 +1,4 @@
-"""The sources that the tests of runs are about."""
+"""Sources for the tests of runs."""
 
 from pathlib import Path
 

@@ -16,12 +16,6 @@ def _touch(root, *names):
     return root
 
 
-def _frames(folder, command=""):
-    _touch(folder, "image_00001.jpg", "image_00002.jpg")
-    if command:
-        (folder / ".done").write_text(json.dumps({"command": command}))
-
-
 def _names(*arguments, **options):
     return [item.name for item in inputs.items(*arguments, **options)]
 
@@ -67,27 +61,21 @@ def test_a_folder_of_videos_and_of_frames(tree):
     assert inputs.items(tree / "x/clip") == (Item("clip", tree / "x/clip"),)
 
 
-def test_a_list(tree):
-    folder, outside = tree.parent, tree.parent / "x.mp4"
-    text = (
-        f"\ufeffvideos/b/two.AVI\r\n\n# a comment\n  ./videos/gone.mp4 \nvideos/v_1.5\n{outside}\n"
-    )
-    (folder / "list.txt").write_text(text)
+def test_a_list(tree, tmp_path):
+    """Paths outside of the list's folder keep their classes."""
+    folder, outside = tree.parent, [tmp_path.parent / name for name in ("x/1.mp4", "y/1.mp4")]
+    lines = [
+        "\ufeffvideos/b/two.AVI\r\n", "# a comment", "  ./videos/gone.mp4 ", "videos/v_1.5",
+        str(outside[0]), f"../{outside[1].relative_to(tmp_path.parent)}",
+    ]  # fmt: skip
+    (folder / "list.txt").write_text("\n".join(lines))
     assert inputs.items(folder / "list.txt") == (
         Item("videos/b/two", tree / "b/two.AVI"),
         Item("videos/gone", tree / "gone.mp4"),
         Item("videos/v_1.5", tree / "v_1.5"),
-        Item("x", outside),
+        Item("x/1", outside[0]),
+        Item("y/1", outside[1]),
     )
-
-
-def test_paths_of_a_list_keep_their_classes(tmp_path):
-    paths = [f"{tmp_path}/data/{name}" for name in ("x/1.mp4", "y/1.mp4", "y/z/2.avi")]
-    listed = _touch(tmp_path, "lists/list.txt") / "lists/list.txt"
-    listed.write_text("\n".join([*paths, "../data/x/3.mp4", "4.mp4"]))
-    assert _names(listed) == ["x/1", "y/1", "y/z/2", "x/3", "4"]
-    listed.write_text("\n".join(paths[1:]))
-    assert _names(listed) == ["1", "z/2"]
 
 
 def test_records(tree):
@@ -115,67 +103,35 @@ def test_records(tree):
     assert len(inputs.items(tree, records, limit=1)) == 1
 
 
-def test_a_folder_with_nothing_of_the_data_set_is_wrong(tree):
-    records = [Record(f"x/{k}", f"x/{k}.mp4", "training") for k in range(9)]
-    looked_for = r"videos has none of the 9 clips .*looked for x/0\.mp4, .* 6 more"
-    with pytest.raises(FileNotFoundError, match=looked_for):
-        inputs.items(tree, records, limit=1)
-    _touch(tree, "x/8.mp4")
-    assert _names(tree, records, limit=1) == ["x/0"]
-    with pytest.raises(ValueError, match="the annotations have no clip"):
-        inputs.items(tree, [])
-    with pytest.raises(NotADirectoryError, match="expected the folder of the data set"):
-        inputs.items(tree / "b/two.AVI", records)
-
-
-def test_the_output_in_the_input_is_passed_over(tmp_path):
-    _touch(tmp_path / "in", "a.mp4")
-    _frames(tmp_path / "in/c0")
-    output = tmp_path / "in/out/frames"
-    _frames(output / "a")
-    _frames(output / "c0")
-    (tmp_path / "link").symlink_to(output)
-    for each in (output, tmp_path / "link", f"{output}/../frames/"):
-        assert _names(tmp_path / "in", output=each) == ["a", "c0"]
-    assert len(_names(tmp_path / "in", output=tmp_path / "elsewhere")) == 4
-    assert len(_names(output, output=tmp_path / "in")) == 2  # what is above is not met
-
-
-def test_results_in_an_input_that_is_the_output_are_no_sources(tmp_path):
-    _touch(tmp_path, "a.mp4")
-    _frames(tmp_path / "a", "extract_frames")
-    _frames(tmp_path / "c0", "other")
-    _frames(tmp_path / "c1")
+def test_results_are_no_sources(tmp_path):
+    """Those of an output in the input, and those of the same command in an input that is it."""
+    _touch(tmp_path, "a.mp4", *(f"{name}/image_00001.jpg" for name in ("a", "b", "out/a")))
+    (tmp_path / "a/.done").write_text(json.dumps({"command": "extract_frames"}))
+    (tmp_path / "link").symlink_to(tmp_path / "out")
     for output, command, names in (
-        (tmp_path, "extract_frames", ["a", "c0", "c1"]),
-        (tmp_path, "extract_flow", ["a", "a", "c0", "c1"]),  # which takes frames, too
-        (tmp_path / "c0", "extract_frames", ["a", "a", "c1"]),
+        (tmp_path / "out", "extract_frames", ["a", "a", "b"]),
+        (tmp_path / "link", "extract_frames", ["a", "a", "b"]),
+        (tmp_path, "extract_frames", ["a", "b", "link/a", "out/a"]),
+        (tmp_path, "extract_flow", ["a", "a", "b", "link/a", "out/a"]),  # which takes frames, too
     ):
         assert _names(tmp_path, output=output, command=command) == names
 
 
-def test_folders_of_frames(tmp_path):
-    _touch(tmp_path, "b/image_00001.jpg", "b/flow.json", "a/clip/000.PNG", "c/note.txt")
-    assert inputs.frame_folders(tmp_path) == (
-        Item("a/clip", tmp_path / "a/clip"), Item("b", tmp_path / "b"),
-    )  # fmt: skip
-    assert inputs.frame_folders(tmp_path / "a/clip") == (Item("clip", tmp_path / "a/clip"),)
-    assert len(inputs.frame_folders(tmp_path, limit=1)) == 1
-    with pytest.raises(NotADirectoryError, match="expected a folder of frames"):
-        inputs.frame_folders(tmp_path / "c/note.txt")
-
-
 @pytest.mark.parametrize(
-    ("find", "path", "text"),
+    ("path", "records", "error", "text"),
     [
-        (inputs.items, "", r"0 videos found under .*, looked for .*\.avi, .*image_00001\.jpg"),
-        (inputs.frame_folders, "", r"0 images found under .*, looked for \.bmp"),
-        (inputs.items, "list.txt", r"0 videos found in .*list\.txt"),
-        (inputs.items, "nothing", "there is no such file or folder"),
-        (inputs.frame_folders, "nothing", "there is no such file or folder"),
+        ("empty", None, FileNotFoundError, r"0 videos found under .*, looked for .*\.avi, .*image"),
+        ("list.txt", None, FileNotFoundError, r"0 videos found in .*list\.txt"),
+        ("nothing", None, FileNotFoundError, "there is no such file or folder"),
+        ("videos", 9, FileNotFoundError, r"none of the 9 clips .*looked for x/0\.mp4, .* 6 more"),
+        ("videos", 0, ValueError, "the annotations have no clip"),
+        ("list.txt", 1, NotADirectoryError, "expected the folder of the data set"),
     ],
 )
-def test_nothing_found_is_said(tmp_path, find, path, text):
+def test_nothing_found_is_said(tree, tmp_path, path, records, error, text):
     (tmp_path / "list.txt").write_text("# nothing\n")
-    with pytest.raises(FileNotFoundError, match=text):
-        find(tmp_path / path)
+    (tmp_path / "empty").mkdir()
+    if records is not None:
+        records = [Record(f"x/{k}", f"x/{k}.mp4", "training") for k in range(records)]
+    with pytest.raises(error, match=text):
+        inputs.items(tmp_path / path, records, limit=1)

@@ -5,31 +5,23 @@ was misread there. Here they are what their names say.
 """
 
 import dataclasses
-import functools
 import sys
 from pathlib import Path
 
-import numpy as np
-from absl import logging
-
-from common import hardware, models
+from common import models
 from common.io import write_text
-from common.models import MakePredictor, Model
-from common.predict import evaluate_sample
-from common.predict.evaluate_sample import Floats, Score
+from common.models import MakePredictor
+from common.predict.evaluate_sample import Result, evaluate
+from common.predict.evaluate_sample import Settings as Evaluation
 from common.settings import setting
 
-EVALUATIONS: dict[str, evaluate_sample.Settings] = {
-    **{
-        f"{'imagenet' if imagenet else 'no_imagenet'}_{eval_type}": evaluate_sample.Settings(
-            eval_type=eval_type, imagenet_pretrained=imagenet
-        )
-        for imagenet in (True, False)
-        for eval_type in ("rgb", "flow", "joint")
-    },
-    "rgb600": evaluate_sample.Settings(eval_type="rgb600", imagenet_pretrained=False),
-}
-"""By file name without its ending."""
+_PRETRAINED = {"imagenet": True, "no_imagenet": False}
+EVALUATIONS = {
+    f"{name}_{stream}": Evaluation(eval_type=stream, imagenet_pretrained=pretrained)
+    for name, pretrained in _PRETRAINED.items()
+    for stream in ("rgb", "flow")
+} | {"rgb600": Evaluation(eval_type="rgb600", imagenet_pretrained=False)}
+"""By file name without its ending; sums of streams are made of these."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +35,7 @@ class Settings:
 
     output_dir: Path = setting("The folder to write the texts to.", Path("out"))
     sample: str = setting(
-        "The sample to classify.", "cricket", choices=tuple(models.samples.SAMPLES)
+        "The sample to classify.", "cricket", choices=tuple(models.published.SAMPLES)
     )
     threads: int | None = setting(
         "Threads of the network on a CPU; by default OMP_NUM_THREADS, or one a core.",
@@ -53,38 +45,24 @@ class Settings:
 
 
 def run(settings: Settings, make: MakePredictor, backend: str) -> int:
-    """The command; a text that fails does not stop the others.
-
-    Returns:
-        0 when all were written, 1 otherwise; the summary on stderr names each reason.
-    """
-    hardware.keep_freed_memory()
-    return write_all(settings, evaluate_sample.scores_by(evaluate_sample.Settings(), make), backend)
-
-
-def write_all(settings: Settings, score: Score, backend: str) -> int:
-    """`run` with the scores of `score`."""
-    load = functools.cache(models.load)
-    computed: dict[tuple[Path, tuple[int, ...]], Floats] = {}
-
-    def once(model: Model, clip: Floats) -> Floats:
-        key = (model.path, clip.shape)  # joint reuses what rgb and flow have computed
-        if key not in computed:
-            computed[key] = np.asarray(score(model, clip), np.float32)
-        return computed[key]
-
+    """Writes all texts, and returns 1 if any failed; the others go on, and stderr names it."""
+    models.keep_freed_memory()
+    found: dict[str, Result] = {}
     failed: dict[str, str] = {}
     for name, row in EVALUATIONS.items():
-        path = settings.output_dir / f"{name}.txt"
         try:
-            asked = dataclasses.replace(row, sample=settings.sample)
-            write_text(path, evaluate_sample.evaluate(asked, once, backend, load).text())
+            found[name] = evaluate(dataclasses.replace(row, sample=settings.sample), make, backend)
         except (ValueError, OSError) as error:
             failed[name] = " ".join(str(error).splitlines())
-            logging.error("%s: %s", name, failed[name])
+    for name in _PRETRAINED:
+        rgb, flow = (found.get(f"{name}_{stream}") for stream in ("rgb", "flow"))
+        if rgb and flow:
+            found[f"{name}_joint"] = Result(rgb.logits + flow.logits, rgb.classes, {})
         else:
-            logging.info("wrote %s", path)
-    print(f"done: {len(EVALUATIONS) - len(failed)}, failed: {len(failed)}", file=sys.stderr)
+            failed[f"{name}_joint"] = "a stream failed"
+    for name, result in found.items():
+        write_text(settings.output_dir / f"{name}.txt", result.text())
+    print(f"done: {len(found)}, failed: {len(failed)}", file=sys.stderr)
     for name, reason in failed.items():
         print(f"  {name}: {reason}", file=sys.stderr)
     return 1 if failed else 0

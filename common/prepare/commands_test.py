@@ -1,34 +1,39 @@
-"""The commands: their flags, how these become settings, and runs of several one after another."""
+"""The commands that turn videos into frames, flow, arrays and previews: flags, and what they make.
 
+Videos are a grey texture that moves two pixels a frame to the right.
+"""
+
+import dataclasses
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
 from pathlib import Path
 
+import av
+import cv2
+import numpy as np
 import pytest
 
 from common import flow, settings
 from common.annotations import Annotations, Record, annotation_files
-from common.flow import stamp
+from common.flow import encoding, stamp
+from common.flow.stamp import FlowStamp
 from common.jobs import runs
-from common.jobs.pictures import Pictures
-from common.jobs.settings import FrameSettings, RunSettings
 from common.jobs.task import Item
+from common.prepare import extract_frames, to_numpy
+from common.preprocessing.contracts import FLOW_CONTRACT, RGB_CONTRACT
+from common.preprocessing.frames import resize_picture_short_side
 from common.testing import commands, torture
-from common.video import frame_files
+from common.testing.tasks import contents
+from common.video import frame_files, layouts, preview, video_clips
 
-ITEMS = ("allow_failures", "dry_run", "input", "limit", "output", "overwrite", "workers")
-RUN = (*ITEMS, "annotations", "engine")
-SOURCES = ("source_fps", "square_pixels")
-FLOW = ("flow_engine", "tvl1")
-FLAGS = {
-    "check": (*RUN, "min_frames"),
-    "count_frames": ITEMS,
-    "extract_frames": (*RUN, *SOURCES, "fps", "short_side", "layout"),
-    "extract_flow": (*RUN, *SOURCES, *FLOW, "fps", "short_side", "layout", "last", "bound"),
-    "to_numpy": (*RUN, *SOURCES, *FLOW, "stream", "max_frames"),
-    "preview": (*RUN, *SOURCES, *FLOW, "max_frames"),
-}
+HEIGHT, WIDTH, STEP = 48, 64, 2
+QUICK = ("--tvl1=warps=1", "--tvl1=scales=1")
 
 
 def _run(command, *flags):
@@ -36,54 +41,74 @@ def _run(command, *flags):
     return commands.run(f"common.prepare.{command}", "--workers=0", *flags)
 
 
-def _video(path, count=10, step=40):
-    return torture.video(path, range(0, step * count, step), "ffv1", (32, 24))
+def _made(command, source, output, *flags):
+    """Runs a command that has to succeed; the end of its summary."""
+    done = _run(command, f"--input={source}", f"--output={output}", *flags)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout.rpartition(", 0 failed, ")[2].strip()
+
+
+def _video(path, count, rate=25):
+    """Lossless; returns the frames [T, H, W, 3]."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH + STEP * count))
+    smooth = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 3)
+    canvas = cv2.normalize(smooth, None, 20, 235, cv2.NORM_MINMAX).astype(np.uint8)
+    shown = [canvas[:, (left := STEP * (count - k)) : left + WIDTH] for k in range(count)]
+    clip = np.repeat(np.stack(shown)[..., None], 3, -1)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "gray"
+        for picture in clip:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return clip
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    _video(folder / "run/a.mkv")
-    _video(folder / "walk/b.mkv", 19, 20)  # the last is shown for 40 ms
+def fast(tmp_path_factory):
+    """A folder with class/fast.mkv, 20 frames at 50 a second, and the frames."""
+    folder = tmp_path_factory.mktemp("fast")
+    return folder, _video(folder / "class/fast.mkv", 20, rate=50)
+
+
+@pytest.fixture(scope="module")
+def extracted(fast, tmp_path_factory):
+    """Frames that `extract_frames` makes at 25 a second with a short side of 40."""
+    output = tmp_path_factory.mktemp("frames")
+    assert _made("extract_frames", fast[0], output, "--fps=25", "--short_side=40") == "10 frames"
+    return output / "class/fast"
+
+
+@pytest.fixture(scope="module")
+def others(fast, tmp_path_factory):
+    """Frames of another program."""
+    folder = tmp_path_factory.mktemp("others") / "a"
+    frame_files.write_rgb(folder, "a", fast[1])
     return folder
 
 
-@pytest.mark.parametrize("command", FLAGS)
-def test_help_lists_the_flags_of_the_command_and_no_others(command):
-    done = _run(command, "--help")
-    listed = re.findall(r"^  --(?:\[no\])?(\w+)", done.stdout, re.MULTILINE)
-    assert sorted(listed) == sorted(FLAGS[command])
-    assert f"python -m common.prepare.{command} --input=" in done.stdout
+# Flags
 
 
 @pytest.mark.parametrize(
     ("command", "wrong", "text"),
     [
-        ("extract_frames", "--fps=-1", "flag --fps=-1: -1.0 is not a non-negative number"),
-        ("extract_frames", "--fps=1e9", "fps must be above 0 and at most 1000"),
-        ("extract_frames", "--short_side=1", "short_side must be at least 2 pixels"),
-        ("extract_frames", "--source_fps=25", "--source_fps is for folders of frames"),
+        ("extract_frames", "--fps=-1", "--fps=-1: expected a finite number, at least 0"),
         ("extract_frames", "--input={tmp}/none", "none: there is no such file or folder"),
         ("extract_frames", "--input={tmp}", "0 videos found under .*or folders of frames"),
         ("extract_frames", "--annotations={junk}", "junk.json: not annotations"),
-        ("extract_frames", "--annotations={tmp}/x.json", "x.json: there is no such file"),
-        ("extract_frames", "--layout=uv", "should be one of <image|img|frame"),
         ("extract_flow", "--bound=0", "bound must be above 0. Received: 0.0"),
         ("extract_flow", "--tvl1=warps=0", "warps must be at least 1. Received: 0"),
         ("extract_flow", "--tvl1=speed=9", "NAME being one of tau, .*Received: 'speed=9'"),
-        ("extract_flow", "--layout=img", "should be one of <image_xy|flow_xy|"),
-        ("to_numpy", "--fps=25", "Unknown command line flag 'fps'"),
-        ("to_numpy", "--max_frames=1", "flag --max_frames=1: 1 is not integer >= 2"),
-        ("check", "--min_frames=0", "flag --min_frames=0"),
-        ("count_frames", "--output={tmp}/new", "--output is another folder than --input"),
+        ("to_numpy", "--max_frames=1", "--max_frames=1: expected a whole number, at least 2"),
     ],
 )
-def test_wrong_flags_end_with_one_line_and_nothing_written(videos, tmp_path, command, wrong, text):
+def test_wrong_flags_end_with_one_line_and_nothing_written(fast, tmp_path, command, wrong, text):
     junk = tmp_path / "junk.json"
     junk.write_text("[1, 2]")
-    flags = [f"--input={videos}", wrong.format(tmp=tmp_path, junk=junk)]
-    if command != "count_frames":
-        flags.insert(0, f"--output={tmp_path / 'out'}")
+    wrong = wrong.format(tmp=tmp_path, junk=junk)
+    flags = [f"--output={tmp_path / 'out'}", f"--input={fast[0]}", wrong]
     done = commands.run(f"common.prepare.{command}", *flags)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(f"^error: .*{text}", done.stderr), done.stderr
@@ -91,169 +116,259 @@ def test_wrong_flags_end_with_one_line_and_nothing_written(videos, tmp_path, com
     assert list(tmp_path.iterdir()) == [junk]
 
 
-def test_frames_then_flow_of_them(videos, tmp_path):
-    frames, flow = tmp_path / "frames", tmp_path / "flow"
-    done = _run("extract_frames", f"--input={videos}", f"--output={frames}", "--fps=25")
-    assert done.stdout == "extract_frames: 2 done, 0 skipped, 0 failed, 20 frames\n"
-    arguments = (f"--input={frames}", f"--output={flow}", "--short_side=24", "--layout=flow_xy")
-    done = _run("extract_flow", *arguments, "--workers=2")
-    assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 20 flows\n"
-    done = _run("extract_flow", *arguments, "--dry_run")
-    assert done.stdout == "extract_flow: 0 to do, 2 skipped, 0 failed, 20 flows\n"
-    done = _run("extract_flow", *arguments, "--fps=12.5")
-    assert done.stdout.startswith("extract_flow: 2 done (2 in place of what was there), ")
-    assert stamp.read(flow / "run/a").fps == 12.5
-    assert len(frame_files.open_flow(flow, "run/a")) == 5
-
-
-def test_videos_and_folders_of_frames_together(videos, tmp_path):
-    mixed = tmp_path / "mixed"
-    _run("extract_frames", f"--input={videos / 'run'}", f"--output={mixed}", "--fps=10")
-    _video(mixed / "videos/c.mkv")
-    (mixed / "videos/c_1.jpg").write_text("a picture of the video, and no frame")
-    done = _run("extract_flow", f"--input={mixed}", f"--output={tmp_path}", "--short_side=24")
-    assert done.stdout == "extract_flow: 2 done, 0 skipped, 0 failed, 14 flows\n"
-    assert stamp.read(tmp_path / "a").fps == 10
-    assert stamp.read(tmp_path / "videos/c").fps == 25
-
-
-def _annotations(path, *records):
-    annotation_files.write(path, Annotations(("run", "walk"), records))
-    return f"--annotations={path}"
-
-
-def test_clips_of_annotations_and_then_their_frames(videos, tmp_path):
-    listed = _annotations(
-        tmp_path / "list.json",
-        Record("x/clip 1", "walk/b.mkv", "training", (1,), start=0.1, end=0.3),
-        Record("x/gone", "run/gone.mkv", "training", (0,)),
-    )
-    frames, flow = tmp_path / "frames", tmp_path / "flow"
-    done = _run("extract_frames", f"--input={videos}", f"--output={frames}", listed)
-    assert done.returncode == 1
-    assert "1 done, 0 skipped, 1 failed, 10 frames" in done.stdout
-    arguments = (listed, "--allow_failures=1", "--last=drop", "--short_side=0")
-    done = _run("extract_flow", f"--input={frames}", f"--output={flow}", *arguments)
-    assert done.returncode == 0
-    assert "1 done, 0 skipped, 1 failed, 9 flows" in done.stdout
-    made = frame_files.open_flow(flow, "x/clip 1")
-    assert (len(made), made.stamp.fps, made.stamp.short_side) == (9, None, None)
-
-
-def test_check(tmp_path):
-    _video(tmp_path / "in/run/a.mkv")
-    _video(tmp_path / "in/walk/b.mkv")
-    (tmp_path / "in/walk/empty.mp4").touch()
-    known = _annotations(
-        tmp_path / "list.json",
-        Record("a", "run/a.mkv", "training", (0,), fps=25.0, frames=10),
-        Record("gone", "run/gone.mkv", "training", (0,)),
-    )
-    out, arguments = tmp_path / "out", (f"--input={tmp_path / 'in'}", f"--output={tmp_path}/out")
-    done = _run("check", *arguments, known, "--dry_run")
-    assert (done.returncode, done.stdout) == (0, "check: 2 videos to look at\n")
-    assert not out.exists()
-    done = _run("check", *arguments, known)
-    assert (done.returncode, done.stdout) == (1, (out / "report.txt").read_text())
-    content = json.loads((out / "report.json").read_text())
-    assert content["problems"] == {"missing": 1}
-    assert content["unlisted"] == ["walk/b", "walk/empty"]
-    assert content["coverage"] == {"run": {"expected": 2, "good": 1}}
-    assert _run("check", *arguments, "--allow_failures=1").returncode == 0
-    content = json.loads((out / "report.json").read_text())
-    assert (content["videos"], content["problems"]) == (3, {"empty": 1})
-    assert "unlisted" not in content
-
-
-def test_count_frames(tmp_path, monkeypatch):
-    for name, numbers in (("a/good", [1, 2, 3]), ("a/right", [0, 1]), ("gap", [1, 3])):
-        (tmp_path / name).mkdir(parents=True)
-        for number in numbers:
-            (tmp_path / name / f"image_{number:05d}.jpg").touch()
-    (tmp_path / "a/right/n_frames").write_text("2")
-    done = _run("count_frames", f"--input={tmp_path}", "--dry_run")
-    summary = "count_frames: 3 folders, 5 frames or flows, 1 n_frames"
-    assert (done.returncode, done.stdout) == (1, f"{summary} to write, 1 failed\n")
-    assert not (tmp_path / "a/good/n_frames").exists()
-    also = (f"--output={tmp_path / 'a/..'}", "--workers=2", "--overwrite", "--allow_failures=1")
-    done = _run("count_frames", f"--input={tmp_path}", *also)
-    assert (done.returncode, done.stdout) == (0, f"{summary} written, 1 failed\n")
-    assert "image_00002.jpg is missing" in done.stderr
-    assert (tmp_path / "a/good/n_frames").read_text() == "3"
-    assert not (tmp_path / "gap/n_frames").exists()
-    monkeypatch.chdir(tmp_path / "a/good")
-    (tmp_path / "a/good/n_frames").write_text("7")
-    assert _run("count_frames", "--input=.").returncode == 0
-    assert (tmp_path / "a/good/n_frames").read_text() == "3"
-
-
-def _settings(*flags):
-    """The settings of a command over items with these flags."""
-    return settings.parse(RunSettings, ["--input=in", "--output=out", *flags], "test")
-
-
 @pytest.mark.parametrize(
-    ("asked", "cores", "items", "workers", "threads"),
+    ("name", "asked", "cuda", "workers", "threads"),
     [
-        ([], 16, 100, 16, 1),
-        ([], 16, 5, 5, 3),
-        ([], 1, 5, 1, 1),
-        (["--workers=4"], 16, 100, 4, 4),
-        (["--workers=64"], 16, 100, 64, 1),
-        (["--workers=0"], 16, 100, 0, 16),
+        ("extract_frames", [], None, 16, 1),  # None fails when called: nobody asks for a GPU
+        ("extract_frames", ["--limit=5"], None, 5, 3),
+        ("check", ["--workers=4"], None, 4, 4),
+        ("to_numpy", ["--stream=rgb"], None, 16, 1),
+        ("to_numpy", [], lambda: True, 4, 4),
+        ("preview", [], lambda: True, 4, 4),
+        ("extract_flow", ["--workers=9"], lambda: True, 9, 1),
+        ("extract_flow", ["--flow_engine=numba"], lambda: True, 16, 1),
     ],
 )
-def test_shares_of_the_processor(monkeypatch, asked, cores, items, workers, threads):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    given = _settings("--allow_failures=3", "--dry_run", *asked)
-    found = given.for_run([Item(str(k), Path()) for k in range(items)])
-    assert (found.workers, found.threads) == (workers, threads)
-    assert (found.output, found.allow_failures, found.dry_run) == (Path("out"), 3, True)
-    assert (found.engine, found.overwrite) == ("local", False)
-
-
-@pytest.mark.parametrize(
-    ("name", "asked", "cuda", "workers"),
-    [
-        ("extract_frames", [], None, 16),  # None fails when called: nobody asks for a GPU
-        ("check", [], None, 16),
-        ("to_numpy", ["--stream=rgb"], None, 16),
-        ("to_numpy", [], lambda: True, 4),
-        ("preview", [], lambda: True, 4),
-        ("extract_flow", [], lambda: True, 4),
-        ("extract_flow", ["--workers=9"], lambda: True, 9),
-        ("extract_flow", ["--flow_engine=numba"], lambda: True, 16),
-    ],
-)
-def test_few_processes_share_a_gpu(tmp_path, monkeypatch, name, asked, cuda, workers):
+def test_shares_of_the_processor_and_of_a_gpu(
+    tmp_path, monkeypatch, name, asked, cuda, workers, threads
+):
     for k in range(20):
         (tmp_path / f"{k}.mp4").touch()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     monkeypatch.setattr(flow, "_cuda", cuda)
     found = []
-    monkeypatch.setattr(runs, "run", lambda task, items, given: found.append(given) or 1 / 0)
+    monkeypatch.setattr(runs, "Pool", lambda _, *given: found.append(given) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         commands.run(
             f"common.prepare.{name}", f"--input={tmp_path}", f"--output={tmp_path / 'out'}", *asked
         )
-    assert [given.workers for given in found] == [workers]
+    assert found == [(workers, threads, "local")]
 
 
-USUAL = Pictures(fps=25, short_side=256)
+# Frames
+
+
+def test_which_frames_are_taken(fast, extracted, others):
+    """By timestamps of a video; of a folder by its rate, which is noted, stated or unknown."""
+    video, clip = Item("a", fast[0] / "class/fast.mkv"), fast[1]
+
+    def frames(item, *flags):
+        flags = ("--input=in", "--output=out", *flags)
+        given = settings.parse(extract_frames.Settings, flags)
+        found = np.stack(list(given.read(item, given.fps, given.short_side)))
+        assert found.dtype == np.uint8
+        return found
+
+    np.testing.assert_array_equal(frames(video), clip)
+    np.testing.assert_array_equal(frames(video, "--fps=25"), clip[::2])
+    span = dataclasses.replace(video, start=0.1, end=0.2)
+    np.testing.assert_array_equal(frames(span), clip[5:10])
+    small = [resize_picture_short_side(frame, 24) for frame in clip]
+    np.testing.assert_array_equal(frames(video, "--short_side=24"), small)
+    every = frames(Item("a", extracted))
+    assert every.shape == (10, 40, 53, 3)
+    for flags in (["--fps=12.5"], ["--fps=5", "--source_fps=10"]):
+        np.testing.assert_array_equal(frames(Item("a", extracted), *flags), every[::2])
+    assert len(frames(Item("a", others, fps=12), "--fps=6")) == 10
+    with pytest.raises(ValueError, match=r"a: a folder of images has no times.*source_fps"):
+        frames(Item("a", others), "--fps=12")
+
+
+def test_extract_frames(fast, tmp_path):
+    assert _made("extract_frames", fast[0], tmp_path, "--workers=2") == "20 frames"
+    assert (tmp_path / "class/fast/n_frames").read_bytes() == b"20"
+    made = frame_files.open_rgb(tmp_path, "class/fast").read(range(20))
+    assert np.abs(made.astype(int) - fast[1]).mean() < 1
+    assert json.loads((tmp_path / "class/fast/.done").read_text())["parameters"] == {
+        "layout": "image", "quality": 95, "fps": 0.0, "short_side": 0, "source_fps": None,
+        "square_pixels": True,
+    }  # fmt: skip
+
+
+def test_clips_of_annotations_and_then_their_frames(fast, tmp_path):
+    records = (
+        Record("x/clip 1", "class/fast.mkv", "training", (1,), start=0.1, end=0.3),
+        Record("x/gone", "run/gone.mkv", "training", (0,)),
+    )
+    annotation_files.write(tmp_path / "list.json", Annotations(("run", "walk"), records))
+    listed, frames = f"--annotations={tmp_path / 'list.json'}", tmp_path / "frames"
+    done = _run("extract_frames", f"--input={fast[0]}", f"--output={frames}", listed)
+    assert done.returncode == 1
+    assert "1 done, 0 skipped, 1 failed, 10 frames" in done.stdout
+    output, flags = tmp_path / "flow", ("--allow_failures=1", "--last=drop", "--short_side=0")
+    done = _run("extract_flow", f"--input={frames}", f"--output={output}", listed, *flags)
+    assert (done.returncode, "1 done, 0 skipped, 1 failed, 9 flows" in done.stdout) == (0, True)
+    made = frame_files.open_flow(output, "x/clip 1")
+    assert (len(made), made.stamp.fps, made.stamp.short_side) == (9, None, None)
+
+
+# Flow
+
+
+def test_extract_flow(fast, tmp_path):
+    assert _made("extract_flow", fast[0], tmp_path, "--short_side=48") == "10 flows"
+    clip = frame_files.open_flow(tmp_path, "class/fast")
+    assert clip.stamp == FlowStamp(
+        engine="numba", parameters=dataclasses.asdict(flow.TVL1Params()), fps=25, short_side=48,
+        square_pixels=True, first_index=1, quality=95,
+    )  # fmt: skip
+    made = clip.read(range(10)) * encoding.BOUND
+    assert np.median(made[..., 0]) == pytest.approx(2 * STEP, abs=0.2)
+    assert abs(np.median(made[..., 1])) < 0.2
+    np.testing.assert_array_equal(made[9], made[8])  # the last frame has no next one
+
+
+def test_flow_of_every_frame_without_the_last(fast, tmp_path):
+    flags = ("--fps=0", "--short_side=0", "--layout=uv", "--last=drop", "--bound=10")
+    assert _made("extract_flow", fast[0], tmp_path, *flags) == "19 flows"
+    clip = frame_files.open_flow(tmp_path, "class/fast")
+    assert (clip.stamp.fps, clip.stamp.short_side) == (None, None)
+    assert np.median(clip.read(range(19))[..., 0]) * encoding.BOUND == pytest.approx(STEP, abs=0.2)
+    for part in "uv":
+        assert layouts.read_n_frames(tmp_path / part / "class/fast") == 19
 
 
 @pytest.mark.parametrize(
-    ("asked", "folders", "expected"),
+    ("flags", "source", "expected"),
     [
-        ([], True, USUAL),
-        (["--fps=25"], False, USUAL),
-        (["--fps=10"], True, Pictures(fps=10, folder_fps=10, short_side=256)),
-        (["--fps=0", "--short_side=0"], True, Pictures()),
-        (["--fps=0"], False, Pictures(short_side=256)),
-        (["--source_fps=12"], True, Pictures(fps=25, source_fps=12, short_side=256)),
-        (["--nosquare_pixels", "--short_side=8"], False, Pictures(25, None, None, 8, False)),
+        ((), "extracted", (25, 256, True)),
+        (("--short_side=0",), "extracted", (25, 40, True)),
+        (("--fps=5", "--short_side=20"), "extracted", (5, 20, True)),
+        (("--source_fps=30", "--short_side=0"), "others", (30, None, None)),
+        (("--nosquare_pixels", "--fps=12", "--short_side=9"), "video", (12, 9, False)),
     ],
 )
-def test_pictures(tmp_path, asked, folders, expected):
-    items = [Item("a", tmp_path / "a.mp4"), *([Item("b", tmp_path)] if folders else [])]
-    assert settings.parse(FrameSettings, asked, "test").pictures(items, USUAL) == expected
+def test_flow_says_which_frames_it_is_of(
+    fast, extracted, others, tmp_path, flags, source, expected
+):
+    path = {"video": fast[0] / "class/fast.mkv", "extracted": extracted, "others": others}[source]
+    _made("extract_flow", path, tmp_path, *flags, *QUICK)
+    made = stamp.read(tmp_path / path.stem)
+    assert (made.fps, made.short_side, made.square_pixels) == expected
+
+
+# Arrays and previews
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """A video of 12 frames at 25 a second, whose name has a dot."""
+    path = tmp_path_factory.mktemp("videos") / "a.b.mkv"
+    _video(path, 12)
+    return path
+
+
+def test_arrays_are_what_a_network_is_fed(slow, tmp_path):
+    assert _made("to_numpy", slow, tmp_path) == "12 frames"
+    for stream, contract in (("rgb", RGB_CONTRACT), ("flow", FLOW_CONTRACT)):
+        path = tmp_path / f"a.b_{stream}.npy"
+        expected = video_clips.clip_from_video(slow, contract, flow_engine="numba")
+        assert expected.shape == (1, 12, 224, 224, 3 if stream == "rgb" else 2)
+        np.testing.assert_array_equal(np.load(path), expected, strict=True)
+        np.testing.assert_array_equal(video_clips.clip_from_video(path, contract), expected)
+    assert stamp.read(tmp_path / "a.b_flow.npy") == FlowStamp(
+        engine="numba", parameters=dataclasses.asdict(flow.TVL1Params()), fps=25, short_side=256,
+        square_pixels=True, form="npy",
+    )  # fmt: skip
+
+
+def test_one_stream_does_not_depend_on_the_flow_engine(fast, others, tmp_path):
+    flags = ("--stream=rgb", "--max_frames=3")
+    assert _made("to_numpy", fast[0], tmp_path, *flags) == "3 frames"
+    assert {path.name for path in (tmp_path / "class").iterdir()} == {
+        ".fast_rgb.npy.done", "fast_rgb.npy",
+    }  # fmt: skip
+    shown = list(video_clips.rgb_of_frames(fast[1][:6:2], RGB_CONTRACT))
+    np.testing.assert_array_equal(np.load(tmp_path / "class/fast_rgb.npy")[0], shown)
+    done = _run("to_numpy", f"--input={fast[0]}", f"--output={tmp_path}", *flags, *QUICK)
+    assert "0 done, 1 skipped" in done.stdout
+    assert _made("to_numpy", others, tmp_path, "--stream=rgb", "--source_fps=12") == "42 frames"
+
+
+def test_arrays_are_streamed(tmp_path):
+    _video(tmp_path / "long.mkv", 80)
+    given = to_numpy.Settings(input=tmp_path, output=tmp_path, stream=("rgb",))
+    tracemalloc.start()
+    try:
+        given.make(Item("long", tmp_path / "long.mkv"), [tmp_path / "long_rgb.npy"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "long_rgb.npy").stat().st_size > 48e6
+    assert peak < 16e6
+
+
+def test_previews(slow, tmp_path):
+    assert _made("preview", slow, tmp_path, "--max_frames=10") == "10 frames"
+    clips = [
+        video_clips.clip_from_video(slow, contract, 10, flow_engine="numba")[0]
+        for contract in (RGB_CONTRACT, FLOW_CONTRACT)
+    ]
+    rgb, moving = (preview.to_pictures(clip) for clip in clips)
+    for name, expected in (("rgb", rgb), ("flow", moving)):
+        with av.open(str(tmp_path / f"a.b_{name}.gif")) as file:
+            shown = np.stack([each.to_ndarray(format="rgb24") for each in file.decode(video=0)])
+        assert shown.shape == (10, 224, 224, 3)
+        assert np.abs(shown.astype(int) - expected).mean() < 4  # a palette has 256 colours
+    # To the right by 2 pixels of 48, which are 10.7 of 256: more than red can show.
+    assert np.median(moving[..., 0]) == 255
+    assert np.median(moving[..., 1]) == pytest.approx(127.5, abs=3)
+    sheet = cv2.cvtColor(cv2.imread(str(tmp_path / "a.b_sheet.png")), cv2.COLOR_BGR2RGB)
+    moments = np.linspace(0, 9, 8).round().astype(int)
+    rows = [np.concatenate(list(part[moments]), axis=1) for part in (rgb, moving)]
+    np.testing.assert_array_equal(sheet, np.concatenate(rows))
+
+
+def test_count_frames(tmp_path):
+    for name, pattern, numbers in (
+        ("a/good", "image_%05d.jpg", [1, 2, 3]), ("a/right", "img_%05d.jpg", [0, 1]),
+        ("gap", "image_%05dx.jpg", [1, 3]), ("gap", "image_%05dy.jpg", [1, 2, 3]),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        for number in numbers:
+            (tmp_path / name / (pattern % number)).touch()
+    (tmp_path / "a/right/n_frames").write_text("2")
+    (tmp_path / "a/good/n_frames").write_text("many")
+    (tmp_path / "gap/n_frames").write_text("7")
+    count = ("common.prepare.count_frames", f"--input={tmp_path}")
+    done = commands.run(*count, "--dry_run")
+    summary = "count_frames: 3 folders, 5 frames or flows, 1 n_frames"
+    assert (done.returncode, done.stdout) == (1, f"{summary} to write, 1 failed\n")
+    assert (tmp_path / "a/good/n_frames").read_text() == "many"
+    done = commands.run(*count, "--allow_failures=1")
+    assert (done.returncode, done.stdout) == (0, f"{summary} written, 1 failed\n")
+    assert "image_00002x.jpg is missing" in done.stderr
+    assert (tmp_path / "a/good/n_frames").read_text() == "3"
+    assert (tmp_path / "gap/n_frames").read_text() == "7"
+
+
+# Kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["extract_frames", "extract_flow", "to_numpy", "preview", "check"])
+def test_a_command_is_killed_and_repeated(tmp_path, name):
+    """The whole process group, while items are being made by `python -m`."""
+    for k in range(6):
+        torture.video(tmp_path / f"videos/class {k % 2}/clip_{k}.mp4", range(0, 1000 + 400 * k, 40))
+    flags = {"extract_flow": ["--short_side=24", "--layout=uv", *QUICK], "to_numpy": QUICK}
+    flags["preview"] = [*QUICK, "--max_frames=10"]
+    words = [sys.executable, "-m", f"common.prepare.{name}", "--input=videos", "--workers=2"]
+
+    def start(output):
+        return subprocess.Popen(
+            [*words, f"--output={output}", *flags.get(name, [])], cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+
+    process, out = start("out"), tmp_path / "out"
+    while process.poll() is None and not [*out.glob(".i3d-*.tmp")]:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.communicate()[1] == ""
+    assert [*out.glob(".i3d-*.tmp")]
+    for output in ("out", "fresh"):
+        process = start(output)
+        assert (process.communicate()[1], process.returncode) == ("", 0)
+    assert contents(out) == contents(tmp_path / "fresh")

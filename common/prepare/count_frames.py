@@ -2,91 +2,69 @@
 
 import contextlib
 import dataclasses
-import functools
-import os
 import sys
 from pathlib import Path
 
 from common import command
 from common.io import escape
-from common.jobs import inputs, parallel
-from common.jobs.progress import Progress
-from common.jobs.settings import ItemSettings
-from common.settings import UsageError, setting
-from common.video import layouts
-from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS, Layout
+from common.settings import setting
+from common.video import layouts, video_files
+from common.video.layouts import FLOW_LAYOUTS, RGB_LAYOUTS
 
+_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 # Layouts with x and y in folders of their own are counted folder by folder, as frames.
-_LAYOUTS: dict[str, Layout] = {
-    **{f"rgb {kind.name}": kind for kind in RGB_LAYOUTS.values()},
-    **{
-        f"flow {kind.name}": kind
-        for kind in FLOW_LAYOUTS.values()
-        if isinstance(kind, Layout) and len(kind.targets("clip")) == 1
-    },
+_LAYOUTS = RGB_LAYOUTS | {
+    f"flow {name}": kind
+    for name, kind in FLOW_LAYOUTS.items()
+    if not kind.is_array and len(kind.targets("clip")) == 1
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(ItemSettings):
+class Settings:
     """Counts the frames, or flows, in every folder under --input and writes their `n_frames`.
 
         python -m common.prepare.count_frames --input=frames
 
     `extract_frames` and `extract_flow` write these files themselves; this is for folders that other
-    tools made, or that have changed since. A wrong number is replaced with or without --overwrite.
-    A folder in which a number is missing is named, and keeps its file. Counting waits for the disk,
-    so it is done in one thread unless --workers says how many.
+    tools made, or that have changed since. A wrong number is replaced. A folder in which a number
+    is missing is named, and keeps its file.
     """
 
     input: Path = setting("A folder of frames, or a folder of such folders.")
-    output: Path | None = setting(
-        "The same folder: n_frames is written beside the images it counts.", None
+    dry_run: bool = setting("Count, and write nothing.", False)
+    allow_failures: int = setting(
+        "Folders that may fail before the exit status is 1.", 0, minimum=0
     )
 
 
 def main(settings: Settings) -> int:
-    output = settings.output
-    if output is not None and os.path.realpath(output) != os.path.realpath(settings.input):
-        raise UsageError(
-            "--output is another folder than --input: n_frames is written beside the images it "
-            "counts. Leave --output out"
-        )
-    items = inputs.frame_folders(settings.input, settings.limit)
-    total, written, errors = 0, 0, {}
-    folders = [item.source for item in items]
-    one = functools.partial(recount, dry_run=settings.dry_run)
-    with (
-        contextlib.closing(Progress("count_frames", len(folders))) as bar,
-        contextlib.closing(
-            parallel.each(one, folders, settings.workers or 1, engine="threads")
-        ) as results,
-    ):
-        for folder, future in results:
-            try:
-                count, changed = future.result()
-                total, written = total + count, written + changed
-            except (ValueError, OSError) as error:
-                errors[folder] = str(error)
-            bar.add(failed=folder in errors)
-    for folder in filter(errors.__contains__, folders):
-        print(f"  {escape(errors[folder])}", file=sys.stderr)
+    root = settings.input
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: there is no such folder of frames. Check the path.")
+    files = video_files.files_under(root)
+    folders = sorted({each.parent for each in files if each.suffix.lower() in _SUFFIXES})
+    if not folders:
+        raise FileNotFoundError(f"0 images found under {root}, looked for {', '.join(_SUFFIXES)}.")
+    total = written = failed = 0
+    for folder in folders:
+        try:
+            count, changed = recount(folder, settings.dry_run)
+            total, written = total + count, written + changed
+        except (ValueError, OSError) as error:
+            print(f"  {escape(str(error))}", file=sys.stderr)
+            failed += 1
     print(
         f"count_frames: {len(folders)} folders, {total} frames or flows, {written} n_frames "
-        f"{'to write' if settings.dry_run else 'written'}, {len(errors)} failed"
+        f"{'to write' if settings.dry_run else 'written'}, {failed} failed"
     )
-    return int(len(errors) > settings.allow_failures)
+    return int(failed > settings.allow_failures)
 
 
 def recount(folder: Path, dry_run: bool = False) -> tuple[int, bool]:
-    """Counts the images in a folder and writes `n_frames` if it is missing or wrong.
+    """Counts the images in a folder; returns that, and whether `n_frames` is (to be) written.
 
-    Returns:
-        The count, and whether the file was, or would be, written.
-
-    Raises:
-        FileNotFoundError: There are no images.
-        ValueError: Images in several layouts, or a number is missing.
+    Raises `ValueError` for images in several layouts, and where a number is missing.
     """
     folder = folder.absolute()
     found = layouts.detect(folder.parent, folder.name, _LAYOUTS).count(folder.parent, folder.name)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from common.jobs import run_item
+from common.jobs import runs
 from common.testing import commands, torture
 from common.testing.tasks import contents
 
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 
 def _run(name, data, out):
     flags = [flag.format(data=data, out=out) for flag in COMMANDS[name]]
-    return commands.run(f"common.prepare.{name}", *flags, "--workers=0")
+    return commands.run(f"common.prepare.{name}", *flags, *["--workers=0"] * (name in ITEMS))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -67,7 +67,7 @@ def test_files_of_others_stay(data, tmp_path, name):
     }
     _put(out, mine)
     _put(far, {"kept": "far away", "folder/kept": "farther"})
-    key = run_item.key("of a killed run", "a")
+    key = runs.key("of a killed run", "a")
     (out / f".i3d-{key}.tmp").symlink_to(far)
     (out / f".i3d-{'b' * 32}.lock").symlink_to(far / "kept")
     (out / "link").symlink_to(far)
@@ -85,7 +85,7 @@ def test_a_link_in_place_of_a_temporary_name_is_not_followed(data, tmp_path, nam
     out, far = tmp_path / "out", tmp_path / "far"
     out.mkdir()
     _put(far, {"thesis": "a year of work"})
-    link = out / f".i3d-{run_item.key(name, 'a')}.{ending}"
+    link = out / f".i3d-{runs.key(name, 'a')}.{ending}"
     link.symlink_to(far / "thesis" if ending == "lock" else far)
     done = _run(name, data, out)
     assert done.returncode == 1
@@ -95,19 +95,12 @@ def test_a_link_in_place_of_a_temporary_name_is_not_followed(data, tmp_path, nam
     assert link.is_symlink()
 
 
-def test_what_killed_runs_left_is_removed(data, tmp_path):
-    left = tmp_path / f".i3d-{run_item.key('extract_frames', 'long ago')}.tmp"
-    _put(left, {"0/name/image_00001.jpg": "half"})
-    left.with_suffix(".lock").touch()
-    assert _run("check", data, tmp_path).returncode == 0
-    assert not [path for path in contents(tmp_path) if path.startswith(".i3d-")]
-
-
 @pytest.mark.parametrize("report", ["report.json", "report.txt"])
 @pytest.mark.parametrize("text", ["mine", "[]", "7"])
 def test_a_report_of_somebody_else_stays(data, tmp_path, report, text):
     (tmp_path / report).write_text(text)
+    (tmp_path / "findings").mkdir()
     done = _run("check", data, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{report} exists already and stays as it is; --overwrite replaces it" in done.stderr
-    assert contents(tmp_path) == {report: text.encode()}
+    assert contents(tmp_path) == {report: text.encode(), "findings": None}

@@ -27,8 +27,7 @@ class InputContract:
         crop: Side of the centre crop in pixels.
         value_range: Range of the values fed. RGB is mapped from 0..255; flow is first clipped to
             +-`FLOW_BOUND` pixels.
-        mean: Mean of each channel in 0..255, or one for all. If given, values are standardised with
-            it and `std`, and `value_range` is ignored.
+        mean: Mean of each channel in 0..255, or one for all, in place of `value_range`.
         std: Standard deviations, as many.
     """
 
@@ -45,8 +44,8 @@ class InputContract:
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for what no network can be fed, such as in a damaged model card."""
-        low, high = self.value_range if _are_numbers(self.value_range, 2) else (0.0, 0.0)
         size = CHANNELS.get(self.channels, 0) if isinstance(self.channels, str) else 0
+        low, high = self.value_range if _are_numbers(self.value_range, 2) else (0.0, 0.0)
         fine = {
             "channels": size > 0,
             "channel_order": self.channel_order == ("RGB" if size == 3 else "xy"),
@@ -63,13 +62,11 @@ class InputContract:
     def values(self) -> str:
         """The values fed, as text for messages."""
         if not self.mean:
-            low, high = self.value_range
-            return f"[{low:g}, {high:g}]"
-        mean, std = ({*self.mean}, {*self.std})
-        if len(mean) == len(std) == 1:
+            return "[{:g}, {:g}]".format(*self.value_range)
+        if len({*self.mean}) == len({*self.std}) == 1:
             return f"(x - {self.mean[0]:g}) / {self.std[0]:g}"
-        mean_text, std_text = (", ".join(f"{x:.4g}" for x in xs) for xs in (self.mean, self.std))
-        return f"(x - [{mean_text}]) / [{std_text}]"
+        mean, std = (", ".join(f"{x:.4g}" for x in xs) for xs in (self.mean, self.std))
+        return f"(x - [{mean}]) / [{std}]"
 
 
 def _is_count(value: object) -> bool:
@@ -114,13 +111,10 @@ def of_stream(architecture: str, stream: str) -> InputContract:
 
 
 def usual(architecture: str) -> InputContract:
-    """Returns the RGB contract of the published weights of an architecture.
+    """Returns the RGB contract of an architecture's published weights; `ValueError` if unknown.
 
     The InceptionI3D contract is the paper's. The I3D ResNets see videos at their own rate, which is
     30 frames per second for most of Kinetics; so do R(2+1)D nets, except torchvision's, at 15.
-
-    Raises:
-        ValueError: The architecture is unknown.
     """
     arch.make(architecture)
     if architecture in RELEASED:

@@ -41,11 +41,6 @@ def test_values_for_people():
     assert contracts.usual("i3d_resnet50_32x2_padded").values.startswith("(x - [123.7, 116.3,")
 
 
-def test_an_unknown_architecture():
-    with pytest.raises(ValueError, match="no such architecture"):
-        contracts.usual("resnet")
-
-
 def test_flow_is_not_standardised():
     flow = contracts.of_stream("i3d_resnet50_8x8", "flow")
     assert (flow.channels, flow.values, flow.frames, flow.crop) == ("flow", "[-1, 1]", 8, 224)
@@ -56,9 +51,9 @@ def test_flow_is_not_standardised():
 @pytest.mark.parametrize(
     "wrong",
     [{"crop": "x"}, {"crop": 0}, {"fps": {}}, {"fps": float("inf")}, {"frames": 2.5},
-     {"channels": "x"}, {"channels": []}, {"channel_order": "x"}, {"value_range": (1e308, -1e308)},
-     {"value_range": (-1e308, 1e308)}, {"value_range": (1,)}, {"mean": (1.0, 2.0, 3.0)},
-     {"mean": (1, 2), "std": (1, 2)}, {"mean": (0.0,) * 3, "std": (0.0,) * 3}, {"stride": True}],
+     {"channels": []}, {"channel_order": "x"}, {"value_range": (-1e308, 1e308)},
+     {"value_range": (1,)}, {"mean": (1.0, 2.0, 3.0)}, {"mean": (1, 2), "std": (1, 2)},
+     {"mean": (0.0,) * 3, "std": (0.0,) * 3}, {"stride": True}],
 )  # fmt: skip
 def test_what_no_network_can_be_fed(wrong):
     name = "std" if len(wrong.get("mean", ())) == 3 else next(iter(wrong))

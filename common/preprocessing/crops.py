@@ -1,9 +1,10 @@
-"""Crops and flips: corners as numbers, for both frameworks, and cut out of NumPy frames.
+"""Cuts in time and space: frame numbers, corners, flips; as numbers for both frameworks.
 
 Random choices are made apart from the pixels, so that RGB and flow can share them. Sizes are in
 pixels; a corner is the (top, left) of a square of `size`. Frames are [T, H, W, C], in any range
-unless a function says otherwise. A crop larger than the frames, or frames with other axes, are a
-`ValueError`.
+unless a function says otherwise. A clip has `total` frames; a window is `duration` of them, every
+`rate`-th, as 0-based numbers modulo `total`, so that shorter clips are looped (Carreira and
+Zisserman, CVPR 2017). What does not fit, other axes, and numbers below 1 are a `ValueError`.
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,7 @@ AXES = "frames [T, H, W, C]"
 
 
 def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Returns height and width with a shorter side of `short_side` and the same aspect ratio.
-
-    The longer side is rounded to whole pixels, halves to even.
-    """
+    """Returns height and width with a shorter side of `short_side`, rounding halves to even."""
     if short_side < 1:
         raise ValueError(f"the short side must be at least 1 pixel, got {short_side}.")
     short = min(height, width)
@@ -41,8 +39,7 @@ def center_corner(height: int, width: int, size: int) -> Corner:
 def three_corners(height: int, width: int, size: int) -> tuple[Corner, Corner, Corner]:
     """Returns start, middle and end of the longer side (the width of a square), centred across.
 
-    With frames of short side 256 and a size of 256, these are the spatial crops that non-local
-    networks are tested on (Wang et al., CVPR 2018).
+    Non-local networks are tested on them, with short sides and crops of 256 (Wang et al., 2018).
     """
     top, left = center_corner(height, width, size)
     if height > width:
@@ -65,10 +62,7 @@ def random_corner(height: int, width: int, size: int, rng: np.random.Generator) 
 
 
 def random_short_side(rng: np.random.Generator, low: int = 256, high: int = 320) -> int:
-    """Draws a short side for scale jitter, uniformly from `low` to `high`, both included.
-
-    The defaults are those of non-local networks (Wang et al., CVPR 2018), which crop 224.
-    """
+    """Draws a short side uniformly, both ends included; the defaults are non-local networks'."""
     if not 1 <= low <= high:
         raise ValueError(f"expected 1 <= low <= high, got low {low} and high {high}.")
     return int(rng.integers(low, high, endpoint=True))
@@ -98,11 +92,9 @@ def three_crop(frames: Frames, size: int = 256) -> Frames:
 
 
 def ten_crop(frames: Frames, size: int = 224, flow: bool = False) -> Frames:
-    """Cuts [10, T, size, size, C]: four corners and the centre, then each of them mirrored.
+    """Cuts [10, T, size, size, C]: `five_corners`, then each mirrored: 5 + i is crop i.
 
-    The order is top left, top right, centre, bottom left, bottom right, then the same five
-    mirrored: 5 + i is crop i mirrored. (In torchvision the centre is the last of the five, and the
-    second five are cut after mirroring, so that left and right change places.)
+    (In torchvision the centre is the last of the five, and left and right of the others change.)
     """
     corners = five_corners(*size_of(frames), size)
     five = [crop(frames, corner, size) for corner in corners]
@@ -110,15 +102,10 @@ def ten_crop(frames: Frames, size: int = 224, flow: bool = False) -> Frames:
 
 
 def flip(frames: Frames, flow: bool = False) -> Frames:
-    """Mirrors left and right; the x component of flow changes its sign as well.
+    """Mirrors left and right, any shape that ends in [H, W, C]; the x of flow changes its sign.
 
-    Args:
-        frames: [T, H, W, C], or any shape that ends so.
-        flow: Whether it is flow: float, in pixels or any range around 0; or uint8 as stored, where
-            x becomes 255 - x, which is exact: p * 40 / 255 - 20 changes its sign.
-
-    Raises:
-        ValueError: Flow does not have two channels, or has integers other than uint8.
+    Flow is float, in any range around 0; or uint8 as stored, where x becomes 255 - x, which is
+    exact: p * 40 / 255 - 20 changes its sign. Other flow is a `ValueError`.
     """
     mirrored = frames[..., ::-1, :].copy()
     if flow:
@@ -171,3 +158,72 @@ def check_flow(channels: int) -> None:
     """Raises `ValueError` unless there are two channels, x and y."""
     if channels != 2:
         raise ValueError(f"expected flow with 2 channels, x and y, got {channels} channels.")
+
+
+def random_window(total: int, duration: int, rate: int, rng: np.random.Generator) -> list[int]:
+    """Draws a window, uniformly among those that fit (from 0 if none does), with one number."""
+    last = _last_start(total, duration, rate)
+    return _window(int(rng.integers(last + 1)), total, duration, rate)
+
+
+def center_window(total: int, duration: int, rate: int) -> list[int]:
+    """Returns the window in the middle, or half a frame before it; from 0 if none fits."""
+    return _window(_last_start(total, duration, rate) // 2, total, duration, rate)
+
+
+def even_windows(total: int, duration: int, rate: int, count: int) -> list[list[int]]:
+    """Returns `count` windows, of which number j begins at frame floor(j * total / count).
+
+    So facebookresearch/video-nonlocal-net tests, with 10: the last wrap around to the start.
+    """
+    _check(total=total, duration=duration, rate=rate, count=count)
+    return [_window(j * total // count, total, duration, rate) for j in range(count)]
+
+
+def sliding_windows(total: int, duration: int, rate: int, stride: int) -> list[list[int]]:
+    """Returns windows that begin every `stride` taken frames, up to the first that leaves the clip.
+
+    The last one is what is left, looped: as kenshohara/3D-ResNets-PyTorch (`inference_stride`).
+    """
+    _check(total=total, duration=duration, rate=rate, stride=stride)
+    taken = list(range(0, total, rate))
+    windows = []
+    for start in range(0, len(taken), stride):
+        part = taken[start : start + duration]
+        windows.append([part[k % len(part)] for k in range(duration)])
+        if len(part) < duration:
+            break
+    return windows
+
+
+def whole(total: int, most: int, least: int = 1) -> list[int]:
+    """Returns the first `most` frames at most, looped to at least `least`: 250 and 9 for I3D."""
+    _check(total=total, most=most, least=least)
+    return _window(0, total, max(min(total, most), least), 1)
+
+
+def localisation_frames(total: int, count: int = 25) -> list[int]:
+    """Returns the frames shown at `count` moments, of which number j is j / count of the way.
+
+    These are the moments of the localisation metric and labels of Charades
+    (`Charades_v1_localize.m`): j * length / 25 from j = 0 to 24. (charades-algorithms takes
+    floor(linspace(0, total - 1, 25)), up to one 25th of the clip later.)
+    """
+    _check(total=total, count=count)
+    return [j * total // count for j in range(count)]
+
+
+def _last_start(total: int, duration: int, rate: int) -> int:
+    """Returns the last frame at which a window that fits begins; 0 if none fits."""
+    _check(total=total, duration=duration, rate=rate)
+    return max(total - ((duration - 1) * rate + 1), 0)
+
+
+def _window(start: int, total: int, duration: int, rate: int) -> list[int]:
+    return [(start + k * rate) % total for k in range(duration)]
+
+
+def _check(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1 to choose frames. Received: {number}.")

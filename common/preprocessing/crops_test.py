@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -17,9 +19,8 @@ def _numbered(height, width, channels=1, frames=2):
 
 @pytest.mark.parametrize(
     ("size", "short_side", "expected"),
-    [((240, 320), 256, (256, 341)), ((256, 340), 256, (256, 340)), ((1920, 1080), 256, (455, 256)),
-     ((300, 300), 256, (256, 256)), ((2, 5), 1, (1, 2)), ((2, 7), 1, (1, 4)), ((7, 2), 3, (10, 3)),
-     ((1, 1), 5, (5, 5))],
+    [((240, 320), 256, (256, 341)), ((1920, 1080), 256, (455, 256)), ((2, 5), 1, (1, 2)),
+     ((2, 7), 1, (1, 4)), ((7, 2), 3, (10, 3))],
 )  # fmt: skip
 def test_the_longer_side_is_rounded_halves_to_even(size, short_side, expected):
     assert crops.resized_size(*size, short_side) == expected
@@ -85,18 +86,73 @@ def test_a_flip_turns_the_x_of_flow(rng):
     np.testing.assert_array_equal(flow, before)
 
 
+SIZES = [(300, 64, 1), (64, 64, 1), (10, 4, 3), (7, 16, 1), (3, 4, 2), (1, 5, 3)]
+
+
+@pytest.mark.parametrize(("total", "duration", "rate"), SIZES)
+def test_a_random_window_is_even_and_inside_or_loops(total, duration, rate):
+    first, second = (
+        crops.random_window(total, duration, rate, np.random.default_rng([1, 2])) for _ in range(2)
+    )
+    assert first == second
+    assert all(type(frame) is int for frame in first)
+    if (duration - 1) * rate < total:
+        assert first == list(range(first[0], first[0] + duration * rate, rate))
+        assert first[-1] < total
+    else:
+        assert first == [k * rate % total for k in range(duration)]
+
+
+def test_random_windows_begin_everywhere_equally_often(rng):
+    starts = [crops.random_window(12, 3, 4, rng)[0] for _ in range(4000)]
+    # Frames 0 to 3: the span is 9.
+    counts = np.bincount(starts)
+    assert len(counts) == 4 and counts.min() > 900 and counts.max() < 1100
+
+
+def test_windows_by_hand():
+    for size, expected in (
+        ((10, 4, 1), [3, 4, 5, 6]),
+        ((9, 4, 1), [2, 3, 4, 5]),  # one frame before the middle
+        ((10, 3, 3), [1, 4, 7]),
+        ((6, 3, 3), [0, 3, 0]),
+    ):
+        assert crops.center_window(*size) == expected
+    for size, windows in (
+        ((32, 16, 1, 16), [list(range(16)), list(range(16, 32))]),
+        ((5, 3, 1, 3), [[0, 1, 2], [3, 4, 3]]),
+        ((2, 5, 1, 5), [[0, 1, 0, 1, 0]]),
+        ((5, 4, 1, 2), [[0, 1, 2, 3], [2, 3, 4, 2]]),  # ends at the first that is short
+        ((6, 2, 1, 3), [[0, 1], [3, 4]]),  # a stride above the duration leaves frames out
+        ((9, 2, 3, 1), [[0, 3], [3, 6], [6, 6]]),
+    ):
+        assert crops.sliding_windows(*size) == windows
+    assert crops.even_windows(10, 4, 2, 3) == [[0, 2, 4, 6], [3, 5, 7, 9], [6, 8, 0, 2]]
+    assert crops.even_windows(2, 3, 1, 4) == [[0, 1, 0], [0, 1, 0], [1, 0, 1], [1, 0, 1]]
+    assert crops.whole(300, 250, least=9) == list(range(250))
+    assert crops.whole(4, 250, least=9) == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+
+
+def test_frames_of_the_localisation_metric():
+    assert crops.localisation_frames(10, 4) == [0, 2, 5, 7]
+    # What is shown at j * length / 25, at 24 frames a second.
+    for total in range(1, 300):
+        length = total / 24
+        shown = [math.floor(j * length / 25 * 24 + 1e-9) for j in range(25)]
+        assert crops.localisation_frames(total) == shown
+
+
 @pytest.mark.parametrize(
     ("cut", "text"),
     [
         (lambda clip: crops.center_crop(clip, 8), "cannot cut 8x8 out of frames of 7x10"),
-        (lambda clip: crops.three_crop(clip, 8), "cannot cut 8x8 out of frames of 7x10"),
-        (lambda clip: crops.ten_crop(clip, 8), "cannot cut 8x8 out of frames of 7x10"),
-        (lambda clip: crops.crop(clip, (0, 0), 8), "cannot cut 8x8 out of frames of 7x10"),
         (lambda clip: crops.center_crop(clip, 0), "cannot cut 0x0"),
         (lambda clip: crops.crop(clip, (-1, 0), 4), r"4x4 at \(top, left\) = .* frames of 7x10"),
         (lambda clip: crops.crop(clip, (0, 7), 4), r"4x4 at \(top, left\) = .* frames of 7x10"),
         (lambda clip: crops.center_crop(clip[0], 4), r"frames \[T, H, W, C\].*shape \[7, 10, 1\]"),
         (lambda _: crops.resized_size(7, 10, 0), "short side must be at least 1"),
+        (lambda _: crops.center_window(5, 0, 1), "duration must be at least 1 .* Received: 0"),
+        (lambda _: crops.even_windows(5, 1, -1, 2), "rate must be at least 1 .* Received: -1"),
         (lambda clip: crops.flip(clip, flow=True), "2 channels, x and y, got 1"),
         (lambda _: crops.flip(np.zeros((1, 2, 2, 2), np.int64), flow=True), "got int64"),
     ],

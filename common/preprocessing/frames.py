@@ -1,8 +1,7 @@
 """Size and value range of frames: the NumPy reference that both frameworks are compared with.
 
 Frames are [T, H, W, C]: RGB in 0..255; or flow, x then y, as float in pixels or as uint8 levels
-that stand for -20..20 pixels. A clip is what a network is fed: [1, T, H, W, C] float32 in the range
-of its input contract.
+that stand for -20..20 pixels.
 """
 
 from typing import NamedTuple
@@ -10,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.preprocessing import crops
+from common.preprocessing import compiled, crops
 from common.preprocessing.contracts import CHANNELS, FLOW_BOUND, InputContract
 from common.preprocessing.crops import Frames
+
+Picture = NDArray[np.uint8]
 
 
 def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
@@ -26,18 +27,8 @@ def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
 
     Pixel centres lie at half integers, edges are repeated and nothing is blurred before shrinking,
     as in torch's `interpolate(align_corners=False)` and TensorFlow's `resize(antialias=False)`.
-    For flow see `resize_flow`.
-
-    Args:
-        frames: [T, H, W, C], any range.
-        height: Pixels afterwards.
-        width: Pixels afterwards.
-
-    Returns:
-        [T, height, width, C] in the range of the input, not rounded; never a view.
-
-    Raises:
-        ValueError: The frames do not have four axes, one is empty, or a size is below 1.
+    Takes [T, H, W, C] of any range and returns it unrounded, never as a view; `ValueError` for
+    other axes or an empty size. For flow see `resize_flow`.
     """
     crops.check_axes(frames.shape, crops.AXES)
     crops.check_size(height, width)
@@ -74,7 +65,6 @@ def to_contract(frames: Frames, contract: InputContract) -> NDArray[np.float32]:
     """Converts RGB in 0..255, or flow, channels last, to the values of the contract, as float32.
 
     Flow in pixels is clipped to +-20; stored flow (uint8) must have been stored with that bound.
-    Raises `ValueError` as `standardisation`.
     """
     shift, scale = standardisation(contract, frames.shape[-1], frames.dtype.name)
     values = frames.astype(np.float32)
@@ -88,10 +78,8 @@ def standardisation(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns shift and scale, [C] each, so that (values - shift) / scale meets the contract.
 
-    Values of the type uint8 are 0..255; of a float type 0..255 for RGB, and pixels for flow.
-
-    Raises:
-        ValueError: The channels are not the contract's, or flow has integers other than uint8.
+    Values of the type uint8 are 0..255; of a float type 0..255 for RGB, and pixels for flow. Raises
+    `ValueError` for channels not the contract's, and flow of integers other than uint8.
     """
     if channels != CHANNELS[contract.channels]:
         raise ValueError(
@@ -145,3 +133,58 @@ def _interpolate(frames: Frames, axis: int, neighbours: Neighbours) -> NDArray[n
     step *= neighbours.weight.reshape(shape)
     result += step
     return result
+
+
+def resize_picture_short_side(picture: Picture, size: int) -> Picture:
+    """Resizes [H, W, C] uint8 to a shorter side of `size`, as `resize_picture` does."""
+    height, width = picture.shape[:2]
+    return resize_picture(picture, *crops.resized_size(height, width, size))
+
+
+def resize_picture(picture: Picture, height: int, width: int) -> Picture:
+    """Resizes [H, W, C] uint8 as `resize` does, compiled,, rounded half to even; or returns it."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    result = np.empty((height, width, picture.shape[2]), np.uint8)
+    rows, columns = picture.shape[:2]
+    places = *neighbours(rows, height), *neighbours(columns, width)
+    _resize(np.ascontiguousarray(picture), *places, result)
+    return result
+
+
+def resize_clip(stored: Frames, short_side: int) -> Frames:
+    """Resizes [T, H, W, C] to a shorter side, or returns it as it is.
+
+    uint8 RGB is rounded half to even; float32 flow is scaled as the sides and clipped to [-1, 1].
+    """
+    size = crops.resized_size(*crops.size_of(stored), short_side)
+    if size == stored.shape[1:3]:
+        return stored
+    if stored.dtype != np.uint8:
+        flow = resize_flow(stored.astype(np.float32, copy=False), *size)
+        return flow.clip(-1, 1)
+    return np.stack([resize_picture_short_side(frame, short_side) for frame in stored])
+
+
+@compiled
+def _resize(  # type: ignore[no-untyped-def]
+    picture, tops, bottoms, downs, lefts, rights, acrosses, result
+):
+    """Interpolates rows, then columns, in float32, as the reference does."""
+    rows, columns, channels = result.shape
+    width = picture.shape[1]
+    line = np.empty(width * channels, np.float32)
+    for row in range(rows):
+        above = picture[tops[row]].reshape(-1)
+        below = picture[bottoms[row]].reshape(-1)
+        down = downs[row]
+        for i in range(width * channels):
+            value = np.float32(above[i])
+            line[i] = value + (np.float32(below[i]) - value) * down
+        for column in range(columns):
+            left, right = lefts[column] * channels, rights[column] * channels
+            across = acrosses[column]
+            for channel in range(channels):
+                value = line[left + channel]
+                value += (line[right + channel] - value) * across
+                result[row, column, channel] = np.uint8(np.rint(value))

@@ -1,4 +1,4 @@
-"""Small tasks for the tests of the runner, which worker processes import, and runs of them."""
+"""A small task for the tests of the runner, which worker processes import, and runs of it."""
 
 import dataclasses
 import hashlib
@@ -11,125 +11,86 @@ from pathlib import Path
 from typing import Any
 
 from common.jobs import inputs, runs
-from common.jobs.runs import Item, Report, Settings, Task
-
-
-@dataclasses.dataclass(frozen=True)
-class Folders:
-    """Makes a folder NAME with `files` files of the source's content, and a file NAME.sum.
-
-    Attributes:
-        files: How many.
-        pause: Seconds before each.
-        log: A file that gets a line for each item, "PID NAME".
-        sums: Whether NAME.sum is made.
-        seed: A parameter, in every file.
-    """
-
-    files: int = 3
-    pause: float = 0.0
-    log: Path | None = None
-    sums: bool = True
-    seed: int = 0
-    command: str = "make_folders"
-
-    def parameters(self) -> Mapping[str, object]:
-        return {"files": self.files, "seed": self.seed}
-
-    def targets(self, item: Item) -> tuple[str, ...]:
-        return (item.name, f"{item.name}.sum") if self.sums else (item.name,)
-
-    def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        if self.log is not None:
-            with self.log.open("a") as log:
-                log.write(f"{os.getpid()} {item.name}\n")
-        content = item.source.read_bytes() + b"%d" % self.seed
-        temporary[0].mkdir()
-        for k in range(self.files):
-            time.sleep(self.pause)
-            part = hashlib.sha256(content + b"%d" % k).digest() * 100
-            (temporary[0] / f"image_{k:05d}.bin").write_bytes(part)
-        if self.sums:
-            temporary[1].write_text(hashlib.sha256(content).hexdigest())
-        return {"files": self.files}
-
+from common.jobs.runs import Outcome
+from common.jobs.settings import RunSettings
+from common.jobs.task import Item, Task
 
 _ERRORS = {
     "value": ValueError("a value\nof two lines"),
-    "os": FileNotFoundError("no such thing"),
     "bug": KeyError("x"),
-    "memory": MemoryError(),
     "import": ImportError("needs x. Install it: pip install x"),
     "interrupt": KeyboardInterrupt(),
-    "exit": SystemExit(3),
+    "full": OSError(28, "No space left on device"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class Behaves:
-    """Makes a file NAME.txt and does what the source says, so that each item has its own way.
+class Folders:
+    """Makes a folder NAME with files of the source's content, and a file NAME.sum.
+
+    A source "HOW: ..." does what it is told instead: it raises, hangs, or dies.
 
     Attributes:
-        folder: Where an item leaves a note of its process, before it hangs or dies once.
+        seed: A parameter, in every file.
+        log: A file that gets a line for each item, "PID NAME".
+        pause: Seconds before each file.
     """
 
-    folder: Path
-    command: str = "behave"
+    seed: int = 0
+    log: Path | None = None
+    pause: float = 0.0
+    command: str = "make_folders"
 
     def parameters(self) -> Mapping[str, object]:
-        return {}
+        return {"seed": self.seed}
 
     def targets(self, item: Item) -> tuple[str, ...]:
-        return (f"{item.name}.txt",)
+        return item.name, f"{item.name}.sum"
 
     def make(self, item: Item, temporary: Sequence[Path]) -> Mapping[str, int]:
-        how, note = item.source.read_text(), self.folder / item.name
-        temporary[0].write_text("made")
+        content = item.source.read_bytes() + b"%d" % self.seed
+        temporary[0].mkdir()
+        for k in range(3):
+            time.sleep(self.pause)
+            part = hashlib.sha256(content + b"%d" % k).digest() * 100
+            (temporary[0] / f"image_{k:05d}.bin").write_bytes(part)
+        temporary[1].write_text(hashlib.sha256(content).hexdigest())
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.write(f"{os.getpid()} {item.name}\n")
+        how = content.decode().partition(":")[0]
         if how in _ERRORS:
             raise _ERRORS[how]
-        if how == "kill" or (how == "kill once" and not note.exists()):
-            note.write_text(str(os.getpid()))
+        if how == "kill" or (how == "kill once" and not item.source.with_suffix(".died").exists()):
+            item.source.with_suffix(".died").write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
-        elif how == "full":
-            with open("/dev/full", "wb", buffering=0) as full:
-                full.write(b"x")
-        elif how == "wrapped full":
-            try:
-                Path("/dev/full").write_text("x")
-            except OSError as error:
-                raise ValueError("could not write") from error
-        elif how == "hang":
-            note.write_text(str(os.getpid()))
+        if how == "hang":
             time.sleep(60)
-        elif how == "nothing":
-            temporary[0].unlink()
-        elif how == "threads":
-            temporary[0].write_text(os.environ["OMP_NUM_THREADS"])
-        return {"good": 1}
+        return {"files": 3}
 
 
-def run(task: Task, videos: Path, output: Path, **settings: Any) -> Report:
-    """Runs a task over a folder, in this process unless told otherwise."""
-    return runs.run(task, inputs.items(videos), Settings(output, **{"workers": 0, **settings}))
+def told(folder: Path, *hows: str) -> list[Item]:
+    """Items "item 0" and so on, that do what they are told."""
+    folder.mkdir(exist_ok=True)
+    items = [Item(f"item {k}", folder / f"{k}.mp4") for k in range(len(hows))]
+    for item, how in zip(items, hows, strict=True):
+        item.source.write_text(f"{how}: {item.name}")
+    return items
 
 
-def run_one(task: Task, item: Item, output: Path, **settings: Any) -> Report:
-    """Runs a task over one item, in this process."""
-    return runs.run(task, [item], Settings(output, workers=0, **settings))
+def settings(output: Path, **changes: Any) -> RunSettings:
+    """Settings of a run in this process, unless told otherwise."""
+    return RunSettings(**{"input": output, "output": output, "workers": 0, **changes})
 
 
-def told(tmp_path: Path, *hows: str) -> list[Item]:
-    """Items for `Behaves(tmp_path / "notes")`, "item 0" and so on, that do what they are told."""
-    (tmp_path / "notes").mkdir(exist_ok=True)
-    for k, how in enumerate(hows):
-        (tmp_path / f"{k}.how").write_text(how)
-    return [Item(f"item {k}", tmp_path / f"{k}.how") for k in range(len(hows))]
+def run(task: Task, items: Path | Sequence[Item], output: Path, **changes: Any) -> list[Outcome]:
+    """Runs a task over items, or those of a folder."""
+    found = inputs.items(items) if isinstance(items, Path) else items
+    return runs.run(task, found, settings(output, **changes))
 
 
-def behave(tmp_path: Path, *hows: str, **settings: Any) -> Report:
-    """Runs items that do what they are told, in this process unless told otherwise."""
-    how = Settings(tmp_path / "out", **{"workers": 0, **settings})
-    return runs.run(Behaves(tmp_path / "notes"), told(tmp_path, *hows), how)
+def states(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.state for outcome in outcomes]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -21,54 +21,13 @@ class StopError(Exception):
 
 
 class TrainStep:
-    """Learns the mean brightness of each class, with momentum; its own predictor.
-
-    Attributes:
-        steps: Steps done so far.
-    """
-
-    def __init__(self, arrays: Arrays, creator: "Creator"):
-        self.means = arrays[WEIGHT].astype(np.float64) + 0
-        self.velocity = self.means * 0
-        self.steps = 0
-        self.predictor: Any = self
-        self._creator = creator
-
-    def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
-        if self.steps == self._creator.stop_at:
-            raise StopError
-        if self.steps == self._creator.nan_at:
-            raise FloatingPointError("the loss is nan.")
-        self.steps += 1
-        gradient, wrong = self.means * 0, []
-        for batch in batches:
-            for clip, label in zip(batch.clips, batch.targets, strict=True):
-                wrong.append(self.means[label] - clip.mean() / 255)
-                gradient[label] += wrong[-1]
-        self.velocity = 0.9 * self.velocity + gradient
-        self.means -= rate * self.velocity
-        loss = float(np.mean(np.square(wrong)))
-        return StepResult(loss, float(np.linalg.norm(gradient)), 0.5)
-
-    def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
-        brightness = clips.reshape(len(clips), -1).mean(axis=1) / 255
-        logits = -np.abs(brightness[:, None] - self.means) + self._creator.bias(self.steps)
-        return np.asarray(logits, np.float32)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {WEIGHT: self.means.copy(), MOMENTUM: self.velocity.copy()}
-
-    def restore(self, arrays: Arrays) -> None:
-        self.means, self.velocity = arrays[WEIGHT].copy(), arrays[MOMENTUM].copy()
-
-
-class Creator:
-    """Makes a `TrainStep`, and keeps it as `made`.
+    """Learns the mean brightness of each class, with momentum; makes itself, and is its predictor.
 
     Attributes:
         stop_at: Steps after which it crashes.
         nan_at: Steps after which its loss is NaN.
         bias: Added to the logits, by the number of steps.
+        steps: Steps done so far.
     """
 
     def __init__(
@@ -78,9 +37,36 @@ class Creator:
         bias: Callable[[int], Any] = lambda steps: 0,
     ):
         self.stop_at, self.nan_at, self.bias = stop_at, nan_at, bias
+        self.predictor: Any = self
 
     def __call__(
-        self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract
-    ) -> TrainStep:
-        self.made = TrainStep(arrays, self)
-        return self.made
+        self, net: arch.Network, arrays: Arrays, recipe: Recipe, contract: InputContract, **_: Any
+    ) -> "TrainStep":
+        self.means = arrays[WEIGHT].astype(np.float64) + 0
+        self.velocity, self.steps = self.means * 0, 0
+        return self
+
+    def step(self, batches: Sequence[Batch], rate: float) -> StepResult:
+        if self.steps == self.stop_at:
+            raise StopError
+        if self.steps == self.nan_at:
+            raise FloatingPointError("the loss is nan.")
+        self.steps += 1
+        gradient, wrong = self.means * 0, []
+        for batch in batches:
+            for clip, label in zip(batch.clips, batch.targets, strict=True):
+                wrong.append(self.means[label] - clip.mean() / 255)
+                gradient[label] += wrong[-1]
+        self.velocity = 0.9 * self.velocity + gradient
+        self.means -= rate * self.velocity
+        return StepResult(float(np.mean(np.square(wrong))), float(np.linalg.norm(gradient)), 0.5)
+
+    def scores(self, clips: NDArray[Any]) -> NDArray[np.float32]:
+        brightness = clips.reshape(len(clips), -1).mean(axis=1) / 255
+        return np.asarray(-np.abs(brightness[:, None] - self.means) + self.bias(self.steps), "f4")
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {WEIGHT: self.means.copy(), MOMENTUM: self.velocity.copy()}
+
+    def restore(self, arrays: Arrays) -> None:
+        self.means, self.velocity = arrays[WEIGHT].copy(), arrays[MOMENTUM].copy()

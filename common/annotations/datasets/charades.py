@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.annotations import Action, Record
-from common.annotations.datasets import readers
+from common.annotations.datasets import dataset
 from common.annotations.datasets.dataset import Dataset
 
 CLASSES = 157
@@ -26,39 +26,39 @@ _ACTION = re.compile(r"\s*c(\d{3}) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)\s*", re.ASCII
 
 
 def read(folder: Path, variant: str = "") -> tuple[tuple[str, ...], list[Record]]:
-    """Returns the classes, and the videos of both lists, training first.
+    """The classes, and the videos of both lists, training first.
 
     Spans are cut at the length of the video, if known: 30 % of them end later in the file. A span
     that ends before it starts is kept: it matches no time, but its class counts among the video's
     labels, as in the official evaluation.
     """
-    files = readers.subset_files(folder, _FILES)
-    path = readers.require(folder, "Charades_v1_classes.txt")
-    classes = readers.classes(path, "c{:03d}".format)
+    files = dataset.subset_files(folder, _FILES)
+    path = dataset.require(folder, "Charades_v1_classes.txt")
+    classes = dataset.classes(path, "c{:03d}".format)
     if len(classes) != CLASSES:
         raise ValueError(f"{path}: expected {CLASSES} classes, got {len(classes)}.")
-    return classes, readers.records(files, _rows, _parse)
+    return classes, dataset.read_records(files, _rows, _parse)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     # Copies from before 2017-02-27 have no column `length`.
-    return readers.csv_rows(path, ("id", "actions"))
+    return dataset.csv_rows(path, ("id", "actions"))
 
 
 def _parse(row: dict[str, str], subset: str) -> Record:
     name, length = row["id"], row.get("length")
     if not re.fullmatch("[A-Z0-9]{5}", name):
-        raise readers.wrong("an id of five capital letters and digits", name)
+        raise dataset.wrong("an id of five capital letters and digits", name)
     duration = None
     if length is not None:
         duration = float(length) if re.fullmatch(r"\d+(\.\d+)?", length, re.ASCII) else 0.0
         if not duration:
-            raise readers.wrong("a length above 0 seconds", length)
+            raise dataset.wrong("a length above 0 seconds", length)
     actions = []
     for text in filter(None, row["actions"].split(";")):
         match = _ACTION.fullmatch(text)
         if match is None or int(match[1]) >= CLASSES:
-            raise readers.wrong("actions such as 'c092 11.90 21.20;c147 0.00 12.60'", text)
+            raise dataset.wrong("actions such as 'c092 11.90 21.20;c147 0.00 12.60'", text)
         end = min(float(match[3]), duration or math.inf)
         actions.append(Action(int(match[1]), float(match[2]), end))
     labels = tuple(sorted({action.label for action in actions}))
@@ -67,8 +67,7 @@ def _parse(row: dict[str, str], subset: str) -> Record:
 
 def candidates(record: Record) -> Iterator[Record]:
     """Yields videos, then frame folders, in the user's folder and in the official archives."""
-    for folder in ("", "Charades_v1/", "Charades_v1_480/"):
-        yield dataclasses.replace(record, path=folder + record.path)
+    yield from dataset.below("", "Charades_v1/", "Charades_v1_480/")(record)
     yield dataclasses.replace(record, path=record.name)
     yield dataclasses.replace(record, path=f"Charades_v1_rgb/{record.name}", fps=24.0)
 
@@ -77,21 +76,6 @@ DATASET = Dataset(
     name="charades",
     title="Charades",
     read=read,
-    counts={"": {"training": (7985,), "testing": (1863,)}},
-    oddities={
-        "videos without any action: the official classification metric ignores them, and the "
-        "localisation metric counts every prediction in them as wrong": lambda record: (
-            not record.actions
-        ),
-        "spans reach the end of the video, or ended later and were cut": lambda record: any(
-            action.end == record.duration for action in record.actions
-        ),
-        "spans of no length, or less: they match no frame, but their class counts": lambda record: (
-            any(action.end <= action.start for action in record.actions)
-        ),
-        "videos of unknown length: an old copy of the lists, without the column `length`": (
-            lambda record: record.duration is None
-        ),
-    },
+    counts={"": ((7985,), (), (1863,))},
     candidates=candidates,
 )

@@ -7,10 +7,8 @@ terms of their owners on YouTube. https://github.com/cvdfoundation/kinetics-data
 The annotations are CSV files with a header, in three forms: `kinetics-400_train.csv` of
 ActivityNet's crawler, `train.csv` of CVDF, and `train.csv` with `validate.csv` of DeepMind's
 archive. Test lists may have labels. A clip is named `CLASS/ID_SSSSSS_EEEEEE`, with its start and
-end in seconds within the YouTube video; without a label its folder is `test`.
-
-Videos may be trimmed (one file a clip, in class folders or flat) or whole (`ID.mp4`; the record
-then has start and end).
+end in seconds within the YouTube video; without a label its folder is `test`. Of whole videos
+(`ID.mp4`) in place of trimmed ones the record has start and end.
 """
 
 import dataclasses
@@ -19,69 +17,47 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from common.annotations import Record, label_maps
-from common.annotations.datasets import readers
+from common.annotations.datasets import dataset
 from common.annotations.datasets.dataset import Dataset
 
 _MAPS = {"400": label_maps.KINETICS_400, "600": label_maps.KINETICS_600}
 
 # Rows of the crawler's lists, and of CVDF's lists and videos; the rest from FiftyOne's page.
-_COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
-    "400": {
-        "training": (246_534, 240_258),
-        "validation": (19_906, 19_881),
-        "testing": (38_685, 39_805),
-    },
-    "600": {
-        "training": (392_622, 427_549),
-        "validation": (30_000, 29_793),
-        "testing": (72_924,),
-    },
-    "700": {"training": (545_317,), "validation": (35_000,), "testing": (70_000,)},
-    "700_2020": {
-        "training": (542_352, 534_073),
-        "validation": (34_125, 33_914),
-        "testing": (67_433, 64_260),
-    },
+_COUNTS = {
+    "400": ((246_534, 240_258), (19_906, 19_881), (38_685, 39_805)),
+    "600": ((392_622, 427_549), (30_000, 29_793), (72_924,)),
+    "700": ((545_317,), (35_000,), (70_000,)),
+    "700_2020": ((542_352, 534_073), (34_125, 33_914), (67_433, 64_260)),
 }
 
-_FORMER_COLUMNS = {
+_SPLITS = {
+    "training": ("train",),
+    "validation": ("val", "validate", "validation"),
+    "testing": ("test",),
+}
+_FORMER_COLUMNS = {  # of the crawler's files before 2018
     "video-id": "youtube_id",
     "start-time": "time_start",
     "end-time": "time_end",
     "label-name": "label",
 }
-
-_SPLITS = {
-    "train": "training",
-    "val": "validation",
-    "validate": "validation",
-    "validation": "validation",
-    "test": "testing",
-}
-
-# 11 characters; `-` and `_` may stand anywhere, even first.
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
-
 # Some copies write 417.0; names have whole seconds, rounded down as in other programs.
 _SECONDS = re.compile(r"(\d{1,6})(\.\d*)?", re.ASCII)
-
 _UNLABELLED = "test"
 
 
 def read(folder: Path, version: str) -> tuple[tuple[str, ...], list[Record]]:
-    """Returns the classes, and the clips of the lists in the folder, in their order.
+    """The classes, and the clips of the lists in the folder, in their order.
 
     The classes of 400 and 600 are the project's label map; of 700, the sorted labels of the lists.
     """
-    prefix = f"kinetics-{version.split('_')[0]}_"
-    files = readers.subset_files(
-        folder,
-        {
-            "training": (f"{prefix}train.csv", "train.csv"),
-            "validation": (f"{prefix}val.csv", "val.csv", "validate.csv"),
-            "testing": (f"{prefix}test.csv", "test.csv"),
-        },
-    )
+    starts = (f"kinetics-{version.split('_')[0]}_", "")
+    names = {
+        subset: [f"{start}{split}.csv" for start in starts for split in splits]
+        for subset, splits in _SPLITS.items()
+    }
+    files = dataset.subset_files(folder, names)
     if version in _MAPS:
         classes = label_maps.load(_MAPS[version])
     else:
@@ -93,39 +69,30 @@ def read(folder: Path, version: str) -> tuple[tuple[str, ...], list[Record]]:
                 f"numbers the classes. Received: {len(classes)}. Add a complete list to the "
                 "folder, such as that of the validation subset."
             )
-    indices = readers.indexed(classes)
+    labels_of = dataset.labeller(classes, f"Kinetics-{version}")
 
     def parse(row: dict[str, str], subset: str) -> Record:
         label = row.get("label", _UNLABELLED if subset == "testing" else "")
         if not label or "/" in label:
-            raise readers.wrong("the name of a class in the column label", label)
-        labels = readers.label_of(indices, label, f"Kinetics-{version}") if "label" in row else ()
-        return _record(row, subset, label, labels)
+            raise dataset.wrong("the name of a class in the column label", label)
+        labels = labels_of(label) if "label" in row else ()
+        video, split = row["youtube_id"], row.get("split")
+        if not _ID.fullmatch(video):
+            raise dataset.wrong("a YouTube id of 11 characters", video)
+        if any(split in splits for other, splits in _SPLITS.items() if other != subset):
+            raise dataset.wrong(f"a row of the {subset} subset", split)
+        times = row["time_start"], row["time_end"]
+        start, end = (int(match[1]) if (match := _SECONDS.fullmatch(x)) else -1 for x in times)
+        if not 0 <= start < end:
+            raise dataset.wrong("a start and a later end, seconds from 0 to 999999", times)
+        name = f"{label}/{video}_{start:06d}_{end:06d}"
+        return Record(name, f"{name}.mp4", subset, labels, duration=float(end - start))
 
-    return classes, readers.records(files, _rows, parse)
+    return classes, dataset.read_records(files, _rows, parse)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    return readers.csv_rows(path, ("youtube_id", "time_start", "time_end"), _FORMER_COLUMNS)
-
-
-def _record(row: dict[str, str], subset: str, label: str, labels: tuple[int, ...]) -> Record:
-    video, split = row["youtube_id"], row.get("split", "")
-    if not _ID.fullmatch(video):
-        raise readers.wrong("a YouTube id of 11 characters", video)
-    if _SPLITS.get(split, subset) != subset:
-        raise readers.wrong(f"a row of the {subset} subset", split)
-    times = []
-    for column in ("time_start", "time_end"):
-        match = _SECONDS.fullmatch(row[column])
-        if match is None:
-            raise readers.wrong("seconds from 0 to 999999", row[column])
-        times.append(int(match[1]))
-    start, end = times
-    if end <= start:
-        raise readers.wrong("an end after the start", f"{start}, {end}")
-    name = f"{label}/{video}_{start:06d}_{end:06d}"
-    return Record(name, f"{name}.mp4", subset, labels, duration=float(end - start))
+    return dataset.csv_rows(path, ("youtube_id", "time_start", "time_end"), _FORMER_COLUMNS)
 
 
 def candidates(record: Record) -> Iterator[Record]:
@@ -134,13 +101,9 @@ def candidates(record: Record) -> Iterator[Record]:
     video, start, end = clip.rsplit("_", 2)  # ids have `_` too
     underscored = label.replace(" ", "_")
     spellings = dict.fromkeys((label, underscored, re.sub("['()]", "", underscored)))
-    subset = {"training": ("train",), "testing": ("test",)}.get(record.subset, ("val", "validate"))
-    folders = [
-        *spellings,
-        *(f"{part}/{spelling}" for part in subset for spelling in spellings),
-        *subset,
-        "",
-    ]
+    subsets = _SPLITS[record.subset]
+    within = (f"{subset}/{spelling}" for subset in subsets for spelling in spellings)
+    folders = [*spellings, *within, *subsets, ""]
     replaced = "replacement/replacement_for_corrupted_k400"
     for folder in (replaced, *folders):
         yield dataclasses.replace(record, path=str(PurePosixPath(folder, f"{clip}.mp4")))
@@ -156,13 +119,5 @@ DATASET = Dataset(
     variant="version",
     variants=tuple(_COUNTS),
     counts=_COUNTS,
-    oddities={
-        "ids begin with '-': on a command line, write ./NAME": lambda record: record.id.startswith(
-            "-"
-        ),
-        "one of Kinetics-600's two classes of American football is spelled 'american'": (
-            lambda record: record.name.startswith("passing american football")
-        ),
-    },
     candidates=candidates,
 )

@@ -18,19 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from common.annotations import Action, Record, label_maps
-from common.annotations.datasets import readers
+from common.annotations.datasets import dataset
 from common.annotations.datasets.dataset import Dataset
-from common.io import check_json, check_shape, listing, load_json
+from common.io import check_shape, listing, load_json
 
 # Left, upper, right, lower in pixels; right and lower are exclusive.
 Box = tuple[float, float, float, float]
 
 _MAPS = {"actions": label_maps.VIDOR_ACTIONS, "predicates": label_maps.VIDOR_PREDICATES}
 
-_VERSION = "VERSION 1.0"
 _SUBSETS = ("training", "validation")
-
-_MOST_ERRORS = 10
 
 # Shapes for `common.io.check_shape`.
 _RELATION = {
@@ -49,53 +46,34 @@ _TRACKLETS = {"subject/objects": [{"tid": int}], "trajectories": [[{"tid": int, 
 
 
 def read(folder: Path, variant: str) -> tuple[tuple[str, ...], list[Record]]:
-    """Returns the classes, and the videos of both subsets sorted by group and video.
+    """The classes, and the videos of both subsets sorted by group and video.
 
     An action towards two objects becomes two equal spans. Spans that leave the video, or end before
     they start, are kept; they match no frame there.
-
-    Raises:
-        FileNotFoundError: The folder does not exist, or has no annotations.
-        ValueError: Files are malformed; the text names ten and how many more there are.
     """
     classes = label_maps.load(_MAPS[variant])
-    paths = [
-        (subset, path) for subset in _SUBSETS for path in sorted((folder / subset).glob("*/*.json"))
+    predicates = label_maps.load(label_maps.VIDOR_PREDICATES)  # actions first
+    records = [
+        _record(path, subset, predicates, len(classes))
+        for subset in _SUBSETS
+        for path in sorted((folder / subset).glob("*/*.json"))
     ]
-    if not paths:
-        readers.missing(folder, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
-    records, errors = [], []
-    for subset, path in paths:
-        try:
-            records.append(_record(path, subset, len(classes)))
-        except ValueError as error:
-            errors.append(str(error))
-    if errors:
-        more = len(errors) - _MOST_ERRORS
-        last = [f"{more:,} more files are malformed."] if more > 0 else []
-        raise ValueError("\n".join(errors[:_MOST_ERRORS] + last))
+    if not records:
+        dataset.missing(folder, [f"{subset}/<group>/<video>.json" for subset in _SUBSETS])
     return classes, records
 
 
 def candidates(record: Record) -> Iterator[Record]:
     """Yields videos, then frame folders, with and without `video/` and the subset's folder."""
-    folders = ("", "video/", f"{record.subset}/", f"video/{record.subset}/")
-    for suffix in (".mp4", ""):
-        for folder in folders:
-            yield dataclasses.replace(record, path=f"{folder}{record.name}{suffix}")
+    places = dataset.below("", "video/", "{subset}/", "video/{subset}/")
+    yield from places(record)
+    yield from places(dataclasses.replace(record, path=record.name))
 
 
 def tracklets(path: Path) -> dict[int, dict[int, Box]]:
-    """Maps tracklets and 0-based frames to half-open boxes: the file's maximum plus 1.
+    """Maps tracklets and 0-based frames, with gaps, to half-open boxes: the file's maximum plus 1.
 
-    An object that leaves the picture has gaps.
-
-    Args:
-        path: The annotation file of a video: `record.boxes` in the annotation folder.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The file is malformed.
+    `path` is the annotation file of a video: `record.boxes` in the annotation folder.
     """
     content = _load(path, _TRACKLETS)
     found: dict[int, dict[int, Box]] = {entry["tid"]: {} for entry in content["subject/objects"]}
@@ -113,33 +91,27 @@ def tracklets(path: Path) -> dict[int, dict[int, Box]]:
     return found
 
 
-def _record(path: Path, subset: str, num_classes: int) -> Record:
+def _record(path: Path, subset: str, predicates: tuple[str, ...], num_classes: int) -> Record:
     content = _load(path, _VIDEO)
-    predicates = readers.indexed(label_maps.load(label_maps.VIDOR_PREDICATES))  # actions first
     name = f"{path.parent.name}/{path.stem}"
-    frames, fps = content["frame_count"], content["fps"]
-    if content["video_path"] != f"{name}.mp4":
+    video, frames, fps = content["video_path"], content["frame_count"], content["fps"]
+    if video != f"{name}.mp4" or frames < 1 or fps <= 0:
         raise ValueError(
-            f"{path}: describes the video {content['video_path']!r}, expected {f'{name}.mp4'!r}. "
-            "Move the file to the group of its video."
-        )
-    if frames < 1 or fps <= 0:
-        raise ValueError(
-            f"{path}: expected a frame_count and an fps above 0, got {frames} and {fps}."
+            f"{path}: expected the video {name}.mp4, with a frame_count and an fps above 0. "
+            f"Received: {video}, {frames} and {fps}."
         )
     tids = {entry["tid"] for entry in content["subject/objects"]}
     actions = []
-    for number, entry in enumerate(content["relation_instances"]):
-        where = f"{path}: relation {number}"
+    for entry in content["relation_instances"]:
         predicate, begin, subject = entry["predicate"], entry["begin_fid"], entry["subject_tid"]
-        if predicate not in predicates:
-            raise ValueError(f"{where}: {predicate!r} is none of the 50 predicates of VidOR.")
-        if not {subject, entry["object_tid"]} <= tids:
-            raise ValueError(f"{where}: no object has the tid {subject}, or {entry['object_tid']}.")
-        if begin < 0:
-            raise ValueError(f"{where}: expected frames from 0 on, got begin_fid {begin}.")
-        if predicates[predicate] < num_classes:
-            actions.append(Action(predicates[predicate], begin, entry["end_fid"], subject))
+        if predicate not in predicates or not {subject, entry["object_tid"]} <= tids or begin < 0:
+            raise ValueError(
+                f"{path}: expected relations with one of the 50 predicates of VidOR, between tids "
+                f"of the video, in frames from 0 on. Received: {entry}."
+            )
+        label = predicates.index(predicate)
+        if label < num_classes:
+            actions.append(Action(label, begin, entry["end_fid"], subject))
     return Record(
         name=name,
         path=f"{name}.mp4",
@@ -155,13 +127,8 @@ def _record(path: Path, subset: str, num_classes: int) -> Record:
 
 
 def _load(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = check_json(load_json(path), dict, str(path))
-    if content.get("version") != _VERSION:
-        raise ValueError(
-            f"{path}: expected version {_VERSION!r}, got {content.get('version')!r}. "
-            "Files of VidVRD, which look alike, have none."
-        )
-    check_shape(content, shape, f"{path}: $")
+    # Files of VidVRD, which look alike, have no version.
+    content: dict[str, Any] = check_shape(load_json(path), {"version": str, **shape}, f"{path}: $")
     return content
 
 
@@ -171,15 +138,6 @@ DATASET = Dataset(
     variant="labels",
     variants=tuple(_MAPS),
     read=read,
-    counts={labels: {"training": (7_000,), "validation": (835,)} for labels in _MAPS},
-    oddities={
-        "videos without any action": lambda record: not record.actions,
-        "spans end after the last frame: the excess has no effect": lambda record: any(
-            action.end > (record.frames or 0) for action in record.actions
-        ),
-        "spans of no length, or less: they match no frame, but their class counts": lambda record: (
-            any(action.end <= action.start for action in record.actions)
-        ),
-    },
+    counts=dict.fromkeys(_MAPS, ((7_000,), (835,))),
     candidates=candidates,
 )
