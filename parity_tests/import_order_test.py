@@ -23,9 +23,14 @@ sys.exit("triton after TensorFlow") if "tensorflow" in sys.modules else print("t
 COMMANDS = sorted(f"i3d_tf.{row.twin}" for row in cli.COMMANDS.values() if row.twin)
 PROGRAMS = {
     "tf, then torch": "import i3d_tf, i3d_torch",
-    "torch, then tf": "import i3d_torch, i3d_tf",
-    "flow by torch": "import i3d_tf, common.flow.torch_engine",
-    "all commands": pytest.param(f"import {', '.join(COMMANDS)}", marks=pytest.mark.slow),
+    **{
+        name: pytest.param(f"import {modules}", marks=pytest.mark.slow)
+        for name, modules in {
+            "torch, then tf": "i3d_torch, i3d_tf",
+            "flow by torch": "i3d_tf, common.flow.torch_engine",
+            "all commands": ", ".join(COMMANDS),
+        }.items()
+    },
 }
 
 
