@@ -13,8 +13,8 @@ import os as _os
 # Notes about drivers that are not there; what goes wrong is raised. Set it to 0 to see all.
 _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# On a CPU without AVX-512 VNNI TensorFlow leaves oneDNN off by default; a narrow network's gradients
-# then take ten times as long, InceptionI3D's 1.4 times.
+# On a CPU without AVX-512 VNNI, TensorFlow leaves oneDNN off by default: the gradients of a narrow
+# network then take ten times as long, those of InceptionI3D 1.4 times.
 _os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # PyTorch builds for CUDA bring triton and import it late. Imported after TensorFlow it is a

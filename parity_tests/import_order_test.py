@@ -21,27 +21,18 @@ import sys
 sys.exit("triton after TensorFlow") if "tensorflow" in sys.modules else print("triton is first")
 """
 COMMANDS = sorted(f"i3d_tf.{row.twin}" for row in cli.COMMANDS.values() if row.twin)
-PROGRAMS = {
-    "tf, then torch": "import i3d_tf, i3d_torch",
-    **{
-        name: pytest.param(f"import {modules}", marks=pytest.mark.slow)
-        for name, modules in {
-            "torch, then tf": "i3d_torch, i3d_tf",
-            "flow by torch": "i3d_tf, common.flow.torch_engine",
-            "all commands": ", ".join(COMMANDS),
-        }.items()
-    },
-}
+ORDERS = ("i3d_torch, i3d_tf", ", ".join(COMMANDS))
+SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in ORDERS]
 
 
-@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_triton_is_imported_first(program, tmp_path):
+@pytest.mark.parametrize("modules", ["i3d_tf, i3d_torch", *SLOW])
+def test_triton_is_imported_first(modules, tmp_path):
     pytest.importorskip("sonnet", reason="needs the extra 'tf'")
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     (tmp_path / "triton.py").write_text(STAND_IN)
     found = [str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        [sys.executable, "-c", f"{program}; import tensorflow, triton"],
+        [sys.executable, "-c", f"import {modules}, tensorflow, triton"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(found)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
