@@ -34,6 +34,8 @@ COMMANDS = {
     "extract": Row(
         "features of videos or tracklets", "common.features.settings", "extract_features"
     ),
+    "fvd": Row("Fréchet Video Distance of two sets of videos", "common.fvd.command", "fvd"),
+    "fvd merge": Row("add up statistics of shards", "common.fvd.merge"),
     "features compare": Row("compare two files of features", "common.features.compare"),
     "prepare check": Row("find videos that cannot be used", "common.prepare.check"),
     "prepare make-annotations": Row(
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command that the arguments name."""
     arguments = sys.argv[1:] if argv is None else argv
     group = ""
-    if arguments and arguments[0] in ("features", "prepare"):
+    if arguments[:1] in (["features"], ["prepare"]) or arguments[:2] == ["fvd", "merge"]:
         group, arguments = f"{arguments[0]} ", arguments[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(group))

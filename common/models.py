@@ -36,6 +36,11 @@ _DISTRIBUTIONS = {"i3d_tf": ("tensorflow", "dm-sonnet"), "i3d_torch": ("torch",)
 
 RUN = "run"  # array of a training run's snapshot that says how the run goes on
 
+# Multiply-adds of a batch beyond which a larger one is no faster on a CPU: 64 frames of 224 pixels
+# of InceptionI3D (1.1e11). A GPU takes sixteen times as many.
+_BUSY = 10**11
+_MOST = 32  # clips of a batch
+
 TRAINING = "Raise --set accumulate=..., lower --set batch=..., or --set precision=bfloat16"
 FEATURES = "Lower --batch_size, --chunk or --window, or --precision=bfloat16"
 INFERENCE = "Evaluate with fewer --views_at_a_time, or train with --set precision=bfloat16"
@@ -79,8 +84,8 @@ class WeightSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointSettings(WeightSettings):
-    """How a network runs, too: the flags of all commands that predict."""
+class NetworkSettings:
+    """How a network runs: the flags of all commands that predict."""
 
     architecture: str | None = setting(
         "The network the weights belong to, where their names fit several.",
@@ -100,6 +105,11 @@ class CheckpointSettings(WeightSettings):
         None,
         minimum=1,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointSettings(NetworkSettings, WeightSettings):
+    """The weights of each stream, and how their networks run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,6 +185,8 @@ class Predictor(Protocol):
     Clips are [B, T, H, W, C]: uint8 RGB, float32 RGB in 0 to 255, or float32 flow in [-1, 1].
     """
 
+    on_gpu: bool
+
     def scores(self, clips: NDArray[Any], prepared: bool = False) -> NDArray[np.float32]:
         """Logits [B, classes], averaged over time.
 
@@ -208,6 +220,12 @@ def check_precision(name: str, gpu: bool = True) -> None:
     need(name in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", name)
     if name == "float16" and not gpu and not hardware.has_float16():
         logging.warning(NO_FLOAT16)
+
+
+def busy_batch(net: arch.Network, size: tuple[int, int, int], gpu: bool) -> int:
+    """How many clips of `size`, (T, H, W), keep the processors busy."""
+    busy = 16 * _BUSY if gpu else _BUSY
+    return max(1, min(_MOST, -(-busy // arch.multiply_adds(net, size))))
 
 
 def keep_freed_memory() -> None:

@@ -32,6 +32,7 @@ class Predictor:
         self.contract = contract
         self.precision = precision
         self.device = device
+        self.on_gpu = device is not None and "GPU" in device
 
     def scores(self, clips: np.ndarray, prepared: bool = False) -> np.ndarray:
         return tf.reduce_mean(self._logits(clips, prepared), axis=1).numpy()

@@ -26,6 +26,7 @@ class Predictor:
         self.model = model
         self.contract = contract
         self.precision = precision
+        self.on_gpu = next(model.parameters()).device.type != "cpu"
 
     def scores(self, clips: np.ndarray, prepared: bool = False) -> np.ndarray:
         return self._infer(clips, prepared).mean(dim=1).cpu().numpy()

@@ -53,6 +53,8 @@ FULL = (
 
 def _agree(on_tf, on_torch, net, shape, gradients=True):
     arrays, clips = randomise.arrays(net), randomise.clips(shape)
+    # Logits of 13 would make of their own error, 7e-7, one of 1e-5 in the softmax.
+    arrays |= {name: x / 8 for name, x in arrays.items() if name.startswith(net.head.name)}
     tf_logits, expected = on_tf.inference(net, arrays, clips)
     torch_logits, actual = on_torch.inference(net, arrays, clips)
     np.testing.assert_array_equal(tf_logits, expected["Logits"])

@@ -20,6 +20,7 @@ from common.arch.nodes import (
     scaled,
     with_classes,
     with_dropout,
+    with_eps,
 )
 from common.arch.parameters import (
     Arrays,

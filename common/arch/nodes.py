@@ -176,6 +176,11 @@ def with_dropout(net: Network, dropout: float) -> Network:
     return replace(net, nodes=(*net.nodes[:-1], replace(net.head, dropout=dropout)))
 
 
+def with_eps(net: Network, eps: float) -> Network:
+    """Changes what every batch norm adds to its variance."""
+    return map_norms(net, lambda norm: replace(norm, eps=eps))
+
+
 def map_norms(net: Network, change: Callable[[Norm], Norm]) -> Network:
     """Applies `change` to every batch norm."""
     return map_convs(

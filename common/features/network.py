@@ -7,17 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from common import arch
+from common import arch, models
 from common.features.settings import Extraction, Settings
 from common.models import MakePredictor, Model, Predictor
 from common.preprocessing.crops import Frames
 
 Floats = NDArray[np.float32]
-
-# Multiply-adds of a batch beyond which a larger one is no faster on a CPU: 64 frames of 224 pixels
-# of InceptionI3D (1.1e11). A GPU takes sixteen times as many.
-_BUSY = 10**11
-_MOST = 32  # windows of a batch
 
 # One batch at a time, since a framework uses all processors for it. To end a process while a thread
 # is inside a framework would abort it; this one is waited for.
@@ -78,8 +73,7 @@ def usual_batch(net: arch.Network, extraction: Extraction, gpu: bool) -> int:
     side = extraction.crop_size or 1
     size = (extraction.window or 1, side, side)
     arch.check_clips(net, (1, *size, net.in_channels), "BTHWC")
-    busy = 16 * _BUSY if gpu else _BUSY
-    return max(1, min(_MOST, -(-busy // arch.multiply_adds(net, size))))
+    return models.busy_batch(net, size, gpu)
 
 
 @functools.lru_cache(maxsize=2)  # two streams; only the computing thread calls it

@@ -78,7 +78,8 @@ def test_blocks_change_nothing(monkeypatch, block, params):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="needs a C++ compiler")
-def test_compiled_is_the_same_but_for_rounding():
+def test_compiled_is_the_same_but_for_rounding(monkeypatch):
+    monkeypatch.setattr(torch_engine, "_BLOCK", 2)  # ten take a compiler minutes
     first, second = (each[[1, 4]] for each in pairs())  # not sensitive to rounding
     found = torch_engine.flow(first, second, TVL1Params(), device="cpu", compiled=True)
     compiled = torch_engine._compiled(torch_engine._iterate)

@@ -4,6 +4,7 @@ Frames are [T, H, W, C]: RGB in 0..255; or flow, x then y, as float in pixels or
 that stand for -20..20 pixels.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +23,16 @@ def resize_short_side(frames: Frames, size: int = 256) -> NDArray[np.float32]:
     return resize(frames, *crops.resized_size(height, width, size))
 
 
-def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
+def resize(
+    frames: Frames, height: int, width: int, places: "Places | None" = None
+) -> NDArray[np.float32]:
     """Resizes to `height` x `width` with bilinear interpolation; R(2+1)D nets crop from 128x171.
 
     Pixel centres lie at half integers, edges are repeated and nothing is blurred before shrinking,
     as in torch's `interpolate(align_corners=False)` and TensorFlow's `resize(antialias=False)`.
-    Takes [T, H, W, C] of any range and returns it unrounded, never as a view; `ValueError` for
-    other axes or an empty size. For flow see `resize_flow`.
+    `places` puts the centres elsewhere: `tf1_neighbours` does. Takes [T, H, W, C] of any range and
+    returns it unrounded, never as a view; `ValueError` for other axes or an empty size. For flow
+    see `resize_flow`.
     """
     crops.check_axes(frames.shape, crops.AXES)
     crops.check_size(height, width)
@@ -37,8 +41,22 @@ def resize(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
         return frames.astype(np.float32)
     # Not OpenCV's: its precision depends on the platform and the number of channels.
     # Vertically first: that pass reads whole lines, and shrinks what the slower pass gathers from.
-    down, across = neighbours(before_height, height), neighbours(before_width, width)
+    places = places or neighbours
+    down, across = places(before_height, height), places(before_width, width)
     return _interpolate(_interpolate(frames, 1, down), 2, across)
+
+
+def resize_antialiased(frames: Frames, height: int, width: int) -> NDArray[np.float32]:
+    """Resizes as `resize` does, but blurs before it shrinks: each pixel is a mean of all it covers.
+
+    As torch's `interpolate(antialias=True)`, TensorFlow's `resize(antialias=True)` and Pillow's
+    BILINEAR, unrounded.
+    """
+    crops.check_axes(frames.shape, crops.AXES)
+    crops.check_size(height, width)
+    down, across = _triangles(frames.shape[1], height), _triangles(frames.shape[2], width)
+    values = frames.astype(np.float32)
+    return np.asarray(np.einsum("thwc,ih,jw->tijc", values, down, across, optimize=True))
 
 
 def resize_flow(flow: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -113,6 +131,9 @@ class Neighbours(NamedTuple):
     weight: NDArray[np.float32]  # of the second, in [0, 1); the first has 1 - weight
 
 
+Places = Callable[[int, int], Neighbours]  # of an axis' length, and the size it is resized to
+
+
 def neighbours(length: int, size: int) -> Neighbours:
     """Returns the neighbours on an axis of `length` pixels of one resized to `size`."""
     position = (np.arange(size) + 0.5) * (length / size) - 0.5
@@ -120,6 +141,26 @@ def neighbours(length: int, size: int) -> Neighbours:
     before = np.floor(position).astype(np.intp)
     after = np.minimum(before + 1, length - 1)
     return Neighbours(before, after, (position - before).astype(np.float32))
+
+
+def tf1_neighbours(length: int, size: int) -> Neighbours:
+    """Those of TensorFlow 1's `resize_bilinear`, which aligns the corners of pixels, not centres.
+
+    Pixel i lies at i * length / size, so the picture is moved by up to half a pixel.
+    """
+    position = np.arange(size, dtype=np.float32) * np.float32(length / size)
+    before = np.floor(position).astype(np.intp)
+    after = np.minimum(before + 1, length - 1)
+    return Neighbours(before, after, position - before.astype(np.float32))
+
+
+def _triangles(length: int, size: int) -> NDArray[np.float32]:
+    """Weights [size, length] of a triangle about each pixel, as wide as what it covers."""
+    scale = length / size
+    wide = max(scale, 1.0)
+    center = (np.arange(size)[:, None] + 0.5) * scale
+    weights = (1 - np.abs(np.arange(length) + 0.5 - center) / wide).clip(0)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def _interpolate(frames: Frames, axis: int, neighbours: Neighbours) -> NDArray[np.float32]:
@@ -142,7 +183,7 @@ def resize_picture_short_side(picture: Picture, size: int) -> Picture:
 
 
 def resize_picture(picture: Picture, height: int, width: int) -> Picture:
-    """Resizes [H, W, C] uint8 as `resize` does, compiled,, rounded half to even; or returns it."""
+    """Resizes [H, W, C] uint8 as `resize` does, compiled, rounded half to even; or returns it."""
     if picture.shape[:2] == (height, width):
         return picture
     result = np.empty((height, width, picture.shape[2]), np.uint8)

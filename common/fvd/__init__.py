@@ -1,0 +1,1 @@
+"""Fréchet Video Distance: recipes, statistics of sets of clips, and the distance between them."""
