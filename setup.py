@@ -13,7 +13,7 @@ TORCH = ["torch>=2.4", *LOOK]
 HDF5 = ["h5py>=3.10"]
 # ONNX models, written and checked.
 ONNX = ["onnx>=1.16", "onnxruntime>=1.17"]
-TEST = ["hypothesis", "pytest", "pytest-xdist", *LOOK, *HDF5, *ONNX]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "scipy", *LOOK, *HDF5, *ONNX]
 RAY = ["ray"]
 DEV = [*TEST, *RAY, "mypy", "ruff"]
 # The software that other formats belong to, torch among it; the tests ask it, nothing else does.

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from common import command
 from common.settings import setting
 
-SOURCE_LINES, SOURCE_FILES, TEST_LINES = 20_000, 170, 17_000
+# The house, and what FVD added.
+SOURCE_LINES, SOURCE_FILES, TEST_LINES = 20_000 + 1_500, 170, 17_000 + 800
 COMMON_FILES = 8  # source files directly in common/, besides __init__.py
 FILE_LINES, FUNCTION_LINES, LINE_LENGTH = 400, 60, 100
 

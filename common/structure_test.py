@@ -20,7 +20,7 @@ FLOORS = [
     ["convert"],
     ["common.model_card", "common.models"],
     ["common.prepare", "common.training", "common.evaluation"],
-    ["common.features", "common.predict"],
+    ["common.features", "common.fvd", "common.predict"],
     ["common.demo", "common.cli"],
     ["i3d_torch", "i3d_tf"],
 ]

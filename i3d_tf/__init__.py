@@ -8,6 +8,7 @@ For example, with clips [B, T, H, W, C] in [-1, 1]:
 """
 
 import contextlib as _contextlib
+import importlib as _importlib
 import os as _os
 
 # Notes about drivers that are not there; what goes wrong is raised. Set it to 0 to see all.
@@ -34,4 +35,11 @@ except ImportError as error:
 from i3d_tf.model import VideoModel, arrays, assign, create, load, save
 from i3d_tf.predictor import optimize
 
-__all__ = ["VideoModel", "arrays", "assign", "create", "load", "optimize", "save"]
+__all__ = ["FVD", "VideoModel", "arrays", "assign", "create", "load", "optimize", "save"]
+
+
+def __getattr__(name: str) -> object:
+    """Imports the metric where it is asked for: models do without it."""
+    if name == "FVD":
+        return _importlib.import_module("i3d_tf.metrics").FVD
+    raise AttributeError(f"module 'i3d_tf' has no attribute {name!r}")

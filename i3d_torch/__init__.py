@@ -7,6 +7,8 @@ For example, with clips [B, C, T, H, W] in [-1, 1]:
     i3d_torch.save(model, "mine.pt")
 """
 
+import importlib as _importlib
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
@@ -15,4 +17,11 @@ except ImportError as error:
 from i3d_torch.model import VideoModel, arrays, assign, create, load, save
 from i3d_torch.predictor import optimize
 
-__all__ = ["VideoModel", "arrays", "assign", "create", "load", "optimize", "save"]
+__all__ = ["FVD", "VideoModel", "arrays", "assign", "create", "load", "optimize", "save"]
+
+
+def __getattr__(name: str) -> object:
+    """Imports the metric where it is asked for: models do without it."""
+    if name == "FVD":
+        return _importlib.import_module("i3d_torch.metrics").FVD
+    raise AttributeError(f"module 'i3d_torch' has no attribute {name!r}")

@@ -115,7 +115,7 @@ def test_full_inception(on_tf, on_torch, shape):
 @pytest.mark.parametrize("name", FULL)
 def test_full_network(on_tf, on_torch, name):
     # The largest have a hundred million weights; the clips can be small.
-    _agree(on_tf, on_torch, arch.make(name), (1, 16, 64, 75, 3))
+    _agree(on_tf, on_torch, arch.make(name), (1, 16, 64, 75, 3), gradients="152" not in name)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def counts(process):
     return {word: int(number) for number, word in found}
 
 
-def test_extractions_killed_interrupted_and_shared_end_in_the_same_bytes(package, tmp_path):
+def test_extractions_killed_interrupted_and_shared_end_in_the_same_bytes(tmp_path):
+    package = pytest.importorskip("i3d_torch")
     commands.put(tmp_path)
     for k in range(COUNT):
         Film(f"class {k % 2}/clip_{k}.mp4", 50 + 10 * k, (1, 0)).write(tmp_path / "clips")

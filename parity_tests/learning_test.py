@@ -54,8 +54,7 @@ def make_twins():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["train", "freeze"])
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(("name", "mode"), zip(SIZES, ["train", "freeze", "train"], strict=True))
 def test_fifty_steps(make_twins, name, mode):
     """With every term of the update rule, and two changes of the rate."""
     net = arch.narrow(arch.make(name, CLASSES), 16)

@@ -49,17 +49,10 @@ def test_cricket_gif_against_float64(backend, real_data, weights):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "label", "probability"),
-    [
-        ("arm_wrestling.mp4", "arm wrestling", 1.0),
-        ("apply_eye_makeup.avi", "filling eyebrows", 0.94),
-    ],
-)
-def test_evaluate_sample_on_a_video(package, file, label, probability, real_data, tmp_path, capsys):
+def test_evaluate_sample_on_a_video(package, real_data, tmp_path, capsys):
     settings = evaluate_sample.Settings(
         eval_type="rgb",
-        video=str(real_data(f"samples/{file}")),
+        video=str(real_data("samples/arm_wrestling.mp4")),
         checkpoint=str(real_data(WEIGHTS)),
         output=tmp_path / "out.json",
     )
@@ -69,9 +62,9 @@ def test_evaluate_sample_on_a_video(package, file, label, probability, real_data
     assert lines[1:3] == ["", "Top classes and probabilities"]
     assert len(lines) == 23
     first, _, printed = lines[3].split(" ", 2)
-    assert printed == label
-    assert float(first) == pytest.approx(probability, abs=0.005)
-    assert json.loads((tmp_path / "out.json").read_text())["top"][0]["class"] == label
+    assert printed == "arm wrestling"
+    assert float(first) == pytest.approx(1.0, abs=0.005)
+    assert json.loads((tmp_path / "out.json").read_text())["top"][0]["class"] == printed
 
 
 @pytest.mark.slow

@@ -124,7 +124,11 @@ class FVD:
 
     def reset(self) -> None:
         """Forgets all videos."""
-        self.sides = {side: Statistics({}, self._keep) for side in ("real", "fake")}
+        size = self._network.net.num_classes
+        self.sides = {
+            side: Statistics({}, self._keep, 0, np.zeros(size), np.zeros((3, size, size)))
+            for side in ("real", "fake")
+        }
 
     def update(self, videos: Any, real: bool) -> None:
         """Adds videos [B, T, H, W, 3], uint8 RGB, an array or a tensor of any device.

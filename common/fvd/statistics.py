@@ -114,7 +114,7 @@ def of_arrays(made: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> St
     count, total, moments = (arrays[name] for name in ("count", "sum", "moments"))
     size = len(total)
     features = arrays.get("features")
-    right = count.shape == (1,) and moments.shape == (3, size, size) and count[0] > 0
+    right = count.shape == (1,) and moments.shape == (3, size, size) and count[0] >= 0
     if not right or (features is not None and features.shape != (count[0], size)):
         raise ValueError("its arrays do not fit each other")
     if not all(np.isfinite(array).all() for array in arrays.values()):
