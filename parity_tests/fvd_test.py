@@ -25,7 +25,7 @@ from parity_tests import randomise
 
 NET = arch.narrow(arch.inception_i3d(7), 16)
 MODEL = make_model(NET, randomise.arrays(NET))
-WEIGHTS = "checkpoints/rgb_scratch/model.ckpt"
+WEIGHTS = "checkpoints/rgb_scratch/model.ckpt.index"
 ROOT = Path(__file__).parents[1]
 
 # Minutes of both cores each; elsewhere `make test-slow` runs them.
