@@ -128,9 +128,9 @@ def compare(
         works[candidate] = Work(run, candidate.kept)
     # Matrix products take their turns with the works.
     keys = {candidate: (candidate.backend, candidate.precision) for candidate in works}
-    products = {key: Work(_product(*key, case.device), kept=True) for key in keys.values()}
+    products = {key: Work(product(*key, case.device), kept=True) for key in keys.values()}
     taken = measuring.in_turn({**works, **products}, rounds)
-    gflop = 2e-9 * _SIDES[case.device] ** 3
+    gflop = product_gflop(case.device)
     return {
         candidate: Row(
             median(taken[candidate]),
@@ -182,8 +182,12 @@ def torch_device(device: str) -> Any:
     return torch.device("cuda" if device == "gpu" else "cpu")
 
 
-def _product(backend: str, precision: str, device: str) -> Run:
-    """Returns a product of large square matrices."""
+def product_gflop(device: str) -> float:
+    return 2e-9 * float(_SIDES[device]) ** 3
+
+
+def product(backend: str, precision: str, device: str) -> Run:
+    """Returns a product of large square matrices, of `product_gflop` operations."""
     side = _SIDES[device]
     # Reading one number waits for the product without copying all of it from a GPU.
     if backend == "tensorflow":

@@ -153,11 +153,13 @@ def find(path: Path, sampling: Sampling) -> list[Listed]:
     for item in inputs.items(path, arrays=True):
         if item.source.suffix.lower() in ARRAYS:
             array = read_array(item.source)
+            # Each maps its file anew: pages that were read leave with the mapping.
+            kept = None if isinstance(array, np.memmap) else array
             found += [
                 Listed(
-                    f"{item.name}[{k}]", functools.partial(ArrayVideo, item.source, video), False
+                    f"{item.name}[{k}]", functools.partial(_of_array, item.source, k, kept), False
                 )
-                for k, video in enumerate(array)
+                for k in range(len(array))
             ]
         else:
             found.append(Listed(item.name, functools.partial(_video, item, sampling.rate)))
@@ -170,6 +172,10 @@ def find(path: Path, sampling: Sampling) -> list[Listed]:
             )
         return [found[k * len(found) // needed] for k in range(needed)]
     return found
+
+
+def _of_array(path: Path, number: int, array: NDArray[np.uint8] | None) -> FrameSource:
+    return ArrayVideo(path, (read_array(path) if array is None else array)[number])
 
 
 def _video(item: Item, rate: float | None) -> FrameSource:
