@@ -18,7 +18,7 @@ from common import command
 from common.settings import setting
 
 # The house, and what FVD added.
-SOURCE_LINES, SOURCE_FILES, TEST_LINES = 20_000 + 1_700, 170, 17_000 + 900
+SOURCE_LINES, SOURCE_FILES, TEST_LINES = 20_000 + 1_800, 170, 17_000 + 900
 COMMON_FILES = 8  # source files directly in common/, besides __init__.py
 FILE_LINES, FUNCTION_LINES, LINE_LENGTH = 400, 60, 100
 
